@@ -1,0 +1,1 @@
+"""Data sets: reading VOC, writing and reading TFRecords."""

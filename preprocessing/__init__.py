@@ -1,0 +1,1 @@
+"""From an encoded picture and its boxes to the network input."""

@@ -1,0 +1,35 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import utility  # noqa: F401  (sets TensorFlow's environment before anything imports TensorFlow)
+
+SHARED = Path(os.environ.get("SSD_SHARED_DIR", Path(__file__).resolve().parents[2] / "shared"))
+
+
+def _shared(name: str) -> Path:
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here: set SSD_SHARED_DIR to the folder that holds '{name}'")
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of golden numbers computed outside this project."""
+    return _shared("golden")
+
+
+@pytest.fixture(scope="session")
+def voc_sample() -> Path:
+    """A VOCROOT of 300 + 150 genuine VOC photographs."""
+    return _shared("data/voc_sample")
+
+
+@pytest.fixture(scope="session")
+def bccd() -> Path:
+    """A VOCROOT of 292 + 72 microscope pictures with 3 classes of blood cells."""
+    return _shared("data/bccd")
