@@ -8,7 +8,8 @@ from pathlib import Path
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
 )  # fmt: skip
 """The 20 classes of PASCAL VOC in alphabetical order: ids 1 to 20, as in the reference's records."""
 
@@ -28,10 +29,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"labels file {path} does not exist: give a file with one class name a line")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"labels file {path} is not UTF-8 text ({error}): save it as UTF-8") from error
+    text = read_utf8(path)
     names = tuple(line.strip() for line in text.rstrip().split("\n")) if text.strip() else ()
     _check_names(names, f"labels file {path}")
     return names
@@ -50,6 +48,14 @@ def write_labels(path: str | Path, names: Sequence[str]) -> None:
                 f"labels for {path}: {name!r} has a line break or white space around it; strip it"
             )
     write_whole(path, "".join(f"{name}\n" for name in names))
+
+
+def read_utf8(path: Path) -> str:
+    """Return a text file without its byte order mark; text in another encoding is a ValueError naming it."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: save it in that encoding") from error
 
 
 def write_whole(path: str | Path, text: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from lxml import etree
 
-from dataset.labels import write_whole
+from dataset.labels import read_utf8, write_whole
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -96,7 +96,8 @@ def read_annotation(path: str | Path) -> VocAnnotation:
     """
     path = Path(path)
     root = _parse_xml(path)
-    size = root.find("size")
+    size_element = root.find("size")
+    size = {} if size_element is None else _texts(size_element)
     return VocAnnotation(
         image_id=path.stem,
         path=path,
@@ -129,35 +130,41 @@ def _parse_xml(path: Path) -> Any:
 
 
 def _read_object(element: Any, where: str) -> VocObject:
-    name = (element.findtext("name") or "").strip()
+    texts = _texts(element)
+    name = texts.get("name", "").strip()
     if not name:
         raise AnnotationError(f"{where} has no <name>")
     where = f"{where} ({name})"
     box = element.find("bndbox")
     if box is None:
         raise AnnotationError(f"{where} has no <bndbox>")
-    ymin, xmin, ymax, xmax = (_coordinate_px(box, side, where) for side in ("ymin", "xmin", "ymax", "xmax"))
+    sides = _texts(box)
+    ymin, xmin, ymax, xmax = (_coordinate_px(sides, side, where) for side in ("ymin", "xmin", "ymax", "xmax"))
     return VocObject(
         name=name,
         box_yxyx_px=(ymin, xmin, ymax, xmax),
-        difficult=_read_mark(element, "difficult", where),
-        truncated=_read_mark(element, "truncated", where),
+        difficult=_read_mark(texts, "difficult", where),
+        truncated=_read_mark(texts, "truncated", where),
     )
 
 
-def _coordinate_px(box: Any, side: str, where: str) -> float:
-    text = box.findtext(side)
-    if text is None:
+def _texts(element: Any) -> dict[str, str]:
+    """Return the text of each direct child by its tag; of children with the same tag the first counts."""
+    return {child.tag: child.text or "" for child in reversed(element)}
+
+
+def _coordinate_px(sides: Mapping[str, str], side: str, where: str) -> float:
+    if side not in sides:
         raise AnnotationError(f"{where}: <bndbox> has no <{side}>")
-    value = _finite(text)
+    value = _finite(sides[side])
     if value is None:
-        raise AnnotationError(f"{where}: <{side}> is {text.strip()!r}, not a finite number")
+        raise AnnotationError(f"{where}: <{side}> is {sides[side].strip()!r}, not a finite number")
     return value
 
 
-def _read_mark(element: Any, tag: str, where: str) -> bool:
+def _read_mark(texts: Mapping[str, str], tag: str, where: str) -> bool:
     """Return whether a 0/1 mark is set; missing means 0, and labelling tools also write words."""
-    text = (element.findtext(tag) or "").strip().lower()
+    text = texts.get(tag, "").strip().lower()
     value = _finite(text)
     if value is not None:
         return value != 0
@@ -166,9 +173,9 @@ def _read_mark(element: Any, tag: str, where: str) -> bool:
     raise AnnotationError(f"{where}: <{tag}> is {text!r}, neither 0 nor 1")
 
 
-def _side_px(size: Any, tag: str) -> int:
+def _side_px(size: Mapping[str, str], tag: str) -> int:
     """Return a side of the image; 0 when it is not given, for the image itself is the better witness."""
-    value = None if size is None else _finite(size.findtext(tag) or "")
+    value = _finite(size.get(tag, ""))
     return int(value) if value is not None and value > 0 else 0
 
 
@@ -198,7 +205,7 @@ def read_image_set(split_dir: str | Path, image_set: str) -> list[str]:
     if not path.is_file():
         there = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt"))) or "none"
         raise FileNotFoundError(f"image set {path} does not exist; sets in that folder: {there}")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
+    lines = [line.strip() for line in read_utf8(path).split("\n")]
     ids = [line for line in lines if line]
     if not ids:
         raise ValueError(f"image set {path} is empty: it must hold one image id a line")
@@ -298,25 +305,34 @@ def read_results(path: str | Path) -> Detections:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"results file {path} does not exist: write it with eval_ssd.py")
-    rows = [line.rsplit(None, 5) for line in path.read_text(encoding="utf-8-sig").split("\n")]
-    rows = [row for row in rows if row]
     try:
-        numbers = np.array([[float(field) for field in row[1:]] for row in rows]).reshape(len(rows), 5)
-        readable = bool(np.isfinite(numbers).all())
-    except ValueError:
-        readable = False
-    if not readable:
-        raise ValueError(_first_bad_line(path))
+        image_ids, numbers = _split_lines(read_utf8(path))
+    except ValueError as error:
+        raise ValueError(_first_bad_line(path)) from error
     # [D, 5] of score, xmin, ymin, xmax, ymax -> boxes in the order ymin, xmin, ymax, xmax.
-    return Detections(_stripped(row[0] for row in rows), numbers[:, 0], numbers[:, [2, 1, 4, 3]])
+    return Detections(np.array(image_ids, dtype=np.str_), numbers[:, 0], numbers[:, [2, 1, 4, 3]])
 
 
-def _stripped(image_ids: Iterable[str]) -> np.ndarray:
-    return np.array([image_id.strip() for image_id in image_ids], dtype=np.str_)
+def _split_lines(text: str) -> tuple[list[str], np.ndarray]:
+    """Return the image ids and the finite numbers [D, 5]; a ValueError if any line is not readable.
+
+    One flat list of numbers is three times as fast as a list a line, which keeps the garbage collector busy.
+    """
+    image_ids: list[str] = []
+    numbers: list[float] = []
+    for line in text.split("\n"):
+        if line and not line.isspace():
+            image_id, score, xmin, ymin, xmax, ymax = line.rsplit(None, 5)
+            image_ids.append(image_id.strip())
+            numbers += (float(score), float(xmin), float(ymin), float(xmax), float(ymax))
+    table = np.array(numbers, dtype=np.float64).reshape(-1, 5)
+    if not np.isfinite(table).all():
+        raise ValueError("a number is not finite")
+    return image_ids, table
 
 
 def _first_bad_line(path: Path) -> str:
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+    for number, line in enumerate(read_utf8(path).split("\n"), start=1):
         fields = line.rsplit(None, 5)
         if fields and (len(fields) != 6 or any(_finite(field) is None for field in fields[1:])):
             expected = "image_id score xmin ymin xmax ymax with finite numbers"
