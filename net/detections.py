@@ -1,0 +1,85 @@
+"""From raw predictions to detections: decoding, selection and non-maximum suppression, whole batches at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from net.ssd_net import SsdOutput
+from utility import bbox_util
+from utility.anchor_manipulator import DefaultBoxes, decode
+from utility.config import DetectionConfig
+
+
+class Detections(NamedTuple):
+    """The detections of B images, the highest score first, padded with zeros to the same number D."""
+
+    boxes_yxyx: tf.Tensor  # float32 [B, D, 4] in [0, 1] of the image
+    scores: tf.Tensor  # float32 [B, D] in (select_threshold, 1]
+    classes: tf.Tensor  # int32 [B, D], from 1
+    count: tf.Tensor  # int32 [B], how many of the D are real
+
+
+def detect(output: SsdOutput, anchors: DefaultBoxes, settings: DetectionConfig) -> Detections:
+    """Turn predictions into detections: Caffe's DetectionOutput with the reference's settings.
+
+    Args:
+      output: offsets float32 [B, K, 4] and logits float32 [B, K, C], class 0 the background.
+      anchors: the default boxes.
+      settings: thresholds and numbers of boxes.
+    """
+    boxes = anchors.frame.to_normalized(decode(output.offsets, anchors))
+    boxes = bbox_util.clip(boxes, tf.constant([0.0, 0.0, 1.0, 1.0]))  # [B, K, 4]
+    scores = tf.nn.softmax(output.logits)[:, :, 1:]  # [B, K, C - 1]
+    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
+    large = tf.logical_and(ymax - ymin > settings.min_size, xmax - xmin > settings.min_size)
+    scores = tf.where_v2(large[..., tf.newaxis], scores, 0.0)
+    best_scores, best = _top_by_class(scores, settings)
+    best_boxes = tf.gather(boxes, best, batch_dims=1)  # [B, C - 1, k, 4]
+    return _merge_classes(*_suppress(best_boxes, best_scores, anchors, settings), settings)
+
+
+def _top_by_class(scores: tf.Tensor, settings: DetectionConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the keep_topk highest scores of each class and their default boxes, both [B, C - 1, k]."""
+    by_class = tf.transpose(scores, [0, 2, 1])
+    return tf.nn.top_k(by_class, k=min(settings.keep_topk, scores.shape[1]))
+
+
+def _suppress(
+    boxes: tf.Tensor, scores: tf.Tensor, anchors: DefaultBoxes, settings: DetectionConfig
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Suppress overlapping boxes of a class; every (image, class) pair is one image of one class to the op."""
+    _, classes, count = scores.shape
+    frame = anchors.frame
+    # the op knows no inclusive pixels: [a, b] has the width of the interval [a, b + 1]
+    widen = tf.constant([0.0, 0.0, frame.offset, frame.offset])
+    boxes = frame.from_normalized(boxes) + widen
+    kept_boxes, kept_scores, _, _ = tf.image.combined_non_max_suppression(
+        tf.reshape(boxes, [-1, count, 1, 4]),
+        tf.reshape(scores, [-1, count, 1]),
+        max_output_size_per_class=settings.nms_topk,
+        max_total_size=settings.nms_topk,
+        iou_threshold=settings.nms_threshold,
+        score_threshold=settings.select_threshold,
+        clip_boxes=False,
+    )
+    kept_boxes = frame.to_normalized(kept_boxes - widen)
+    shape = [-1, classes, settings.nms_topk]
+    return tf.reshape(kept_boxes, [*shape, 4]), tf.reshape(kept_scores, shape)
+
+
+def _merge_classes(boxes: tf.Tensor, scores: tf.Tensor, settings: DetectionConfig) -> Detections:
+    """Put the classes' boxes [B, C - 1, k, 4] and scores [B, C - 1, k] into one list by score."""
+    _, classes, count = scores.shape
+    total = classes * count
+    limit = min(settings.max_detections or total, total)
+    merged_scores, places = tf.nn.top_k(tf.reshape(scores, [-1, total]), k=limit)
+    merged_boxes = tf.gather(tf.reshape(boxes, [-1, total, 4]), places, batch_dims=1)
+    real = merged_scores > 0  # padding has score 0, which no threshold lets through
+    return Detections(
+        boxes_yxyx=tf.where_v2(real[..., tf.newaxis], merged_boxes, 0.0),
+        scores=merged_scores,
+        classes=tf.where_v2(real, places // count + 1, 0),
+        count=tf.reduce_sum(tf.cast(real, tf.int32), axis=1),
+    )
