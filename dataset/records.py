@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 TRAIN = "train"
 VALIDATION = "val"
-LABELS_NAME = "labels.txt"
 INFO_NAME = "dataset.json"
 
 _SHARD = re.compile(rf"({TRAIN}|{VALIDATION})-(\d{{5}})-of-(\d{{5}})")

@@ -1,0 +1,83 @@
+"""Picture files as records hold them: a JPEG, grey or RGB, of which every byte is known to decode."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+_SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations that swap height and width
+_JPEG_FORMATS = frozenset({"JPEG", "MPO"})  # an MPO, from phones, is a JPEG with further pictures behind it
+_JPEG_MODES = frozenset({"RGB", "L"})
+_QUALITY = 95
+
+
+class PictureError(ValueError):
+    """A picture that is missing or does not decode; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A JPEG and its size in pixels as it decodes; `note` says what was done to the file, '' for nothing."""
+
+    encoded: bytes
+    height: int
+    width: int
+    note: str
+
+
+def read_picture(path: str | Path, annotated_size: tuple[int, int]) -> Picture:
+    """Read a picture file and decode it to its last byte.
+
+    A grey or RGB JPEG stays byte for byte what it is. Everything else (PNG, CMYK, palette, 16 bits a channel)
+    becomes an RGB JPEG of quality 95 without chroma subsampling; transparency is ignored.
+
+    An EXIF orientation is obeyed only when it swaps height and width and `annotated_size`, (height, width) in
+    pixels, is that of the upright picture: then the boxes were drawn on the upright one, and so it is stored.
+    Otherwise the pixels stay as they lie in the file, which is how TensorFlow decodes them.
+
+    Raises:
+        PictureError: the file is missing, or is not a whole picture.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{path}: the image cannot be read: {error.strerror}") from error
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return _as_jpeg(image, data, annotated_size)
+    except Exception as error:  # a broken file makes Pillow raise anything from OSError to struct.error
+        reason = str(error).replace(str(path), "").partition(" <")[0]
+        raise PictureError(f"{path}: the image cannot be decoded: {reason}") from error
+
+
+def _as_jpeg(image: Image.Image, data: bytes, annotated_size: tuple[int, int]) -> Picture:
+    width, height = image.size
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    if orientation in _SIDEWAYS and annotated_size == (width, height) != (height, width):
+        return _encode(ImageOps.exif_transpose(image), "turned upright")
+    if image.format not in _JPEG_FORMATS or image.mode not in _JPEG_MODES:
+        return _encode(image, f"re-encoded {image.format} {image.mode}")
+    # An eighth of the size and no colour: half the time, and still every byte is entropy-decoded.
+    image.draft("L", (1, 1))
+    image.load()
+    return Picture(data, height, width, "" if orientation == 1 else "EXIF orientation ignored")
+
+
+def _encode(image: Image.Image, note: str) -> Picture:
+    buffer = io.BytesIO()
+    _as_rgb(image).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
+    return Picture(buffer.getvalue(), image.height, image.width, note)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # Pillow would clip 16 bits to 255 instead of scaling them
+        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "P":  # by way of RGBA, for a palette may hold transparent colours
+        image = image.convert("RGBA")
+    return image.convert("RGB")

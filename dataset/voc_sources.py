@@ -1,0 +1,131 @@
+"""What a converter reads of a VOCROOT before any picture: splits, image sets, annotations and class names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dataset import labels, voc
+from dataset.voc_examples import Source
+
+USUAL_TRAIN_SPLITS = ("VOC2007", "VOC2012")
+USUAL_VALIDATION_SPLIT = "VOC2007TEST"
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The images of some splits, in the order of their image sets, and why others were left out."""
+
+    split_names: tuple[str, ...]
+    image_set: str
+    sources: tuple[Source, ...]
+    skipped: tuple[str, ...]
+
+
+def choose_train_splits(root: Path, named: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the split folders to train on: those named, or None for VOC2007 and VOC2012 where they are.
+
+    Raises:
+        FileNotFoundError: a named split is not there, or none is named and neither is there.
+    """
+    if named is not None:
+        return _checked(root, named, "train_splits")
+    found = tuple(name for name in USUAL_TRAIN_SPLITS if (root / name).is_dir())
+    if not found:
+        raise FileNotFoundError(
+            f"neither {' nor '.join(USUAL_TRAIN_SPLITS)} in {root} (folders there: {_folders(root)}): "
+            "give --dataset_directory the folder that holds them, or name the splits with --train_splits"
+        )
+    return found
+
+
+def choose_validation_splits(root: Path, named: Sequence[str] | None, image_set: str) -> tuple[str, ...]:
+    """Return the split folders to evaluate on: those named, or None for VOC2007TEST where it is.
+
+    The devkit's archives, unpacked as they come, put the test images into VOC2007; then that is taken. There
+    may be none.
+
+    Raises:
+        FileNotFoundError: a named split is not there.
+    """
+    if named is not None:
+        return _checked(root, named, "validation_splits")
+    if (root / USUAL_VALIDATION_SPLIT).is_dir():
+        return (USUAL_VALIDATION_SPLIT,)
+    in_devkit = root / "VOC2007" / "ImageSets" / "Main" / f"{image_set}.txt"
+    return ("VOC2007",) if in_devkit.is_file() else ()
+
+
+def read_sources(root: Path, split_names: Sequence[str], image_set: str, *, skip_bad: bool) -> Sources:
+    """Read the annotations of an image set in each split and find the images by id.
+
+    Raises:
+        FileNotFoundError: a split has no such image set or no images.
+        ValueError: an image is missing, or its annotation cannot be read; with `skip_bad` it is left out.
+    """
+    sources: list[Source] = []
+    skipped: list[str] = []
+    for name in split_names:
+        ids = voc.read_image_set(root / name, image_set)
+        images = voc.index_images(root / name)
+        for image_id in tqdm(ids, desc=f"{name} annotations", unit="file", disable=None, leave=False):
+            try:
+                sources.append(_read_source(root, name, image_id, images))
+            except ValueError as error:
+                if not skip_bad:
+                    raise ValueError(f"{error} (--skip_bad_images leaves such images out)") from error
+                skipped.append(str(error))
+    return Sources(tuple(split_names), image_set, tuple(sources), tuple(skipped))
+
+
+def choose_class_names(labels_file: str | None, sources: Iterable[Source]) -> tuple[str, ...]:
+    """Return the class names: VOC's 20 for None, those of the annotations, sorted, for 'auto', or a file's.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: no name in the file or the annotations, or a name that cannot be one; or an annotation has
+            names that are not among them, which are all listed with their counts.
+    """
+    counts = Counter(voc_object.name for source in sources for voc_object in source.annotation.objects)
+    if labels_file == AUTO:
+        if not counts:
+            raise ValueError("--labels_file=auto finds no class: there is no object in any annotation")
+        return tuple(sorted(counts))
+    names = labels.read_labels(labels_file) if labels_file else labels.VOC_CLASSES
+    unknown = ", ".join(f"{name} ({counts[name]})" for name in sorted(set(counts) - set(names)))
+    if unknown:
+        whose = labels_file or "the 20 VOC classes, the default"
+        raise ValueError(
+            f"class names in the annotations, with counts, that are not in {whose}: {unknown}; "
+            "take all names with --labels_file=auto, or give --labels_file a file with one name a line"
+        )
+    return names
+
+
+def _checked(root: Path, named: Sequence[str], flag: str) -> tuple[str, ...]:
+    missing = [name for name in named if not (root / name).is_dir()]
+    if missing:
+        raise FileNotFoundError(
+            f"--{flag}: no folder {', '.join(missing)} in {root}; folders there: {_folders(root)}"
+        )
+    if len(set(named)) < len(named):
+        raise ValueError(f"--{flag}={','.join(named)} names a split twice")
+    return tuple(named)
+
+
+def _folders(root: Path) -> str:
+    return ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "none"
+
+
+def _read_source(root: Path, split_name: str, image_id: str, images: Mapping[str, Path]) -> Source:
+    annotation = voc.read_annotation(voc.annotation_path(root / split_name, image_id))
+    if image_id not in images:
+        suffixes = ", ".join(voc.IMAGE_SUFFIXES)
+        folder = root / split_name / "JPEGImages"
+        raise ValueError(f"{folder / image_id}: there is no image of this name ({suffixes}, in any case)")
+    return Source(annotation.path.relative_to(root).as_posix(), annotation, images[image_id])
