@@ -199,7 +199,8 @@ def test_the_genuine_folders_are_read_whole(voc_sample, split, image_set, count)
 
 def make_detections(*rows):
     """Rows of image_id, score, ymin, xmin, ymax, xmax."""
-    return voc.Detections([row[0] for row in rows], [row[1] for row in rows], [row[2:] for row in rows])
+    columns = ([row[0] for row in rows], [row[1] for row in rows], [row[2:] for row in rows])
+    return voc.Detections(*map(np.array, columns))
 
 
 def test_results_have_the_documented_lines(tmp_path):
@@ -243,7 +244,7 @@ def test_results_that_are_not_finite_are_refused(tmp_path):
 
 def test_detections_of_unequal_length_are_refused():
     with pytest.raises(ValueError, match=r"\(2,\), \(1,\), \(1, 4\)"):
-        voc.Detections(["a", "b"], [1.0], [[1, 2, 3, 4]])
+        voc.Detections(np.array(["a", "b"]), np.ones(1), np.ones([1, 4]))
 
 
 @pytest.mark.parametrize(

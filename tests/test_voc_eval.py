@@ -20,15 +20,13 @@ CLASSES = ("cat", "dog", "owl")
 
 def annotate(image_id, *objects):
     """Objects are (name, box) or (name, box, difficult)."""
-    items = tuple(
-        voc.VocObject(name, tuple(map(float, box)), any(mark), False) for name, box, *mark in objects
-    )
+    items = tuple(voc.VocObject(name, box, any(mark), False) for name, box, *mark in objects)
     return voc.VocAnnotation(image_id, Path(f"{image_id}.xml"), 100, 100, items)
 
 
 def detect(*rows):
     """Rows of (image_id, score, box)."""
-    return voc.Detections([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
+    return voc.Detections(*(np.array([row[column] for row in rows]) for column in range(3)))
 
 
 def detect_everything(annotations, class_names):
@@ -36,13 +34,13 @@ def detect_everything(annotations, class_names):
 
     A record holds no object without area.
     """
-    rows = {name: [] for name in class_names}
+    rows: dict[str, list] = {name: [] for name in class_names}
     for annotation in annotations:
-        size = np.float32([annotation.height, annotation.width] * 2)
+        size = np.array([annotation.height, annotation.width] * 2, dtype=np.float32)
         for item in annotation.objects:
             ymin, xmin, ymax, xmax = item.box_yxyx_px
             if ymax > ymin and xmax > xmin:
-                box = np.float32(np.float64(item.box_yxyx_px) / size) * size
+                box = (np.array(item.box_yxyx_px) / size).astype(np.float32) * size
                 rows[item.name].append((annotation.image_id, 1.0, box))
     return {class_id: detect(*rows[name]) for class_id, name in enumerate(class_names, start=1)}
 
