@@ -1,0 +1,82 @@
+# make help lists the targets. Settings, each as make NAME=value target:
+#   PYTHON   the Python 3.10 or 3.11 to set up .venv with (default: the first on PATH that fits)
+#   GPU      1 adds NVIDIA's CUDA 12.2 and cuDNN 8.9 libraries to .venv (Linux x86_64)
+#   STEPS    training steps of the quickstart
+#   ARGS     more arguments for pytest, such as ARGS="tests/test_voc.py -k difficult"
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv quickstart test check clean stale
+
+PYTHON ?=
+GPU ?=
+STEPS ?= 40
+ARGS ?=
+PY := .venv/bin/python
+
+# What is installed in .venv. Each is written last, so a .venv without them is unfinished and is made anew.
+RUN := .venv/.installed-run
+CUDA := .venv/.installed-gpu
+DEV := .venv/.installed-dev
+
+# .venv is stale where its Python has gone, or where another one is asked for than it was made with.
+MADE_WITH := $(shell [ -x $(PY) ] && cat .venv/.python 2>/dev/null)
+STALE := $(if $(MADE_WITH),$(if $(PYTHON),$(if $(filter-out $(MADE_WITH),$(PYTHON)),stale)),stale)
+
+# Installs exactly the listed versions, shows one line for each, and checks that together they are complete.
+define install
+@set -o pipefail; \
+	PYTHONUNBUFFERED=1 $(PY) -m pip install --no-deps --disable-pip-version-check --progress-bar off -r $(1) | \
+	while read -r word what rest; do case $$word in \
+		Collecting) echo "  $$what" ;; Installing) echo "  installing, a minute or so ..." ;; esac; done
+@$(PY) -m pip check
+@touch $@
+endef
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@echo "A Python 3.10 or 3.11 is found by itself; make PYTHON=/path/to/python3.11 TARGET takes another one."
+
+venv: $(RUN) $(if $(GPU),$(CUDA)) ## set up .venv for running (GPU=1: with CUDA libraries)
+
+$(RUN): requirements.lock $(STALE)
+	@python=$$(sh utility/find_python.sh '$(PYTHON)') && rm -rf .venv && \
+		echo "Setting up .venv with $$python: about 700 MB to fetch, 2 GB on disk." && "$$python" -m venv .venv
+	@echo '$(or $(PYTHON),any)' > .venv/.python
+	$(call install,requirements.lock)
+
+$(CUDA): requirements-gpu.txt $(RUN)
+	$(call install,requirements-gpu.txt)
+
+$(DEV): requirements-dev.txt $(RUN)
+	$(call install,requirements-dev.txt)
+
+quickstart: venv ## sample set, convert, train, evaluate, score and draw, in quickstart/
+	rm -rf quickstart
+	$(PY) dataset/make_sample_voc.py --output_directory=quickstart/VOC
+	$(PY) dataset/convert_tfrecords.py --dataset_directory=quickstart/VOC \
+		--labels_file=quickstart/VOC/labels.txt --output_directory=quickstart/tfrecords
+	$(PY) train_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs \
+		--batch_size=4 --max_number_of_steps=$(STEPS) --log_every_n_steps=5
+	$(PY) eval_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs --batch_size=4
+	$(PY) voc_eval.py --dataset_directory=quickstart/VOC --pred_dir=quickstart/logs/predict
+	$(PY) simple_ssd_demo.py --checkpoint_path=quickstart/logs \
+		--input=quickstart/VOC/VOC2007TEST/JPEGImages --output=quickstart/drawn
+	@printf '%s\n' "" "Done. Everything is in quickstart/:" \
+		"  VOC/           the sample pictures and their annotations, in the layout of PASCAL VOC" \
+		"  tfrecords/     the same as TFRecords, with labels.txt and dataset.json" \
+		"  logs/          the checkpoints and TensorBoard summaries; logs/predict/ has the detections" \
+		"  drawn/         pictures with the detections drawn in" \
+		"Curves: .venv/bin/tensorboard --logdir=quickstart/logs. Your own pictures: see README.md."
+
+test: venv $(DEV) ## run the tests
+	$(PY) -m pytest -n 2 $(ARGS)
+
+check: $(DEV) ## lint, formatting and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy .
+
+clean: ## remove quickstart/ and all caches; .venv, logs/ and model/ stay
+	rm -rf quickstart .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,324 @@
+"""Set-up as a newcomer meets it: finding a Python, making .venv, the pinned lists, `--help`, a clean tree."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+FIND_PYTHON = ROOT / "utility" / "find_python.sh"
+DIRECT = {"tensorflow", "numpy", "pillow", "lxml", "matplotlib", "tqdm", "absl-py"}
+TOOLS = {"pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"}
+
+
+# --- finding a Python -------------------------------------------------------------------------------------
+
+# Answers the two questions that the search asks, and, for the Makefile, `-m venv`: the copy in the new .venv
+# plays pip, notes the call, and fails where the folder has a file named "broken".
+FAKE_PYTHON = """#!/bin/sh
+case "$*" in
+    *ensurepip*) exit {venv_status} ;;
+    *version_info*) echo {version} ;;
+    "-m venv "*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    *"pip install"*) echo "$*" >>calls; echo "Collecting something==1.0 (from x)"; [ ! -e broken ] ;;
+esac
+"""
+
+
+def fake_python(path: Path, version: str, venv: bool = True) -> Path:
+    return script(path, FAKE_PYTHON.format(version=version, venv_status=0 if venv else 1))
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def find_python(*folders: Path, python: str = "") -> subprocess.CompletedProcess:
+    path = ":".join(str(folder) for folder in folders)
+    command = ["/bin/sh", str(FIND_PYTHON), python]
+    return subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ["python3.11", "python3.10", "python3", "python"])
+@pytest.mark.parametrize("version", ["3.10.0", "3.11.14"])
+def test_finds_a_python_of_any_usual_name(tmp_path, name, version):
+    expected = fake_python(tmp_path / name, version)
+    result = find_python(tmp_path)
+    assert (result.returncode, result.stdout.strip()) == (0, str(expected))
+
+
+def test_prefers_the_exact_name_to_the_order_of_the_path(tmp_path):
+    fake_python(tmp_path / "first" / "python3", "3.10.4")
+    expected = fake_python(tmp_path / "second" / "python3.11", "3.11.2")
+    assert find_python(tmp_path / "first", tmp_path / "second").stdout.strip() == str(expected)
+
+
+@pytest.mark.parametrize("version", ["3.12.3", "3.13.0", "3.9.18", "2.7.18", "3.1.0", "3.110.0"])
+def test_says_what_fits_and_how_to_get_it_where_only_others_are_found(tmp_path, version):
+    fake_python(tmp_path / "python3", version)
+    result = find_python(tmp_path)
+    assert result.returncode != 0
+    assert result.stdout == ""
+    assert f"{tmp_path}/python3 is Python {version}" in result.stderr
+    for word in ["3.10 or 3.11", "Debian 12", "Ubuntu 22.04", "deadsnakes", "pyenv", "uv", "conda"]:
+        assert word in result.stderr
+    assert "make PYTHON=/path/to/python3.11" in result.stderr
+
+
+def test_says_so_where_there_is_no_python_at_all(tmp_path):
+    result = find_python(tmp_path)
+    assert result.returncode != 0
+    assert "no python3.11, python3.10, python3 or python on PATH" in result.stderr
+
+
+@pytest.mark.parametrize("body", ["exit 127", "echo 'not installed' >&2; exit 1", "echo", "exit 0"])
+def test_skips_a_broken_shim_for_the_same_name_further_on(tmp_path, body):
+    script(tmp_path / "shims" / "python3.11", f"#!/bin/sh\n{body}\n")
+    expected = fake_python(tmp_path / "usr bin" / "python3.11", "3.11.2")
+    assert find_python(tmp_path / "shims", tmp_path / "usr bin").stdout.strip() == str(expected)
+    assert find_python(tmp_path / "shims").returncode != 0
+
+
+def test_the_python_given_wins(tmp_path):
+    fake_python(tmp_path / "python3.11", "3.11.2")
+    given = fake_python(tmp_path / "elsewhere" / "mine", "3.10.13")
+    assert find_python(tmp_path, python=str(given)).stdout.strip() == str(given)
+
+
+@pytest.mark.parametrize("given", ["old", "nothing/here"])
+def test_the_python_given_is_checked_and_no_other_taken_instead(tmp_path, given):
+    fake_python(tmp_path / "python3.11", "3.11.2")
+    fake_python(tmp_path / "old", "3.12.1")
+    result = find_python(tmp_path, python=str(tmp_path / given))
+    assert result.returncode != 0
+    assert result.stdout == ""
+    assert str(tmp_path / given) in result.stderr
+
+
+def test_names_the_package_where_the_venv_module_is_missing(tmp_path):
+    fake_python(tmp_path / "python3", "3.10.12", venv=False)
+    result = find_python(tmp_path)
+    assert result.returncode != 0
+    assert "apt install python3.10-venv" in result.stderr
+
+
+# --- making .venv -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """A folder with what `make venv` reads, and fake Pythons beside it."""
+    folder = tmp_path / "project"
+    (folder / "utility").mkdir(parents=True)
+    for name in ["Makefile", "requirements.lock", "requirements-dev.txt", "requirements-gpu.txt"]:
+        shutil.copy(ROOT / name, folder)
+    shutil.copy(FIND_PYTHON, folder / "utility")
+    fake_python(tmp_path / "python3.11", "3.11.2")
+    fake_python(tmp_path / "python3.10", "3.10.2")
+    fake_python(tmp_path / "python3.12", "3.12.2")
+    return folder
+
+
+def make(project: Path, *arguments: str) -> subprocess.CompletedProcess:
+    path = f"{project.parent}:/usr/local/bin:/usr/bin:/bin"
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(
+        command, cwd=project, env={"PATH": path}, capture_output=True, text=True, check=False
+    )
+
+
+def installs(project: Path) -> int:
+    calls = project / "calls"
+    return len(calls.read_text().splitlines()) if calls.exists() else 0
+
+
+def test_make_alone_prints_the_targets(project):
+    result = make(project)
+    assert result.returncode == 0
+    for target in ["venv", "quickstart", "test", "check", "clean", "help"]:
+        assert f"make {target} " in result.stdout
+    assert installs(project) == 0
+
+
+def test_venv_is_made_once_and_again_when_a_list_changes(project):
+    assert make(project, "venv").returncode == 0
+    assert make(project, "venv").returncode == 0
+    assert installs(project) == 1
+    later = (project / ".venv/.installed-run").stat().st_mtime + 10
+    os.utime(project / "requirements.lock", (later, later))
+    assert make(project, "venv").returncode == 0
+    assert installs(project) == 2
+
+
+def test_an_unfinished_venv_fails_and_is_never_taken_for_a_finished_one(project):
+    (project / "broken").touch()
+    for expected_installs in [1, 2]:
+        assert make(project, "venv").returncode != 0
+        assert installs(project) == expected_installs
+    (project / "broken").unlink()
+    (project / ".venv" / "leftover").touch()
+    assert make(project, "venv").returncode == 0
+    assert not (project / ".venv" / "leftover").exists()
+
+
+def test_an_unfit_python_leaves_the_venv_as_it_is(project):
+    assert make(project, "venv").returncode == 0
+    result = make(project, f"PYTHON={project.parent}/python3.12", "venv")
+    assert result.returncode != 0
+    assert "is Python 3.12.2" in result.stderr
+    assert make(project, "venv").returncode == 0
+    assert installs(project) == 1
+
+
+def test_another_python_makes_another_venv(project):
+    for name in ["python3.11", "python3.10", "python3.10"]:
+        result = make(project, f"PYTHON={project.parent}/{name}", "venv")
+        assert result.returncode == 0
+    assert installs(project) == 2
+    assert "3.10.2" in (project / ".venv/bin/python").read_text()
+
+
+def test_gpu_adds_the_cuda_libraries_once(project):
+    assert make(project, "venv").returncode == 0
+    assert make(project, "GPU=1", "venv").returncode == 0
+    assert make(project, "GPU=1", "venv").returncode == 0
+    assert "requirements-gpu.txt" in (project / "calls").read_text().splitlines()[1]
+    assert installs(project) == 2
+
+
+def test_a_venv_whose_python_has_gone_is_made_anew(project):
+    assert make(project, "venv").returncode == 0
+    (project / ".venv/bin/python").unlink()
+    assert make(project, "venv").returncode == 0
+    assert installs(project) == 2
+
+
+def test_the_python_of_the_venv_itself_is_not_what_a_new_one_is_made_with(project):
+    assert make(project, "venv").returncode == 0
+    result = make(project, "PYTHON=.venv/bin/python", "venv")
+    assert result.returncode != 0
+    assert "to be set up" in result.stderr
+    assert (project / ".venv/bin/python").exists()
+
+
+# --- the pinned lists -------------------------------------------------------------------------------------
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package name -> version of a list; every line must be `name==version`, with or without a marker."""
+    lines = [line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
+    found = [re.fullmatch(r"([a-z0-9-]+)==([0-9][0-9a-z.]*)( ; .+)?", line) for line in lines]
+    assert all(found), [line for line, match in zip(lines, found, strict=True) if not match]
+    names = [match[1] for match in found if match]
+    assert len(set(names)) == len(names)
+    return {match[1]: match[2] for match in found if match}
+
+
+def test_every_list_is_pinned_and_they_agree():
+    lock = pins("requirements.lock")
+    assert pins("requirements.txt").items() <= lock.items()
+    assert not pins("requirements-dev.txt").keys() & lock.keys()
+    assert not pins("requirements-gpu.txt").keys() & lock.keys()
+
+
+def test_run_time_dependencies_are_the_ones_allowed():
+    assert pins("requirements.txt").keys() == DIRECT
+    assert pins("requirements.txt")["tensorflow"] == "2.15.1"
+    assert pins("requirements-dev.txt").keys() >= TOOLS
+
+
+def test_the_lists_are_complete_and_nothing_in_them_is_idle():
+    """A walk over the requirements of what is installed, from the direct ones on, reaches the whole lists."""
+    todo = DIRECT | TOOLS
+    reached: set[str] = set()
+    while todo - reached:
+        name = min(todo - reached)
+        reached.add(name)
+        needs = [Requirement(line) for line in distribution(name).requires or []]
+        todo |= {
+            canonical(need.name) for need in needs if not need.marker or need.marker.evaluate({"extra": ""})
+        }
+    listed = pins("requirements.lock").keys() | pins("requirements-dev.txt").keys()
+    elsewhere = {"tensorflow-cpu-aws", "exceptiongroup", "tomli"}  # another machine, Python 3.10
+    assert reached | elsewhere == listed | elsewhere
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_gpu_libraries_are_those_tensorflow_asks_for():
+    needs = [Requirement(line) for line in distribution("tensorflow").requires or [] if "and-cuda" in line]
+    assert {need.name: str(need.specifier) for need in needs} == {
+        name: f"=={version}" for name, version in pins("requirements-gpu.txt").items()
+    }
+
+
+# --- the scripts ------------------------------------------------------------------------------------------
+
+# A flag of its own that each script's --help must show.
+SCRIPTS = {
+    "train_ssd.py": "model_dir",
+    "eval_ssd.py": "data_dir",
+    "voc_eval.py": "pred_dir",
+    "simple_ssd_demo.py": "output",
+    "dataset/convert_tfrecords.py": "dataset_directory",
+    "dataset/make_sample_voc.py": "output_directory",
+    "dataset/dataset_inspect.py": "data_dir",
+}
+
+
+@pytest.mark.parametrize(("name", "flag"), SCRIPTS.items())
+def test_help_needs_no_tensorflow(name, flag):
+    command = [sys.executable, "-X", "importtime", name, "--help"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode in (0, 1)  # absl's own --help ends with 1
+    assert "Traceback" not in result.stderr
+    assert re.search(rf"--(\[no\])?{flag}\b", result.stdout), result.stdout
+    imported = {line.rsplit("|", 1)[1].strip() for line in result.stderr.splitlines() if "|" in line}
+    assert "os" in imported
+    assert not {"tensorflow", "keras", "matplotlib"} & imported
+
+
+# --- the tree ---------------------------------------------------------------------------------------------
+
+
+def git_files(*options: str) -> list[str]:
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", *options]
+    listing = subprocess.run(command, capture_output=True, text=True, check=False)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    return [name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+# Written in pieces, so that this file does not match.
+FOLDERS = "|".join(["home", "root", "work", "Users", "workspace"])
+HOSTS = [
+    "py" + "pi.org",
+    "python" + "hosted.org",
+    "registry." + "npmjs",
+    "deb." + "debian.org",
+    "conda." + "anaconda.org",
+]
+
+
+@pytest.mark.parametrize("pattern", [rf"(?<![\w.:])/(?:{FOLDERS})/", "|".join(map(re.escape, HOSTS))])
+def test_tracked_files_name_no_machine_path_and_no_registry_host(pattern):
+    found = []
+    for name in git_files():
+        text = (ROOT / name).read_bytes().decode("utf-8", errors="ignore")
+        found += [f"{name}: {match[0]}" for match in re.finditer(pattern, text)]
+    assert found == []
+
+
+def test_nothing_that_is_made_is_tracked():
+    assert git_files("--cached", "--ignored", "--exclude-standard") == []
