@@ -89,11 +89,14 @@ def evaluate(
         use_07_metric: 11-point interpolation (VOC2007) instead of the area under the curve (VOC2010 and on).
 
     Raises:
-        ValueError: a threshold outside of (0, 1], no ground truth of any of the classes, an image annotated
-            twice, or detections of which none is in an annotated image.
+        ValueError: a threshold outside of (0, 1], a class id without a name, no ground truth of any class,
+            an image annotated twice, or detections of which none is in an annotated image.
     """
     if not 0 < iou_threshold <= 1:
         raise ValueError(f"iou_threshold is {iou_threshold}: give a value above 0 and up to 1")
+    unknown = sorted(set(detections) - set(range(1, len(class_names) + 1)))
+    if unknown:
+        raise ValueError(f"detections of class ids {unknown}, but there are {len(class_names)} class names")
     image_index = _index_images(ground_truth)
     truth = _group_by_class(ground_truth, class_names)
     warnings = _doubts_about_truth(ground_truth, class_names) + _doubts_about_detections(
@@ -259,12 +262,13 @@ def _area(true_positive: np.ndarray, to_find: int) -> float:
 
 
 def _doubts_about_truth(ground_truth: Sequence[voc.VocAnnotation], class_names: Sequence[str]) -> list[str]:
+    known = frozenset(class_names)
     items = [(annotation, item) for annotation in ground_truth for item in annotation.objects]
     warnings = []
     flat = [annotation.image_id for annotation, item in items if not _has_area(item.box_yxyx_px)]
     if flat:
         warnings.append(f"{len(flat)} objects without area are left out, the first in image {flat[0]!r}.")
-    unknown = Counter(item.name for _, item in items if item.name not in set(class_names))
+    unknown = Counter(item.name for _, item in items if item.name not in known)
     if unknown:
         listed = ", ".join(f"{name} ({count})" for name, count in unknown.most_common(20))
         warnings.append(

@@ -249,6 +249,12 @@ def test_bad_thresholds(threshold):
         voc_eval.evaluate({}, [annotate("a", ("cat", (1, 1, 2, 2)))], CLASSES, threshold)
 
 
+@pytest.mark.parametrize("class_id", [0, 4])
+def test_a_class_id_without_a_name_is_refused(class_id):
+    with pytest.raises(ValueError, match=rf"class ids \[{class_id}\], but there are 3 class names"):
+        voc_eval.evaluate({class_id: detect(("a", 1, (1, 1, 2, 2)))}, [annotate("a")], CLASSES)
+
+
 def test_a_score_of_0_has_its_reason():
     annotations = [annotate("a", ("cat", (1, 1, 20, 20)), ("rat", (1, 1, 20, 20)))]
 
