@@ -407,7 +407,7 @@ def _read_detections(
     return {class_id: voc.read_results(voc.results_path(pred_dir, class_id)) for class_id in there}, warnings
 
 
-def main(_argv: Sequence[str] = ()) -> None:
+def main(_: Sequence[str]) -> None:
     """Read the flags and score."""
     values = flags.FLAGS
     run(

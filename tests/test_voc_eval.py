@@ -4,6 +4,8 @@ import itertools
 import json
 import math
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -399,3 +401,38 @@ def test_the_whole_test_set_would_take_seconds(tmp_path):
     """A tenth of 4952 images and 500,000 detections; the whole, which takes under 8 s, is run by hand."""
     write_random_voc(tmp_path, images=495, detections=50_000)
     assert seconds_to_run(tmp_path) < 2
+
+
+ROOT = Path(voc_eval.__file__).resolve().parent
+
+
+def run_script(*arguments):
+    command = [sys.executable, str(ROOT / "voc_eval.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_the_script_as_a_user_runs_it(golden_root):
+    pred_dir = golden_root / "model" / "predict"
+    done = run_script(
+        f"--dataset_directory={golden_root / 'root'}", f"--pred_dir={pred_dir}", "--nouse_07_metric"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "AP for bird = 0.2945\n" in done.stdout
+    assert done.stdout.endswith("Mean AP = 0.3653\n")
+    assert json.loads((pred_dir / "eval_output" / "voc_eval.json").read_text())["metric"] == "area"
+
+
+def test_the_script_ends_with_one_line_and_status_1(golden_root):
+    done = run_script(
+        f"--dataset_directory={golden_root / 'root'}", "--split=VOC2012", f"--pred_dir={golden_root}"
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        f"error: {golden_root / 'root' / 'VOC2012'} does not exist: check --dataset_directory and --split"
+    ]
+
+
+def test_the_script_does_not_wait_for_tensorflow():
+    code = "import sys, voc_eval; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
