@@ -28,7 +28,9 @@ define install
 @set -o pipefail; \
 	PYTHONUNBUFFERED=1 $(PY) -m pip install --no-deps --disable-pip-version-check --progress-bar off -r $(1) | \
 	while read -r word what rest; do case $$word in \
-		Collecting) echo "  $$what" ;; Installing) echo "  installing, a minute or so ..." ;; esac; done
+		Collecting | Processing) echo "  $$(basename "$$what")" ;; \
+		Installing) echo "  installing, a minute or so ..." ;; \
+	esac; done
 @$(PY) -m pip check
 @touch $@
 endef
