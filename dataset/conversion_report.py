@@ -51,10 +51,10 @@ class Tally:
         }
 
 
-def lines(summary: dict[str, Any], *, all_remarks: bool) -> list[str]:
+def lines(prefix: str, summary: dict[str, Any], *, all_remarks: bool) -> list[str]:
     """Return a split's summary in words: a line of counts, then what was wrong, by file and object."""
     counted = (
-        f"{summary['images']} images, {summary['images_without_objects']} of them without objects; "
+        f"{prefix}: {summary['images']} images, {summary['images_without_objects']} of them without objects; "
         f"{sum(summary['objects'].values())} objects, {sum(summary['difficult'].values())} of them difficult"
     )
     wrong = {

@@ -1,4 +1,10 @@
-"""Convert a VOC directory to TFRecord shards: the command line, and what it does as a function."""
+"""Convert a VOC directory to TFRecord shards, labels.txt and dataset.json.
+
+    python dataset/convert_tfrecords.py --dataset_directory=VOCROOT --output_directory=./dataset/tfrecords
+
+VOCROOT holds VOC2007, VOC2012, VOC2007TEST or other folders, each with Annotations, ImageSets/Main and
+JPEGImages. Bad boxes are clipped or dropped and listed; nothing appears under its name before all is written.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +28,7 @@ from dataset.conversion_report import Tally
 from dataset.pictures import PictureError
 from dataset.voc_examples import Source, VocExample, make_example
 from dataset.voc_sources import Sources
-from utility import flags
+from utility import flags, runtime
 from utility.config import LABELS_FILE
 
 _SHUFFLE_SEED = 20180503
@@ -43,7 +49,7 @@ class _Split:
     shards: int
 
 
-def main(_: Sequence[str]) -> None:
+def main() -> None:
     """Convert as the flags say."""
     values = flags.FLAGS
     convert(
@@ -122,7 +128,7 @@ def convert(
         text = json.dumps(info, indent=1, ensure_ascii=False) + "\n"
         labels.write_whole(staging / records.INFO_NAME, text)
         shard_files.publish(staging, output)
-    print(f"wrote {output}")
+    runtime.log(f"wrote {output}")
     return info
 
 
@@ -158,7 +164,8 @@ class _Converter:
             "shards": shards,
             **tally.summary(list(self.class_ids)),
         }
-        print(f"{split.prefix}:", *conversion_report.lines(summary, all_remarks=self.strict), sep="\n")
+        for line in conversion_report.lines(split.prefix, summary, all_remarks=self.strict):
+            runtime.log(line)
         if self.strict and tally.remarks:
             raise ValueError(
                 f"--strict: {len(tally.remarks)} faults in the annotations for {split.prefix}, listed above; "
@@ -228,16 +235,18 @@ def _checked(split: _Split) -> _Split:
 
 
 def _say_plan(splits: Sequence[_Split], class_names: Sequence[str]) -> None:
-    print(f"{len(class_names)} classes: {', '.join(class_names)}")
+    runtime.log(f"{len(class_names)} classes: {', '.join(class_names)}")
     for split in splits:
         images = len(split.sources.sources)
         names = ", ".join(split.sources.split_names)
         fewer = f", not {split.shards}: a shard holds an image at least" if images < split.shards else ""
         shards = f"{min(split.shards, images)} shards{fewer}"
-        print(f"{split.prefix}: {names} ({split.sources.image_set}), {images} images to {shards}")
+        runtime.log(f"{split.prefix}: {names} ({split.sources.image_set}), {images} images to {shards}")
     if not any(split.prefix == records.VALIDATION for split in splits):
-        print(f"val: none, for there is no {voc_sources.USUAL_VALIDATION_SPLIT}; see --validation_splits")
+        runtime.log(
+            f"val: none, for there is no {voc_sources.USUAL_VALIDATION_SPLIT}; see --validation_splits"
+        )
 
 
 if __name__ == "__main__":
-    flags.run(main, flags.define_convert)
+    runtime.run(main, flags.define_convert)
