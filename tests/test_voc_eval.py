@@ -60,9 +60,7 @@ def slow_ap(found, annotations, name, iou_threshold, use_07_metric):
     """VOCevaldet.m and VOCap.m in plain Python: (average precision, true positives, ignored)."""
     truth = {a.image_id: [item for item in a.objects if item.name == name] for a in annotations}
     to_find = sum(not item.difficult for items in truth.values() for item in items)
-    rows = sorted(
-        zip(found.image_ids, found.scores, found.boxes_yxyx_px, strict=True), key=lambda row: -row[1]
-    )
+    rows = sorted(zip(found.image_ids, found.scores, found.boxes_yxyx_px, strict=True), key=lambda row: -row[1])
     taken, outcomes, ignored = set(), [], 0
     for image_id, _, box in rows:
         best, best_iou = -1, -math.inf
@@ -120,24 +118,18 @@ ROWS = st.lists(st.tuples(st.sampled_from("abc"), SCORES, BOXES | LOOSE_BOXES), 
 
 
 @settings(max_examples=300, deadline=None)
-@given(
-    st.tuples(OBJECTS, OBJECTS, OBJECTS), ROWS, st.sampled_from([0.01, 0.3, 0.5, 0.75, 1.0]), st.booleans()
-)
+@given(st.tuples(OBJECTS, OBJECTS, OBJECTS), ROWS, st.sampled_from([0.01, 0.3, 0.5, 0.75, 1.0]), st.booleans())
 def test_evaluate_agrees_with_the_devkits_loops(objects, rows, iou_threshold, use_07_metric):
     annotations = [annotate("c", ("owl", (1, 1, 2, 2)), *objects[0]), annotate("a", *objects[1])]
     annotations.append(annotate("b", *objects[2]))
     found = detect(*rows)
-    result = voc_eval.evaluate(
-        dict.fromkeys((1, 2, 3), found), annotations, CLASSES, iou_threshold, use_07_metric
-    )
+    result = voc_eval.evaluate(dict.fromkeys((1, 2, 3), found), annotations, CLASSES, iou_threshold, use_07_metric)
     for name in CLASSES:
         ap, true_positives, ignored = slow_ap(found, annotations, name, iou_threshold, use_07_metric)
         score = result.classes[name]
         assert (score.true_positives, score.ignored) == (true_positives, ignored)
         assert score.ap == pytest.approx(ap, abs=1e-12)
-    assert result.mean_ap == pytest.approx(
-        np.mean([s.ap for s in result.classes.values() if s.ap is not None])
-    )
+    assert result.mean_ap == pytest.approx(np.mean([s.ap for s in result.classes.values() if s.ap is not None]))
 
 
 def test_more_detections_than_fit_into_one_block(monkeypatch):
@@ -150,9 +142,7 @@ def test_more_detections_than_fit_into_one_block(monkeypatch):
     ]
     found = detect(*[(str(rng.integers(20)), rng.random(), box) for box in boxes])
     whole = voc_eval.evaluate({1: found}, annotations, ("cat",), 0.3)
-    assert whole.classes["cat"].ap == pytest.approx(
-        slow_ap(found, annotations, "cat", 0.3, True)[0], abs=1e-12
-    )
+    assert whole.classes["cat"].ap == pytest.approx(slow_ap(found, annotations, "cat", 0.3, True)[0], abs=1e-12)
     monkeypatch.setattr(voc_eval, "_BLOCK", 7)
     assert voc_eval.evaluate({1: found}, annotations, ("cat",), 0.3) == whole
 
@@ -216,11 +206,19 @@ def test_a_second_detection_of_an_object_is_a_false_positive():
     assert score.precision_at_recall == pytest.approx([1.0] * 6 + [2 / 3] * 5)
 
 
-def test_equal_scores_keep_the_order_of_the_file():
+@pytest.mark.parametrize("place", [0, 1, 99, 199])
+def test_equal_scores_keep_the_order_of_the_file(place):
     annotations = [annotate("a", ("cat", (1, 1, 20, 20)))]
-    hit, miss = ("a", 0.5, (1, 1, 20, 20)), ("a", 0.5, (60, 60, 90, 90))
-    assert voc_eval.evaluate({1: detect(hit, miss)}, annotations, ("cat",)).mean_ap == 1.0
-    assert voc_eval.evaluate({1: detect(miss, hit)}, annotations, ("cat",)).mean_ap == 0.5
+    rows = [("a", 0.5, (60, 60, 90, 90))] * 200
+    rows[place] = ("a", 0.5, (1, 1, 20, 20))
+    assert voc_eval.evaluate({1: detect(*rows)}, annotations, ("cat",)).mean_ap == 1 / (place + 1)
+
+
+def test_images_outside_of_the_set_do_not_change_the_score():
+    annotations = [annotate("a", ("cat", (1, 1, 20, 20)))]
+    inside, outside = ("a", 0.5, (1, 1, 20, 20)), ("b", 0.9, (1, 1, 20, 20))
+    score = voc_eval.evaluate({1: detect(outside, inside)}, annotations, ("cat",)).classes["cat"]
+    assert (score.ap, score.detections) == (1.0, 1)
 
 
 def test_classes_without_ground_truth_or_detections():
@@ -378,9 +376,7 @@ def write_random_voc(root, images, detections, seed=0):
         (split_dir / "Annotations" / f"{image_id}.xml").write_text(text)
     image, item = rng.integers(images, size=detections), rng.integers(3, size=detections)
     near = boxes[image, item] + rng.normal(0, 12, [detections, 4])
-    class_ids = (
-        np.where(rng.random(detections) < 0.5, classes[image, item], rng.integers(20, size=detections)) + 1
-    )
+    class_ids = np.where(rng.random(detections) < 0.5, classes[image, item], rng.integers(20, size=detections)) + 1
     found = {
         class_id: voc.Detections(ids[image[mine]], rng.random(mine.sum()), near[mine])
         for class_id in range(1, 21)
@@ -413,9 +409,7 @@ def run_script(*arguments):
 
 def test_the_script_as_a_user_runs_it(golden_root):
     pred_dir = golden_root / "model" / "predict"
-    done = run_script(
-        f"--dataset_directory={golden_root / 'root'}", f"--pred_dir={pred_dir}", "--nouse_07_metric"
-    )
+    done = run_script(f"--dataset_directory={golden_root / 'root'}", f"--pred_dir={pred_dir}", "--nouse_07_metric")
     assert done.returncode == 0, done.stderr
     assert "AP for bird = 0.2945\n" in done.stdout
     assert done.stdout.endswith("Mean AP = 0.3653\n")
