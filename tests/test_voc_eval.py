@@ -211,7 +211,7 @@ def test_equal_scores_keep_the_order_of_the_file(place):
     annotations = [annotate("a", ("cat", (1, 1, 20, 20)))]
     rows = [("a", 0.5, (60, 60, 90, 90))] * 200
     rows[place] = ("a", 0.5, (1, 1, 20, 20))
-    assert voc_eval.evaluate({1: detect(*rows)}, annotations, ("cat",)).mean_ap == 1 / (place + 1)
+    assert voc_eval.evaluate({1: detect(*rows)}, annotations, ("cat",)).mean_ap == pytest.approx(1 / (place + 1))
 
 
 def test_images_outside_of_the_set_do_not_change_the_score():
