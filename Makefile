@@ -2,6 +2,7 @@
 #   PYTHON   the Python 3.10 or 3.11 to set up .venv with (default: the first on PATH that fits)
 #   GPU      1 adds NVIDIA's CUDA 12.2 and cuDNN 8.9 libraries to .venv (Linux x86_64)
 #   STEPS    training steps of the quickstart
+#   WORKERS  processes that share the tests; TensorFlow uses both of two cores by itself, so 0 is faster there
 #   ARGS     more arguments for pytest, such as ARGS="tests/test_voc.py -k difficult"
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -11,6 +12,7 @@ SHELL := /bin/bash
 PYTHON ?=
 GPU ?=
 STEPS ?= 40
+WORKERS ?= 0
 ARGS ?=
 PY := .venv/bin/python
 
@@ -72,7 +74,7 @@ quickstart: venv ## sample set, convert, train, evaluate, score and draw, in qui
 		"Curves: .venv/bin/tensorboard --logdir=quickstart/logs. Your own pictures: see README.md."
 
 test: venv $(DEV) ## run the tests
-	$(PY) -m pytest -n 2 $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 check: $(DEV) ## lint, formatting and types
 	$(PY) -m ruff check .
