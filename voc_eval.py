@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dataset import labels, voc
-from utility import flags
+from utility import flags, runtime
 
 _BLOCK = 8192  # Detections compared at once: bounds the memory for images crowded with ground truth.
 
@@ -99,9 +99,7 @@ def evaluate(
         raise ValueError(f"detections of class ids {unknown}, but there are {len(class_names)} class names")
     image_index = _index_images(ground_truth)
     truth = _group_by_class(ground_truth, class_names)
-    warnings = _doubts_about_truth(ground_truth, class_names) + _doubts_about_detections(
-        detections, image_index
-    )
+    warnings = _doubts_about_truth(ground_truth, class_names) + _doubts_about_detections(detections, image_index)
     classes = {
         name: _score_class(
             *_best_first(detections.get(class_id), image_index), truth[name], iou_threshold, use_07_metric
@@ -131,9 +129,7 @@ def _has_area(box_yxyx_px: tuple[float, float, float, float]) -> bool:
     return ymax > ymin and xmax > xmin
 
 
-def _group_by_class(
-    ground_truth: Sequence[voc.VocAnnotation], class_names: Sequence[str]
-) -> dict[str, _Truth]:
+def _group_by_class(ground_truth: Sequence[voc.VocAnnotation], class_names: Sequence[str]) -> dict[str, _Truth]:
     rows: dict[str, list[tuple]] = {name: [] for name in class_names}
     for image, annotation in enumerate(ground_truth):
         for item in annotation.objects:
@@ -146,15 +142,11 @@ def _group_by_class(
     }
 
 
-def _best_first(
-    found: voc.Detections | None, image_index: Mapping[str, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def _best_first(found: voc.Detections | None, image_index: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
     """Return boxes [D, 4] and indices of images [D] in order of falling score, of known images only."""
     if found is None:
         return np.zeros((0, 4)), np.zeros(0, dtype=np.int64)
-    images = np.array(
-        [image_index.get(image_id, -1) for image_id in found.image_ids.tolist()], dtype=np.int64
-    )
+    images = np.array([image_index.get(image_id, -1) for image_id in found.image_ids.tolist()], dtype=np.int64)
     order = np.argsort(-found.scores, kind="stable")
     order = order[images[order] >= 0]
     return found.boxes_yxyx_px[order], images[order]
@@ -271,9 +263,7 @@ def _doubts_about_truth(ground_truth: Sequence[voc.VocAnnotation], class_names: 
     unknown = Counter(item.name for _, item in items if item.name not in known)
     if unknown:
         listed = ", ".join(f"{name} ({count})" for name, count in unknown.most_common(20))
-        warnings.append(
-            f"{unknown.total()} objects of classes that are not in the labels are left out: {listed}."
-        )
+        warnings.append(f"{unknown.total()} objects of classes that are not in the labels are left out: {listed}.")
     return warnings
 
 
@@ -299,9 +289,7 @@ def _doubts_about_detections(
         )
     furthest = max(found.boxes_yxyx_px.max() for found in detections.values() if len(found))
     if furthest <= 2:
-        warnings.append(
-            f"No box reaches beyond pixel {furthest:g}: are they fractions of the image, not pixels?"
-        )
+        warnings.append(f"No box reaches beyond pixel {furthest:g}: are they fractions of the image, not pixels?")
     return warnings
 
 
@@ -378,9 +366,7 @@ def _find_class_names(pred_dir: str | Path, labels_file: str | Path | None) -> t
 
 def _read_ground_truth(dataset_directory: str | Path, split: str, image_set: str) -> list[voc.VocAnnotation]:
     if not dataset_directory:
-        raise ValueError(
-            "--dataset_directory is not set: give the folder that holds VOC2007TEST or another split"
-        )
+        raise ValueError("--dataset_directory is not set: give the folder that holds VOC2007TEST or another split")
     split_dir = Path(dataset_directory) / split
     if not split_dir.is_dir():
         raise FileNotFoundError(f"{split_dir} does not exist: check --dataset_directory and --split")
@@ -393,9 +379,7 @@ def _read_detections(
 ) -> tuple[dict[int, voc.Detections], list[str]]:
     there = voc.results_class_ids(pred_dir)
     if not there:
-        raise FileNotFoundError(
-            f"--pred_dir {pred_dir} holds no results_1.txt or other: run eval_ssd.py first"
-        )
+        raise FileNotFoundError(f"--pred_dir {pred_dir} holds no results_1.txt or other: run eval_ssd.py first")
     if there[0] < 1 or there[-1] > len(class_names):
         wrong = there[0] if there[0] < 1 else there[-1]
         raise ValueError(
@@ -407,7 +391,7 @@ def _read_detections(
     return {class_id: voc.read_results(voc.results_path(pred_dir, class_id)) for class_id in there}, warnings
 
 
-def main(_: Sequence[str]) -> None:
+def main() -> None:
     """Read the flags and score."""
     values = flags.FLAGS
     run(
@@ -423,4 +407,4 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.run(main, flags.define_voc_eval)
+    runtime.run(main, flags.define_voc_eval)

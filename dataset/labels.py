@@ -44,9 +44,7 @@ def write_labels(path: str | Path, names: Sequence[str]) -> None:
     _check_names(names, f"labels for {path}")
     for name in names:
         if name != name.strip() or "\n" in name or "\r" in name:
-            raise ValueError(
-                f"labels for {path}: {name!r} has a line break or white space around it; strip it"
-            )
+            raise ValueError(f"labels for {path}: {name!r} has a line break or white space around it; strip it")
     write_whole(path, "".join(f"{name}\n" for name in names))
 
 

@@ -121,9 +121,7 @@ def _parse_xml(path: Path) -> Any:
     except etree.XMLSyntaxError as error:
         raise AnnotationError(f"{path}: the annotation is not well-formed XML: {error.msg}") from error
     if root.getroottree().docinfo.internalDTD is not None:
-        raise AnnotationError(
-            f"{path}: the annotation has a DOCTYPE or an entity, which is refused; remove it"
-        )
+        raise AnnotationError(f"{path}: the annotation has a DOCTYPE or an entity, which is refused; remove it")
     if root.tag != "annotation":
         raise AnnotationError(f"{path}: not a VOC annotation: the root is <{root.tag}>, not <annotation>")
     return root
@@ -213,9 +211,7 @@ def read_image_set(split_dir: str | Path, image_set: str) -> list[str]:
         ids = [line.rsplit(None, 1)[0] for line in ids]
     doubles = [image_id for image_id, count in Counter(ids).items() if count > 1]
     if doubles:
-        raise ValueError(
-            f"image set {path} holds {len(doubles)} ids more than once, the first is {doubles[0]!r}"
-        )
+        raise ValueError(f"image set {path} holds {len(doubles)} ids more than once, the first is {doubles[0]!r}")
     return ids
 
 
@@ -287,9 +283,7 @@ def _format_results(class_id: int, found: Detections | None) -> str:
     numbers = np.column_stack([found.scores, found.boxes_yxyx_px[:, [1, 0, 3, 2]]])
     if not np.isfinite(numbers).all():
         bad = found.image_ids[~np.isfinite(numbers).all(axis=1)][0]
-        raise ValueError(
-            f"detections of class {class_id} in image {bad}: a score or coordinate is not finite"
-        )
+        raise ValueError(f"detections of class {class_id} in image {bad}: a score or coordinate is not finite")
     rows = zip(found.image_ids.tolist(), numbers.tolist(), strict=True)
     line = "{} {:.10f} {:.4f} {:.4f} {:.4f} {:.4f}\n".format
     return "".join(line(image_id, *row) for image_id, row in rows)

@@ -145,9 +145,7 @@ def test_arrays_are_not_drawn_upon():
     assert np.array(drawn).any()
 
 
-@pytest.mark.parametrize(
-    "array", [np.zeros([4, 4, 3]), np.zeros([4, 4], np.uint8), np.zeros([4, 4, 4], np.uint8)]
-)
+@pytest.mark.parametrize("array", [np.zeros([4, 4, 3]), np.zeros([4, 4], np.uint8), np.zeros([4, 4, 4], np.uint8)])
 def test_arrays_that_are_no_rgb_picture_are_refused(array):
     with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\]"):
         draw_toolbox.draw_detections(array, np.ones([0, 4]), np.ones(0), np.ones(0), NAMES)
@@ -155,9 +153,7 @@ def test_arrays_that_are_no_rgb_picture_are_refused(array):
 
 def test_unequal_lengths_are_refused():
     with pytest.raises(ValueError, match="1 boxes, 2 scores and 1 class ids"):
-        draw_toolbox.draw_detections(
-            np.zeros([4, 4, 3], np.uint8), np.ones([1, 4]), np.ones(2), np.ones(1), NAMES
-        )
+        draw_toolbox.draw_detections(np.zeros([4, 4, 3], np.uint8), np.ones([1, 4]), np.ones(2), np.ones(1), NAMES)
 
 
 def test_a_class_without_a_name_is_still_drawn():

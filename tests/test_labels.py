@@ -11,9 +11,7 @@ def test_voc_classes_are_the_reference_ids():
     assert labels.VOC_CLASSES.index("person") + 1 == 15
 
 
-@pytest.mark.parametrize(
-    "names", [labels.VOC_CLASSES, ("one",), ("traffic light", "chat noir", "Käfer", "猫")]
-)
+@pytest.mark.parametrize("names", [labels.VOC_CLASSES, ("one",), ("traffic light", "chat noir", "Käfer", "猫")])
 def test_written_names_are_read_back(tmp_path, names):
     labels.write_labels(tmp_path / "new" / "labels.txt", names)
     assert labels.read_labels(tmp_path / "new" / "labels.txt") == tuple(names)

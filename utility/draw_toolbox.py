@@ -11,9 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _Colour = tuple[int, int, int]
-_Corners = tuple[
-    int, int, int, int
-]  # xmin, ymin, xmax, ymax in pixels from 0, both ends inside, as Pillow's.
+_Corners = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax in pixels from 0, both ends inside, as Pillow's.
 
 # Hue turns by a step from class to class, and saturation and value change. Of steps from 0 to 1 by .0005 this
 # one sets the first 20 and the first 40 colours furthest apart (at least 18 and 13 in CIELAB).
@@ -131,9 +129,7 @@ def _pad_px(font: ImageFont.FreeTypeFont) -> int:
     return max(1, round(font.size / 5))
 
 
-def _place(
-    box: _Corners, label: tuple[int, int], size: tuple[int, int], taken: Sequence[_Corners]
-) -> _Corners:
+def _place(box: _Corners, label: tuple[int, int], size: tuple[int, int], taken: Sequence[_Corners]) -> _Corners:
     """Return where a label of (width, height) goes: above its box, else inside at the top, else below.
 
     It lines up with the left end of the box, else with the right one. The first place that is free is taken,
