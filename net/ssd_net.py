@@ -45,9 +45,7 @@ class Layers:
     def pad(self, inputs: tf.Tensor, pixels: int) -> tf.Tensor:
         """Surround maps with zeros."""
         sides = [[0, 0], [pixels, pixels], [pixels, pixels]]
-        return tf.pad(
-            inputs, sides[:1] + [[0, 0]] + sides[1:] if self.channel_axis == 1 else [*sides, [0, 0]]
-        )
+        return tf.pad(inputs, sides[:1] + [[0, 0]] + sides[1:] if self.channel_axis == 1 else [*sides, [0, 0]])
 
     def l2_normalize(self, inputs: tf.Tensor, scale: float, name: str) -> tf.Tensor:
         """Scale each cell's features to length 1, times a learned factor a channel: ParseNet, section 3.1."""
@@ -153,6 +151,4 @@ def _check_grids(maps: Sequence[tf.Tensor], layers: Layers, derived: Sequence[Fe
     for tensor, feature_map in zip(maps, derived, strict=True):
         grid = tuple(tensor.shape[2:4] if layers.channel_axis == 1 else tensor.shape[1:3])
         if grid != feature_map.grid:
-            raise ValueError(
-                f"{tensor.name} is {grid[0]}x{grid[1]}, but the config derives {feature_map.grid}"
-            )
+            raise ValueError(f"{tensor.name} is {grid[0]}x{grid[1]}, but the config derives {feature_map.grid}")

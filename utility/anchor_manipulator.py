@@ -133,9 +133,7 @@ def best_default_boxes(iou: tf.Tensor) -> tf.Tensor:
     def take(chosen, free):
         best = tf.argmax(free, axis=2, output_type=tf.int32)  # [B, N] default box
         overlap = tf.reduce_max(free, axis=2)
-        rivals = tf.gather(
-            free, best, axis=2, batch_dims=1
-        )  # [B, N, N]: ground truth x the box another wants
+        rivals = tf.gather(free, best, axis=2, batch_dims=1)  # [B, N, N]: ground truth x the box another wants
         winner = tf.argmax(rivals, axis=1, output_type=tf.int32)
         won = tf.logical_and(tf.equal(winner, tf.range(count)), overlap > 0)
         chosen = tf.where_v2(won, best, chosen)
@@ -215,8 +213,6 @@ def encode_targets(
     positive = tf.equal(states, 1)
     classes = tf.where_v2(positive, tf.gather(labels, indices, batch_dims=1), states)
     # where nothing matched, the default box itself stands in: its offsets are 0 and their logarithms finite
-    matched = tf.where_v2(
-        positive[..., tf.newaxis], tf.gather(boxes, indices, batch_dims=1), anchors.corners()
-    )
+    matched = tf.where_v2(positive[..., tf.newaxis], tf.gather(boxes, indices, batch_dims=1), anchors.corners())
     offsets = encode(matched, anchors)
     return Targets(classes, tf.where_v2(positive[..., tf.newaxis], offsets, 0.0))

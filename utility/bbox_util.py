@@ -22,9 +22,7 @@ def is_degenerate(boxes_yxyx: tf.Tensor) -> tf.Tensor:
 def intersection(a_yxyx: tf.Tensor, b_yxyx: tf.Tensor, offset: float = 0.0) -> tf.Tensor:
     """Return the shared area of every pair of a [..., N, 4] and b [..., M, 4], as [..., N, M]."""
     ymin_a, xmin_a, ymax_a, xmax_a = tf.split(a_yxyx, 4, axis=-1)  # each [..., N, 1]
-    ymin_b, xmin_b, ymax_b, xmax_b = (
-        b[..., tf.newaxis, :] for b in tf.unstack(b_yxyx, axis=-1)
-    )  # [..., 1, M]
+    ymin_b, xmin_b, ymax_b, xmax_b = (b[..., tf.newaxis, :] for b in tf.unstack(b_yxyx, axis=-1))  # [..., 1, M]
     height = tf.minimum(ymax_a, ymax_b) - tf.maximum(ymin_a, ymin_b) + offset
     width = tf.minimum(xmax_a, xmax_b) - tf.maximum(xmin_a, xmin_b) + offset
     return tf.maximum(height, 0.0) * tf.maximum(width, 0.0)
@@ -51,9 +49,7 @@ def clip(boxes_yxyx: tf.Tensor, window_yxyx: tf.Tensor) -> tf.Tensor:
 def to_center(boxes_yxyx: tf.Tensor, offset: float = 0.0) -> tf.Tensor:
     """Return corners [..., 4] as centre and size [..., 4]: cy, cx, height, width."""
     ymin, xmin, ymax, xmax = tf.unstack(boxes_yxyx, axis=-1)
-    return tf.stack(
-        [(ymin + ymax) / 2, (xmin + xmax) / 2, ymax - ymin + offset, xmax - xmin + offset], axis=-1
-    )
+    return tf.stack([(ymin + ymax) / 2, (xmin + xmax) / 2, ymax - ymin + offset, xmax - xmin + offset], axis=-1)
 
 
 def to_corners(boxes_cyxhw: tf.Tensor, offset: float = 0.0) -> tf.Tensor:

@@ -140,6 +140,10 @@ class AugmentConfig:
     crop_ratio: tuple[float, float] = (0.5, 2.0)  # width / height, relative to the image's
 
 
+# Every image as it is, for a check that a set can be learnt by heart.
+NO_AUGMENTATION = AugmentConfig(probability=0.0, min_ious=())
+
+
 @dataclass(frozen=True)
 class DetectionConfig:
     """From network output to detections, section 2.2 "inference"; numbers of the reference."""
@@ -187,6 +191,9 @@ def _replace(node: Any, path: list[str], value: Any) -> Any:
 
 
 PRESETS = {"ssd300_voc": Config()}
+
+# The demo shows only what the network is sure of, few boxes at a time: the reference's numbers.
+DEMO = Config(detection=DetectionConfig(select_threshold=0.2, keep_topk=200, nms_topk=20))
 
 
 def preset(name: str) -> Config:
@@ -270,9 +277,7 @@ def _check_ranges(config: Config) -> None:
         config.network.backbone,
         f"in {[*BACKBONES]}",
     )
-    _require(
-        0 < targets.match_threshold <= 1, "targets.match_threshold", targets.match_threshold, "in (0, 1]"
-    )
+    _require(0 < targets.match_threshold <= 1, "targets.match_threshold", targets.match_threshold, "in (0, 1]")
     _require(
         0 <= targets.neg_threshold <= targets.match_threshold,
         "targets.neg_threshold",
@@ -294,9 +299,7 @@ def _check_ranges(config: Config) -> None:
         "in [0, 1)",
     )
     _require(0 <= detection.min_size < 1, "detection.min_size", detection.min_size, "in [0, 1)")
-    _require(
-        0 < detection.nms_threshold <= 1, "detection.nms_threshold", detection.nms_threshold, "in (0, 1]"
-    )
+    _require(0 < detection.nms_threshold <= 1, "detection.nms_threshold", detection.nms_threshold, "in (0, 1]")
     _require(detection.keep_topk > 0, "detection.keep_topk", detection.keep_topk, "1 or more")
     _require(detection.nms_topk > 0, "detection.nms_topk", detection.nms_topk, "1 or more")
     _require(schedule.batch_size > 0, "schedule.batch_size", schedule.batch_size, "1 or more")
@@ -325,9 +328,7 @@ def _check_layers(config: Config) -> None:
         scales,
         f"{maps + 1} numbers, one a feature map and the next one",
     )
-    _require(
-        list(scales) == sorted(scales) and scales[0] > 0, "anchors.scales", scales, "positive and rising"
-    )
+    _require(list(scales) == sorted(scales) and scales[0] > 0, "anchors.scales", scales, "positive and rising")
 
 
 def _check_schedule(schedule: ScheduleConfig) -> None:

@@ -1,0 +1,196 @@
+"""Input functions of the Estimator: from TFRecords to batches of network inputs with padded ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dataset import labels, records
+from preprocessing.ssd_preprocessing import preprocess_for_eval, preprocess_for_train
+from utility.config import LABELS_FILE, Config
+
+SHUFFLE_BUFFER = 1024  # encoded records; about 100 MB of VOC
+
+InputFn = Callable[[], tf.data.Dataset]
+
+
+def training_input_fn(
+    shards: list[str],
+    config: Config,
+    seed: int,
+    readers: int = 8,
+    threads: int = 24,
+    deterministic: bool = False,
+    skip_empty_images: bool = False,
+) -> InputFn:
+    """Return the input function of training: endless, shuffled, augmented batches.
+
+    Each element is (features, labels): `image` float32 [B, H, W, 3], `image_id` string [B]; `boxes_yxyx`
+    float32 [B, N, 4] in [0, 1] of the input and `labels` int64 [B, N], padded with label 0 to the most
+    objects of the batch.
+
+    Args:
+      shards: record files.
+      config: the configuration; schedule.batch_size is B.
+      seed: of the order and of the augmentation; the n-th image of the stream has the seed (seed, n).
+      readers: record files read at once.
+      threads: images preprocessed at once.
+      deterministic: the same seed gives the same batches; else the order may vary for speed.
+      skip_empty_images: leave out images without objects to learn from.
+    """
+    network, augment = config.network, config.augment
+
+    def learnable(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        use = tf.logical_or(tf.logical_not(example["difficult"]), config.targets.use_difficult)
+        objects = {key: tf.boolean_mask(example[key], use) for key in ("boxes_yxyx", "labels")}
+        return {**example, **objects}
+
+    def augmented(index: tf.Tensor, example: dict[str, tf.Tensor]):
+        image, boxes, kept = preprocess_for_train(
+            example["image_encoded"],
+            example["boxes_yxyx"],
+            tf.stack([tf.constant(seed, tf.int64), index]),
+            network.image_size,
+            network.channel_means_rgb,
+            augment,
+        )
+        return _element(image, example, boxes, tf.boolean_mask(example["labels"], kept))
+
+    def input_fn() -> tf.data.Dataset:
+        dataset = _shuffled_records(shards, seed, readers, deterministic)
+        dataset = dataset.map(lambda record: learnable(records.parse(record)), num_parallel_calls=threads)
+        if skip_empty_images:
+            dataset = dataset.filter(lambda example: tf.size(example["labels"]) > 0)
+        dataset = dataset.enumerate().map(augmented, num_parallel_calls=threads)
+        dataset = dataset.padded_batch(config.schedule.batch_size, drop_remainder=True)
+        return _configured(dataset, deterministic).prefetch(2)
+
+    return input_fn
+
+
+def _shuffled_records(shards: list[str], seed: int, readers: int, deterministic: bool) -> tf.data.Dataset:
+    """Read all shards again and again, each pass in another order that follows from the seed and its number."""
+
+    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+        files = tf.data.Dataset.from_tensor_slices(shards).shuffle(len(shards), seed=seed + number)
+        dataset = files.interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=readers,
+            num_parallel_calls=min(readers, len(shards)),
+            deterministic=deterministic,
+        )
+        return dataset.shuffle(SHUFFLE_BUFFER, seed=seed + number)
+
+    return tf.data.Dataset.range(np.iinfo(np.int64).max).flat_map(one_pass)
+
+
+def eval_input_fn(
+    shards: list[str], config: Config, batch_size: int, readers: int = 8, threads: int = 24
+) -> InputFn:
+    """Return the input function of evaluation: every image once, in the records' order, the last batch smaller.
+
+    Elements are those of `training_input_fn` without augmentation, and features also hold `size` int32 [B, 2],
+    height and width of the image in pixels. Difficult objects are left out of the labels.
+    """
+
+    def prepared(record: tf.Tensor):
+        example = records.parse(record)
+        image = preprocess_for_eval(
+            example["image_encoded"], config.network.image_size, config.network.channel_means_rgb
+        )
+        learnable = tf.logical_not(example["difficult"])
+        boxes = tf.boolean_mask(example["boxes_yxyx"], learnable)
+        features, labels = _element(image, example, boxes, tf.boolean_mask(example["labels"], learnable))
+        return {**features, "size": tf.stack([example["height"], example["width"]])}, labels
+
+    def input_fn() -> tf.data.Dataset:
+        dataset = tf.data.TFRecordDataset(shards, num_parallel_reads=readers)
+        dataset = dataset.map(prepared, num_parallel_calls=threads)
+        return _configured(dataset.padded_batch(batch_size), deterministic=True).prefetch(2)
+
+    return input_fn
+
+
+def _element(image: tf.Tensor, example: dict[str, tf.Tensor], boxes: tf.Tensor, labels: tf.Tensor):
+    return {"image": image, "image_id": example["image_id"]}, {"boxes_yxyx": boxes, "labels": labels}
+
+
+def _configured(dataset: tf.data.Dataset, deterministic: bool) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = deterministic
+    return dataset.with_options(options)
+
+
+def ground_truth_of(shards: list[str]) -> Iterator[dict[str, np.ndarray]]:
+    """Read the objects of records back, one dict an image; no picture is decoded.
+
+    Each has `image_id` (str), `boxes_yxyx_px` float64 [N, 4] in VOC's 1-based inclusive pixels, `labels`
+    int64 [N] and `difficult` bool [N].
+    """
+    with tf.Graph().as_default(), tf.Session() as session:
+        dataset = tf.data.TFRecordDataset(shards).map(records.parse, num_parallel_calls=2)
+        example = tf.data.make_one_shot_iterator(dataset).get_next()
+        wanted = {
+            key: example[key] for key in ("image_id", "height", "width", "boxes_yxyx", "labels", "difficult")
+        }
+        while True:
+            try:
+                yield _in_pixels(session.run(wanted))
+            except tf.errors.OutOfRangeError:
+                return
+
+
+def _in_pixels(example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    height, width = int(example["height"]), int(example["width"])
+    boxes = example["boxes_yxyx"].astype(np.float64) * [height, width, height, width]
+    # float32 parts of the image give back pixels to a thousandth; VOC's are whole numbers
+    return {
+        "image_id": example["image_id"].decode(),
+        "boxes_yxyx_px": np.round(boxes, 3),
+        "labels": example["labels"],
+        "difficult": example["difficult"],
+    }
+
+
+def count_records(shards: list[str]) -> int:
+    """Return how many records the shards hold; ValueError when there is none or when a file is cut off.
+
+    Reads only the lengths that stand before each record, so it takes a fraction of a second.
+    """
+    total = sum(_records_of(shard) for shard in shards)
+    if not total:
+        raise ValueError(f"the record files {shards[0]}, ... hold no record: convert the data set again")
+    return total
+
+
+def _records_of(shard: str) -> int:
+    """Walk over TFRecord's frames: uint64 length, uint32 checksum, the record, uint32 checksum."""
+    size, place, count = Path(shard).stat().st_size, 0, 0
+    with Path(shard).open("rb") as file:
+        while place < size:
+            file.seek(place)
+            place += 16 + int.from_bytes(file.read(8), "little")
+            count += 1
+    if place != size:
+        raise ValueError(f"the record file {shard} is cut off or no TFRecord: copy or convert it again")
+    return count
+
+
+def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:
+    """Return the class names of a converted data set, background left out.
+
+    Records of the reference have no labels.txt; theirs are the classes of VOC. ValueError when the given
+    `num_classes` (background included) is another number.
+    """
+    path = Path(data_dir) / LABELS_FILE
+    names = labels.read_labels(path) if path.is_file() else labels.VOC_CLASSES
+    source = str(path) if path.is_file() else f"there is no {path}, so the classes are VOC's; it"
+    if num_classes is not None and num_classes != len(names) + 1:
+        raise ValueError(
+            f"--num_classes={num_classes}: {source} has {len(names)} names, which makes {len(names) + 1} classes with"
+            " background; leave the flag out"
+        )
+    return names

@@ -1,0 +1,92 @@
+"""The Estimator around model_fn: devices, checkpoints, summaries; training and detection with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from net.ssd_model_fn import ssd_model_fn
+from utility.config import Config
+from utility.runtime import log
+from utility.scaffolds import WarmStart
+
+
+def gpus() -> int:
+    """Return the number of GPUs that TensorFlow sees."""
+    return len(tf.config.list_physical_devices("GPU"))
+
+
+def session_config(cpu_threads: int = 0, gpu_memory_fraction: float = 1.0) -> tf.ConfigProto:
+    """Return TensorFlow's session settings; 0 threads means one a core, a fraction of 1 takes memory as needed."""
+    options = tf.GPUOptions(allow_growth=gpu_memory_fraction >= 1.0)
+    if gpu_memory_fraction < 1.0:
+        options.per_process_gpu_memory_fraction = gpu_memory_fraction
+    return tf.ConfigProto(
+        allow_soft_placement=True,
+        intra_op_parallelism_threads=cpu_threads,
+        inter_op_parallelism_threads=cpu_threads,
+        gpu_options=options,
+    )
+
+
+def run_config(
+    model_dir: str,
+    session: tf.ConfigProto,
+    *,
+    seed: int | None = None,
+    save_summary_steps: int = 500,
+    save_checkpoints_secs: int | None = None,
+    save_checkpoints_steps: int | None = None,
+    devices: int = 1,
+) -> tf.estimator.RunConfig:
+    """Return the Estimator's settings; several `devices` (GPUs) train as mirrors of each other."""
+    return tf.estimator.RunConfig(
+        model_dir=model_dir,
+        session_config=session,
+        tf_random_seed=seed,
+        save_summary_steps=save_summary_steps,
+        save_checkpoints_secs=None if save_checkpoints_steps else save_checkpoints_secs,
+        save_checkpoints_steps=save_checkpoints_steps,
+        keep_checkpoint_max=5,
+        log_step_count_steps=save_summary_steps,
+        train_distribute=tf.distribute.MirroredStrategy() if devices > 1 else None,
+    )
+
+
+def build(config: Config, run: tf.estimator.RunConfig, data_format: str | None = None, **params: Any):
+    """Return the Estimator of a config; `params` go to model_fn. The default layout is what the device can run."""
+    params = {
+        "config": config,
+        "data_format": data_format or ("channels_first" if gpus() else "channels_last"),
+        "model_scope": "ssd300",
+        **params,
+    }
+    return tf.estimator.Estimator(ssd_model_fn, config=run, params=params)
+
+
+def train(estimator: tf.estimator.Estimator, input_fn, max_steps: int) -> None:
+    """Train until the global step is `max_steps`, from the newest checkpoint of the model directory if there is one."""
+    newest = tf.train.latest_checkpoint(estimator.model_dir)
+    start: WarmStart | None = estimator.params.get("warm_start")
+    if newest:
+        log(f"going on from {newest}")
+    elif start is None:
+        log(
+            "starting from random weights: no checkpoint in --model_dir, and none to start from in --checkpoint_path"
+        )
+    estimator.train(input_fn, max_steps=max_steps)
+
+
+def detect(estimator: tf.estimator.Estimator, input_fn, checkpoint: str) -> Iterator[dict[str, np.ndarray]]:
+    """Yield one dict an image: what features held but the picture, and the real detections alone.
+
+    `boxes_yxyx` float32 [D, 4] in [0, 1] of the image, `scores` float32 [D] from the highest, `classes` int32 [D].
+    """
+    for batch in estimator.predict(input_fn, checkpoint_path=checkpoint, yield_single_examples=False):
+        for row in range(len(batch["count"])):
+            count = batch["count"][row]
+            image = {name: values[row] for name, values in batch.items() if name != "count"}
+            yield {**image, **{name: image[name][:count] for name in ("boxes_yxyx", "scores", "classes")}}

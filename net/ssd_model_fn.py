@@ -1,0 +1,155 @@
+"""The Estimator's model_fn for training, evaluation and prediction, with the optimizer and its schedule."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from net.detections import detect
+from net.multibox_loss import MultiboxLoss, multibox_loss
+from net.ssd_net import SsdOutput, ssd_network
+from utility.anchor_manipulator import DefaultBoxes, default_boxes, encode_targets
+from utility.config import Config, LossConfig, ScheduleConfig
+from utility.training_log import TrainingLog
+
+
+def ssd_model_fn(
+    features: dict, labels: dict | None, mode: str, params: dict[str, Any]
+) -> tf.estimator.EstimatorSpec:
+    """Build the graph of one mode.
+
+    Args:
+      features: `image` float32 [B, H, W, 3], BGR minus the means; `image_id` string [B]; what else there is
+        (such as `size`) is handed on to the predictions.
+      labels: `boxes_yxyx` float32 [B, N, 4] in [0, 1] of the input and `labels` int [B, N], 0 for padding; not
+        needed for prediction.
+      mode: one of tf.estimator.ModeKeys.
+      params: `config` (a utility.config.Config); `data_format` ("channels_first" or "channels_last");
+        `model_scope`, the scope of all variables; for training, `log_every_n_steps` and optionally
+        `warm_start`, a utility.scaffolds.WarmStart.
+
+    The default boxes are rebuilt from the config as a constant, so the input function need not know them.
+    """
+    config: Config = params["config"]
+    output = ssd_network(features["image"], config, params["data_format"], params["model_scope"])
+    anchors = default_boxes(config)
+    if mode == tf.estimator.ModeKeys.PREDICT:
+        return tf.estimator.EstimatorSpec(mode, predictions=_predictions(features, output, anchors, config))
+    losses = total_loss(output, labels, anchors, config)
+    if mode == tf.estimator.ModeKeys.EVAL:
+        return tf.estimator.EstimatorSpec(mode, loss=losses.total, eval_metric_ops=_mean_metrics(losses))
+    if params.get("warm_start"):
+        params["warm_start"].load()
+    return _training_spec(features, losses, config, params["log_every_n_steps"])
+
+
+class Losses(NamedTuple):
+    """The loss that is minimized and its parts, scalars float32."""
+
+    total: tf.Tensor
+    multibox: MultiboxLoss
+    l2: tf.Tensor
+
+
+def total_loss(output: SsdOutput, labels: dict, anchors: DefaultBoxes, config: Config) -> Losses:
+    """Match and encode the ground truth, and compare the output with it; weight decay is part of the loss."""
+    targets = encode_targets(
+        labels["boxes_yxyx"],
+        labels["labels"],
+        anchors,
+        config.targets.match_threshold,
+        config.targets.neg_threshold,
+    )
+    multibox = multibox_loss(output, targets, config.loss.negative_ratio, config.loss.negatives_without_positive)
+    l2 = weight_decay(tf.trainable_variables(), config.loss)
+    return Losses(multibox.cross_entropy + multibox.localization + l2, multibox, l2)
+
+
+def weight_decay(variables: list[tf.Variable], settings: LossConfig) -> tf.Tensor:
+    """Return weight_decay x the sum of half the squares, as the reference: biases too, the scale a tenth."""
+
+    def factor(variable: tf.Variable) -> float:
+        if "conv4_3_scale" in variable.name:
+            return settings.scale_decay_factor
+        return float(settings.decay_biases or not is_bias(variable))
+
+    return settings.weight_decay * tf.add_n([factor(v) * tf.nn.l2_loss(v) for v in variables])
+
+
+def is_bias(variable: tf.Variable) -> bool:
+    """Tell a layer's bias from its kernel."""
+    return variable.op.name.endswith("/bias")
+
+
+def learning_rate(global_step: tf.Tensor, schedule: ScheduleConfig) -> tf.Tensor:
+    """Return the rate of a step, float32: the factor of its interval, never below end_learning_rate."""
+    rates = [
+        max(schedule.learning_rate * factor, schedule.end_learning_rate) for factor in schedule.lr_decay_factors
+    ]
+    boundaries = [tf.constant(step, tf.int64) for step in schedule.decay_boundaries]
+    return tf.train.piecewise_constant(tf.cast(global_step, tf.int64), boundaries, rates)
+
+
+def _training_spec(features: dict, losses: Losses, config: Config, log_steps: int) -> tf.estimator.EstimatorSpec:
+    global_step = tf.train.get_or_create_global_step()
+    rate = learning_rate(global_step, config.schedule)
+    optimizer = tf.train.MomentumOptimizer(rate, config.schedule.momentum)
+    gradients, norm = _safe_gradients(optimizer, losses.total, config.schedule)
+    step = tf.identity(global_step)  # its number as the user counts is one more: read before it is raised
+    with tf.control_dependencies([step]):
+        train_op = optimizer.apply_gradients(gradients, global_step)
+    scalars = {
+        "loss": losses.total,
+        "cross_entropy": losses.multibox.cross_entropy,
+        "location": losses.multibox.localization,
+        "l2": losses.l2,
+        "accuracy": losses.multibox.accuracy,
+        "learning_rate": rate,
+        "gradient_norm": norm,
+    }
+    for name, value in scalars.items():
+        if name != "loss":  # the Estimator writes that one itself
+            tf.summary.scalar(f"train/{name}", value)
+    tf.summary.scalar("train/positives", tf.reduce_mean(tf.cast(losses.multibox.positives, tf.float32)))
+    hook = TrainingLog(
+        scalars,
+        features["image_id"],
+        step + 1,
+        every=log_steps,
+        last_step=config.schedule.max_number_of_steps,
+        batch_size=config.schedule.batch_size,
+    )
+    return tf.estimator.EstimatorSpec("train", loss=losses.total, train_op=train_op, training_hooks=[hook])
+
+
+def _safe_gradients(optimizer: tf.train.Optimizer, loss: tf.Tensor, schedule: ScheduleConfig):
+    """Return (gradient, variable) pairs and the gradients' norm; all gradients are 0 if any is not finite.
+
+    The training log stops the run at such a step; by then no variable has been spoilt, and neither is the
+    checkpoint that may be written at the same step.
+    """
+    pairs = [(g, v) for g, v in optimizer.compute_gradients(loss) if g is not None]
+    norm = tf.global_norm([gradient for gradient, _ in pairs])
+    finite = tf.logical_and(tf.is_finite(loss), tf.is_finite(norm))
+
+    def safe(gradient: tf.Tensor, variable: tf.Variable) -> tf.Tensor:
+        factor = schedule.bias_lr_factor if is_bias(variable) else 1.0
+        return tf.where_v2(finite, gradient if factor == 1.0 else gradient * factor, 0.0)
+
+    return [(safe(gradient, variable), variable) for gradient, variable in pairs], norm
+
+
+def _mean_metrics(losses: Losses) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+    multibox = losses.multibox
+    scalars = {
+        "cross_entropy": multibox.cross_entropy,
+        "location": multibox.localization,
+        "accuracy": multibox.accuracy,
+    }
+    return {name: tf.metrics.mean(value) for name, value in scalars.items()}
+
+
+def _predictions(features: dict, output: SsdOutput, anchors: DefaultBoxes, config: Config) -> dict[str, tf.Tensor]:
+    handed_on = {name: value for name, value in features.items() if name != "image"}
+    return {**handed_on, **detect(output, anchors, config.detection)._asdict()}

@@ -1,0 +1,86 @@
+"""Train SSD on TFRecords made by dataset/convert_tfrecords.py.
+
+  python train_ssd.py --data_dir=dataset/tfrecords --model_dir=logs
+
+The same command goes on from the newest checkpoint in --model_dir. Class names and their number come from
+labels.txt in --data_dir.
+"""
+
+import math
+
+from utility import config as config_lib
+from utility import flags, runtime
+
+FLAGS = flags.FLAGS
+
+
+def main() -> None:
+    """Read the flags, build the config and train."""
+    runtime.start_tensorflow()
+    from dataset import dataset_common, records  # noqa: PLC0415
+    from net import estimator  # noqa: PLC0415
+
+    shards = records.find_shards(FLAGS.data_dir, records.TRAIN)
+    images = dataset_common.count_records(shards)
+    config = _config(dataset_common.class_names(FLAGS.data_dir, FLAGS.num_classes), images)
+    devices = estimator.gpus() if FLAGS.multi_gpu else min(estimator.gpus(), 1)
+    runtime.log(
+        f"{images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}; preset {config.preset},"
+        f" batch size {config.schedule.batch_size}, on {f'{devices} GPU(s)' if devices else 'the CPU'}"
+    )
+    input_fn = dataset_common.training_input_fn(
+        shards,
+        config,
+        FLAGS.tf_random_seed,
+        FLAGS.num_readers,
+        FLAGS.num_preprocessing_threads,
+        FLAGS.deterministic,
+        FLAGS.skip_empty_images,
+    )
+    run = estimator.run_config(
+        FLAGS.model_dir,
+        estimator.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction),
+        seed=FLAGS.tf_random_seed,
+        save_summary_steps=FLAGS.save_summary_steps,
+        save_checkpoints_secs=FLAGS.save_checkpoints_secs,
+        save_checkpoints_steps=FLAGS.save_checkpoints_steps,
+        devices=devices,
+    )
+    ssd = estimator.build(
+        config,
+        run,
+        FLAGS.data_format,
+        model_scope=FLAGS.model_scope,
+        log_every_n_steps=FLAGS.log_every_n_steps,
+        warm_start=_warm_start(),
+    )
+    config_lib.save(config, FLAGS.model_dir)
+    estimator.train(ssd, input_fn, config.schedule.max_number_of_steps)
+
+
+def _config(class_names: tuple[str, ...], images: int) -> config_lib.Config:
+    config = config_lib.preset(FLAGS.preset).replace({"class_names": class_names})
+    config = flags.with_training_flags(config)
+    if not FLAGS.augment:
+        config = config.replace({"augment": config_lib.NO_AUGMENTATION})
+    if FLAGS.train_epochs:
+        steps = math.ceil(FLAGS.train_epochs * images / config.schedule.batch_size)
+        config = config.replace({"schedule.max_number_of_steps": steps})
+    return config_lib.check(config)
+
+
+def _warm_start():
+    from utility import scaffolds  # noqa: PLC0415
+
+    return scaffolds.starting_point(
+        FLAGS.checkpoint_path,
+        optional=not FLAGS["checkpoint_path"].present,
+        checkpoint_scope=FLAGS.checkpoint_model_scope,
+        model_scope=FLAGS.model_scope,
+        exclude_scopes=tuple(FLAGS.checkpoint_exclude_scopes),
+        ignore_missing=FLAGS.ignore_missing_vars,
+    )
+
+
+if __name__ == "__main__":
+    runtime.run(main, flags.define_train)

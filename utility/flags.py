@@ -1,0 +1,235 @@
+"""The only place that defines command-line flags.
+
+A flag that sets a hyper-parameter takes its type and default from the dataclasses of utility/config.py. It
+replaces the preset's value only where it is given, so the other presets keep theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from absl import flags
+
+from utility import config as config_lib
+from utility.config import Config
+
+FLAGS = flags.FLAGS
+
+# flag -> (setting of the config, what it is)
+_TRAINING_SETTINGS = {
+    "batch_size": ("schedule.batch_size", "images a step, over all devices"),
+    "max_number_of_steps": ("schedule.max_number_of_steps", "train until this step"),
+    "learning_rate": ("schedule.learning_rate", "learning rate that lr_decay_factors scale"),
+    "end_learning_rate": ("schedule.end_learning_rate", "floor of the learning rate"),
+    "decay_boundaries": ("schedule.decay_boundaries", "steps at which the learning rate changes"),
+    "lr_decay_factors": (
+        "schedule.lr_decay_factors",
+        "factors of the learning rate, one more than boundaries",
+    ),
+    "momentum": ("schedule.momentum", "momentum of the optimizer"),
+    "weight_decay": ("loss.weight_decay", "weight decay of all variables"),
+    "negative_ratio": ("loss.negative_ratio", "mined background boxes for each positive"),
+    "match_threshold": ("targets.match_threshold", "IoU from which a default box is positive"),
+    "neg_threshold": ("targets.neg_threshold", "IoU below which a default box is background"),
+}
+_DETECTION_SETTINGS = {
+    "select_threshold": ("detection.select_threshold", "lowest class probability of a detection"),
+    "min_size": ("detection.min_size", "smallest side of a detection, in parts of the image's side"),
+    "keep_topk": ("detection.keep_topk", "boxes of a class that enter non-maximum suppression"),
+    "nms_topk": ("detection.nms_topk", "boxes of a class that leave non-maximum suppression"),
+    "nms_threshold": ("detection.nms_threshold", "IoU from which the lesser box is suppressed"),
+}
+_SIZE_SETTING = {
+    "train_image_size": ("network.image_size", "side of the network's input, or HEIGHTxWIDTH, pixels")
+}
+
+
+def _define(settings: Mapping[str, tuple[str, str]], defaults: Config | None = None) -> None:
+    for name, (setting, text) in settings.items():
+        default = _value_at(defaults or Config(), setting)
+        if isinstance(default, tuple):
+            flags.DEFINE_string(name, ",".join(map(str, default)), f"{text} (comma-separated)")
+        elif isinstance(default, bool):
+            flags.DEFINE_boolean(name, default, text)
+        elif isinstance(default, int):
+            flags.DEFINE_integer(name, default, text)
+        else:
+            flags.DEFINE_float(name, default, text)
+
+
+def _value_at(config: Config, setting: str) -> Any:
+    value: Any = config
+    for part in setting.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def define_train() -> None:
+    """Define the flags of train_ssd.py."""
+    _define_data()
+    _define_device()
+    _define_model("./logs/")
+    flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(config_lib.PRESETS)}")
+    _define(_TRAINING_SETTINGS | _SIZE_SETTING)
+    flags.DEFINE_integer(
+        "train_epochs", None, "train for so many passes over the data instead of max_number_of_steps"
+    )
+    flags.DEFINE_integer("log_every_n_steps", 10, "steps between two lines of the log")
+    flags.DEFINE_integer("save_summary_steps", 500, "steps between two summaries for TensorBoard")
+    flags.DEFINE_integer("save_checkpoints_secs", 7200, "seconds between two checkpoints")
+    flags.DEFINE_integer("save_checkpoints_steps", None, "steps between two checkpoints, instead of seconds")
+    flags.DEFINE_integer(
+        "tf_random_seed", 20180503, "seed of the weights, the order of the data and the augmentation"
+    )
+    flags.DEFINE_boolean("deterministic", False, "same seed, same batches, at some cost of speed")
+    flags.DEFINE_boolean("augment", True, "SSD's augmentation; without it the pictures are learnt as they are")
+    flags.DEFINE_boolean("skip_empty_images", False, "leave out images without objects")
+    flags.DEFINE_string("checkpoint_path", "./model", "weights to start from: a checkpoint or its folder")
+    flags.DEFINE_string("checkpoint_model_scope", "vgg_16", "scope of the variables in that checkpoint")
+    flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")
+    flags.DEFINE_list(
+        "checkpoint_exclude_scopes",
+        ["ssd300/multibox_head", "ssd300/additional_layers", "ssd300/conv4_3_scale"],
+        "scopes that are not loaded from it",
+    )
+    flags.DEFINE_boolean("ignore_missing_vars", True, "variables that it lacks keep their random start")
+    flags.DEFINE_boolean("multi_gpu", True, "use all visible GPUs")
+
+
+def define_eval() -> None:
+    """Define the flags of eval_ssd.py."""
+    _define_data()
+    _define_device()
+    _define_model("./logs/")
+    _define(_DETECTION_SETTINGS)
+    flags.DEFINE_integer("batch_size", 8, "images at once")
+    flags.DEFINE_string("checkpoint_path", None, "a checkpoint or its folder, instead of model_dir's newest")
+    flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")
+
+
+def define_demo() -> None:
+    """Define the flags of simple_ssd_demo.py."""
+    _define_device()
+    flags.DEFINE_multi_string("input", ["demo"], "pictures, or folders of pictures; give it once for each")
+    flags.DEFINE_string("output", "demo/output", "folder for the drawn pictures")
+    flags.DEFINE_string("checkpoint_path", "./logs", "a checkpoint or its folder")
+    flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")
+    flags.DEFINE_integer(
+        "num_classes", None, "classes with background; only to be checked against the checkpoint's"
+    )
+    _define(_DETECTION_SETTINGS, config_lib.DEMO)
+
+
+def define_voc_eval() -> None:
+    """Define the flags of voc_eval.py."""
+    flags.DEFINE_string("dataset_directory", None, "VOCROOT: the folder that holds VOC2007TEST", required=True)
+    flags.DEFINE_string("split", "VOC2007TEST", "folder of VOCROOT with the annotations")
+    flags.DEFINE_string("image_set", "test", "list of images in ImageSets/Main")
+    flags.DEFINE_string("pred_dir", "./logs/predict", "folder with results_{class id}.txt")
+    flags.DEFINE_string(
+        "labels_file", None, "class names, one a line; default: labels.txt of the detections' folder"
+    )
+    flags.DEFINE_string(
+        "output_directory", None, "folder for the figures; default: eval_output beside the detections"
+    )
+    flags.DEFINE_boolean(
+        "use_07_metric", True, "VOC2007's 11-point average precision, else the area under the curve"
+    )
+    flags.DEFINE_float("iou_threshold", 0.5, "IoU from which a detection is right")
+
+
+def define_convert() -> None:
+    """Define the flags of dataset/convert_tfrecords.py."""
+    flags.DEFINE_string(
+        "dataset_directory", None, "VOCROOT: the folder that holds VOC2007, VOC2012, ...", required=True
+    )
+    flags.DEFINE_string("output_directory", "./dataset/tfrecords", "folder for the records")
+    flags.DEFINE_list("train_splits", None, "folders of VOCROOT; default: VOC2007 and VOC2012, whichever is there")
+    flags.DEFINE_list("validation_splits", None, "folders of VOCROOT; default: VOC2007TEST, if it is there")
+    flags.DEFINE_string("train_image_set", "trainval", "list of training images in ImageSets/Main")
+    flags.DEFINE_string("validation_image_set", "test", "list of validation images in ImageSets/Main")
+    flags.DEFINE_integer("train_shards", 16, "number of training record files", lower_bound=1)
+    flags.DEFINE_integer("validation_shards", 16, "number of validation record files", lower_bound=1)
+    flags.DEFINE_integer("num_threads", 8, "threads that read and check pictures", lower_bound=1)
+    flags.DEFINE_string(
+        "labels_file", None, "class names, one a line; 'auto' collects them; default: the 20 of VOC"
+    )
+    flags.DEFINE_boolean("strict", False, "take a bad annotation as an error instead of mending or dropping it")
+    flags.DEFINE_boolean("skip_bad_images", False, "leave out pictures that cannot be read, instead of stopping")
+
+
+def define_sample() -> None:
+    """Define the flags of dataset/make_sample_voc.py."""
+    flags.DEFINE_string("output_directory", "./quickstart/VOC", "folder for the sample set")
+    flags.DEFINE_integer("num_train", 200, "training pictures", lower_bound=1)
+    flags.DEFINE_integer("num_test", 50, "test pictures", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "another seed draws other pictures")
+
+
+def define_inspect() -> None:
+    """Define the flags of dataset/dataset_inspect.py."""
+    flags.DEFINE_string("data_dir", "./dataset/tfrecords", "folder with the records")
+    flags.DEFINE_enum("split", "train", ["train", "val"], "which records")
+    flags.DEFINE_string("output", None, "folder for pictures with their boxes drawn")
+    flags.DEFINE_integer("count", 16, "how many pictures to draw", lower_bound=1)
+
+
+def _define_data() -> None:
+    flags.DEFINE_string("data_dir", "./dataset/tfrecords", "folder with the records and labels.txt")
+    flags.DEFINE_integer("num_classes", None, "classes with background; only to be checked against labels.txt")
+    flags.DEFINE_integer("num_readers", 8, "record files read at once", lower_bound=1)
+    flags.DEFINE_integer("num_preprocessing_threads", 24, "images preprocessed at once", lower_bound=1)
+
+
+def _define_device() -> None:
+    flags.DEFINE_integer("num_cpu_threads", 0, "threads TensorFlow computes with; 0: as many as there are cores")
+    flags.DEFINE_float("gpu_memory_fraction", 1.0, "part of a GPU's memory to take", lower_bound=0, upper_bound=1)
+    flags.DEFINE_enum(
+        "data_format",
+        None,
+        ["channels_first", "channels_last"],
+        "layout of the network's maps; default: what the device runs best",
+    )
+
+
+def _define_model(default: str) -> None:
+    flags.DEFINE_string("model_dir", default, "folder of checkpoints, logs, config.json and results")
+
+
+def with_training_flags(base: Config) -> Config:
+    """Return the config with the training settings whose flags stand on the command line."""
+    return _with_flags(base, _TRAINING_SETTINGS | _SIZE_SETTING)
+
+
+def with_detection_flags(base: Config) -> Config:
+    """Return the config with the detection settings whose flags stand on the command line."""
+    return _with_flags(base, _DETECTION_SETTINGS)
+
+
+def _with_flags(base: Config, settings: Mapping[str, tuple[str, str]]) -> Config:
+    given = {name: setting for name, (setting, _) in settings.items() if FLAGS[name].present}
+    return base.replace({setting: _parsed(name, _value_at(base, setting)) for name, setting in given.items()})
+
+
+def _parsed(name: str, like: Any) -> Any:
+    """Return the value of a flag, a comma-separated one as the tuple that the config holds."""
+    value = FLAGS[name].value
+    if name in _SIZE_SETTING:
+        return _image_size(value)
+    if not isinstance(like, tuple):
+        return value
+    kind: Callable[[str], Any] = type(like[0])
+    try:
+        return tuple(kind(part) for part in value.split(",") if part.strip())
+    except ValueError:
+        raise ValueError(f"--{name}={value}: must be {kind.__name__}s, separated by commas") from None
+
+
+def _image_size(value: str) -> tuple[int, int]:
+    parts = value.replace(",", "x").split("x")
+    if len(parts) > 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise ValueError(
+            f"--train_image_size={value}: must be a number of pixels, or HEIGHTxWIDTH such as 300x300"
+        )
+    return int(parts[0]), int(parts[-1])

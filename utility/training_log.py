@@ -1,0 +1,92 @@
+"""What a training run says while it runs, and where it stops when the loss is not a number any more."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+import tensorflow.compat.v1 as tf
+
+from utility.runtime import log
+
+_PARTS = ("cross_entropy", "location", "l2")
+
+
+class NonFiniteLossError(ValueError):
+    """The loss or the gradient became infinite or not a number."""
+
+
+class TrainingLog(tf.train.SessionRunHook):
+    """Logs every few steps, with speed and the time left, and stops at a loss or gradient that is not finite."""
+
+    def __init__(
+        self,
+        scalars: Mapping[str, tf.Tensor],
+        image_ids: tf.Tensor,
+        step: tf.Tensor,
+        every: int,
+        last_step: int,
+        batch_size: int,
+    ):
+        """Take what to show.
+
+        Args:
+          scalars: `loss`, its parts `cross_entropy`, `location` and `l2`, `accuracy`, `learning_rate` and
+            `gradient_norm`, all float32 [].
+          image_ids: string [B], the batch.
+          step: int64 [], the number of the step that is made, from 1.
+          every: steps between two lines.
+          last_step: where the run will end.
+          batch_size: images of a step, over all devices.
+        """
+        self._fetches = {**scalars, "image_ids": image_ids, "step": step}
+        self._every, self._last_step, self._batch_size = every, last_step, batch_size
+        self._since: tuple[float, int] | None = None
+
+    def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
+        """Ask for the step's figures."""
+        del run_context
+        return tf.train.SessionRunArgs(self._fetches)
+
+    def after_run(self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues) -> None:
+        """Check them, and show them when it is time."""
+        del run_context
+        values = run_values.results
+        step = int(values["step"])
+        if not (math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])):
+            raise NonFiniteLossError(_report(values, step))
+        now = time.monotonic()
+        if self._since is None:
+            self._since = (now, step)
+            log(_line(values, step, self._last_step))
+        elif step // self._every > self._since[1] // self._every or step == self._last_step:
+            seconds = (now - self._since[0]) / max(step - self._since[1], 1)
+            self._since = (now, step)
+            speed = f"  {self._batch_size / seconds:.1f} images/s  {_duration(seconds * (self._last_step - step))} left"
+            log(_line(values, step, self._last_step) + speed)
+
+
+def _line(values: Mapping, step: int, last_step: int) -> str:
+    parts = ", ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in _PARTS)
+    rate, accuracy = values["learning_rate"], values["accuracy"]
+    return (
+        f"step {step}/{last_step}  loss {values['loss']:.3f} ({parts})  accuracy {accuracy:.3f}  rate {rate:.2g}"
+    )
+
+
+def _report(values: Mapping, step: int) -> str:
+    parts = ", ".join(f"{name} {values[name]:g}" for name in (*_PARTS, "gradient_norm"))
+    images = ", ".join(name.decode() for name in values["image_ids"])
+    return (
+        f"the loss is {values['loss']:g} at step {step}, learning rate {values['learning_rate']:g} ({parts}); images of"
+        f" the batch: {images}. No variable was changed by this step. A lower --learning_rate or a longer warm-up"
+        " (--decay_boundaries) usually helps; a broken picture or box in the batch would show at any rate"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
