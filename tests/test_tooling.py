@@ -131,9 +131,7 @@ def project(tmp_path) -> Path:
 def make(project: Path, *arguments: str) -> subprocess.CompletedProcess:
     path = f"{project.parent}:/usr/local/bin:/usr/bin:/bin"
     command = ["make", "--no-print-directory", *arguments]
-    return subprocess.run(
-        command, cwd=project, env={"PATH": path}, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(command, cwd=project, env={"PATH": path}, capture_output=True, text=True, check=False)
 
 
 def installs(project: Path) -> int:
@@ -244,9 +242,7 @@ def test_the_lists_are_complete_and_nothing_in_them_is_idle():
         name = min(todo - reached)
         reached.add(name)
         needs = [Requirement(line) for line in distribution(name).requires or []]
-        todo |= {
-            canonical(need.name) for need in needs if not need.marker or need.marker.evaluate({"extra": ""})
-        }
+        todo |= {canonical(need.name) for need in needs if not need.marker or need.marker.evaluate({"extra": ""})}
     listed = pins("requirements.lock").keys() | pins("requirements-dev.txt").keys()
     elsewhere = {"tensorflow-cpu-aws", "exceptiongroup", "tomli"}  # another machine, Python 3.10
     assert reached | elsewhere == listed | elsewhere
