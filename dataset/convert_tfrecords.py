@@ -105,26 +105,28 @@ def convert(
     _check_arguments(root, train_shards, validation_shards, num_threads)
     training = voc_sources.choose_train_splits(root, train_splits)
     validation = voc_sources.choose_validation_splits(root, validation_splits, validation_image_set)
+    if not (training or validation):
+        raise ValueError("--train_splits and --validation_splits are both empty: no split to convert")
     splits = [
-        _Split(prefix, voc_sources.read_sources(root, names, image_set, skip_bad=skip_bad_images), shards)
+        _checked(_Split(prefix, voc_sources.read_sources(root, names, image_set, skip_bad_images), shards))
         for prefix, names, image_set, shards in (
             (records.TRAIN, training, train_image_set, train_shards),
             (records.VALIDATION, validation, validation_image_set, validation_shards),
         )
+        if names
     ]
-    splits = [_checked(split) for split in splits if split.sources.split_names]
     every_source = [source for split in splits for source in split.sources.sources]
     class_names = voc_sources.choose_class_names(labels_file, every_source)
     _say_plan(splits, class_names)
+    class_ids = {name: class_id for class_id, name in enumerate(class_names, start=1)}
     with shard_files.staging_folder(output) as staging:
-        class_ids = {name: class_id for class_id, name in enumerate(class_names, start=1)}
+        labels.write_labels(staging / LABELS_FILE, class_names)
         converter = _Converter(staging, class_ids, num_threads, strict, skip_bad_images)
         info = {
             "class_names": list(class_names),
             "dataset_directory": str(root.resolve()),
             "splits": {split.prefix: converter.write_split(split) for split in splits},
         }
-        labels.write_labels(staging / LABELS_FILE, class_names)
         text = json.dumps(info, indent=1, ensure_ascii=False) + "\n"
         labels.write_whole(staging / records.INFO_NAME, text)
         shard_files.publish(staging, output)
@@ -193,9 +195,7 @@ class _Converter:
             return error
 
 
-def _in_order(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int
-) -> Iterator[_Result]:
+def _in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int) -> Iterator[_Result]:
     """Apply a function in threads, and give the results in the order of the items, a bounded number ahead."""
     waiting: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(num_threads) as pool:
@@ -226,7 +226,9 @@ def _checked(split: _Split) -> _Split:
     """Refuse a split without images, and validation images that results could not tell apart."""
     ids = Counter(source.annotation.image_id for source in split.sources.sources)
     if not ids:
-        raise ValueError(f"no image is left for {split.prefix}: all are skipped, {split.sources.skipped[0]}")
+        raise ValueError(
+            f"no image is left for {split.prefix}: all are skipped, the first: {split.sources.skipped[0]}"
+        )
     doubled = [image_id for image_id, count in ids.items() if count > 1]
     if doubled and split.prefix == records.VALIDATION:
         names = ", ".join(split.sources.split_names)
@@ -242,10 +244,9 @@ def _say_plan(splits: Sequence[_Split], class_names: Sequence[str]) -> None:
         fewer = f", not {split.shards}: a shard holds an image at least" if images < split.shards else ""
         shards = f"{min(split.shards, images)} shards{fewer}"
         runtime.log(f"{split.prefix}: {names} ({split.sources.image_set}), {images} images to {shards}")
-    if not any(split.prefix == records.VALIDATION for split in splits):
-        runtime.log(
-            f"val: none, for there is no {voc_sources.USUAL_VALIDATION_SPLIT}; see --validation_splits"
-        )
+    for prefix, flag in ((records.TRAIN, "train_splits"), (records.VALIDATION, "validation_splits")):
+        if not any(split.prefix == prefix for split in splits):
+            runtime.log(f"{prefix}: none; name folders with --{flag}")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def choose_validation_splits(root: Path, named: Sequence[str] | None, image_set:
     return ("VOC2007",) if in_devkit.is_file() else ()
 
 
-def read_sources(root: Path, split_names: Sequence[str], image_set: str, *, skip_bad: bool) -> Sources:
+def read_sources(root: Path, split_names: Sequence[str], image_set: str, skip_bad: bool) -> Sources:
     """Read the annotations of an image set in each split and find the images by id.
 
     Raises:
