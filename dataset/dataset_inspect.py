@@ -34,8 +34,8 @@ Example = Mapping[str, Any]
 def main() -> None:
     """Show and draw as the flags say."""
     values = flags.FLAGS
-    runtime.start_tensorflow()
     shards = records.find_shards(values.data_dir, values.split)
+    runtime.start_tensorflow()
     class_names = _class_names(Path(values.data_dir))
     contents = Contents()
     for number, example in enumerate(read_examples(shards)):
@@ -90,7 +90,7 @@ class Contents:
 
     def _by_class(self, class_names: Sequence[str]) -> list[str]:
         names = {**{class_id: f"class {class_id}" for class_id in self.objects}, **_numbered(class_names)}
-        wide = max(len(name) for name in names.values())
+        wide = max((len(name) for name in names.values()), default=0)
         head = f"{'class':>{wide + 4}}  objects  difficult   images"
         rows = (
             f"{class_id:3d} {names[class_id]:>{wide}}  {self.objects[class_id]:7d}  {self.difficult[class_id]:9d}"
