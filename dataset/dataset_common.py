@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dataset import labels, records
-from preprocessing.ssd_preprocessing import preprocess_for_eval, preprocess_for_train
+from dataset.voc import VocAnnotation, VocObject
+from preprocessing.ssd_preprocessing import decode, preprocess_for_eval, preprocess_for_train
 from utility.config import LABELS_FILE, Config
 
 SHUFFLE_BUFFER = 1024  # encoded records; about 100 MB of VOC
@@ -99,7 +102,7 @@ def eval_input_fn(
     def prepared(record: tf.Tensor):
         example = records.parse(record)
         image = preprocess_for_eval(
-            example["image_encoded"], config.network.image_size, config.network.channel_means_rgb
+            decode(example["image_encoded"]), config.network.image_size, config.network.channel_means_rgb
         )
         learnable = tf.logical_not(example["difficult"])
         boxes = tf.boolean_mask(example["boxes_yxyx"], learnable)
@@ -114,6 +117,27 @@ def eval_input_fn(
     return input_fn
 
 
+def pictures_input_fn(pictures: Callable[[], Iterable[tuple[str, np.ndarray]]], config: Config) -> InputFn:
+    """Return an input function over pictures at hand, one at a time, in order.
+
+    `pictures()` gives (name, RGB uint8 [h, w, 3]). Features are those of `eval_input_fn`, the name as `image_id`.
+    """
+
+    def prepared(name: tf.Tensor, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        network = config.network
+        return {
+            "image": preprocess_for_eval(image, network.image_size, network.channel_means_rgb),
+            "image_id": name,
+            "size": tf.shape(image)[:2],
+        }
+
+    def input_fn() -> tf.data.Dataset:
+        dataset = tf.data.Dataset.from_generator(pictures, (tf.string, tf.uint8), ([], [None, None, 3]))
+        return dataset.map(prepared).batch(1).prefetch(1)
+
+    return input_fn
+
+
 def _element(image: tf.Tensor, example: dict[str, tf.Tensor], boxes: tf.Tensor, labels: tf.Tensor):
     return {"image": image, "image_id": example["image_id"]}, {"boxes_yxyx": boxes, "labels": labels}
 
@@ -124,35 +148,42 @@ def _configured(dataset: tf.data.Dataset, deterministic: bool) -> tf.data.Datase
     return dataset.with_options(options)
 
 
-def ground_truth_of(shards: list[str]) -> Iterator[dict[str, np.ndarray]]:
-    """Read the objects of records back, one dict an image; no picture is decoded.
+def ground_truth_of(shards: list[str], class_names: Sequence[str]) -> list[VocAnnotation]:
+    """Read the objects of records back as annotations; no picture is decoded.
 
-    Each has `image_id` (str), `boxes_yxyx_px` float64 [N, 4] in VOC's 1-based inclusive pixels, `labels`
-    int64 [N] and `difficult` bool [N].
+    Boxes are in VOC's 1-based inclusive pixels again, exactly where those are whole numbers. ValueError when a
+    label has no name in `class_names`.
     """
+    annotations = []
     with tf.Graph().as_default(), tf.Session() as session:
         dataset = tf.data.TFRecordDataset(shards).map(records.parse, num_parallel_calls=2)
         example = tf.data.make_one_shot_iterator(dataset).get_next()
-        wanted = {
-            key: example[key] for key in ("image_id", "height", "width", "boxes_yxyx", "labels", "difficult")
-        }
-        while True:
-            try:
-                yield _in_pixels(session.run(wanted))
-            except tf.errors.OutOfRangeError:
-                return
+        del example["image_encoded"]
+        with contextlib.suppress(tf.errors.OutOfRangeError):
+            while True:
+                annotations.append(_annotation(session.run(example), class_names))
+    return annotations
 
 
-def _in_pixels(example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    height, width = int(example["height"]), int(example["width"])
-    boxes = example["boxes_yxyx"].astype(np.float64) * [height, width, height, width]
-    # float32 parts of the image give back pixels to a thousandth; VOC's are whole numbers
-    return {
-        "image_id": example["image_id"].decode(),
-        "boxes_yxyx_px": np.round(boxes, 3),
-        "labels": example["labels"],
-        "difficult": example["difficult"],
-    }
+def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> VocAnnotation:
+    image_id, height, width = example["image_id"].decode(), int(example["height"]), int(example["width"])
+    if example["labels"].size and not 1 <= example["labels"].min() <= example["labels"].max() <= len(class_names):
+        raise ValueError(
+            f"the record of image {image_id} has class ids {sorted(set(example['labels'].tolist()))}, but there are"
+            f" {len(class_names)} class names: the records and labels.txt are of different data sets"
+        )
+    # float32 parts of the image give back pixels to a thousandth
+    boxes = np.round(example["boxes_yxyx"].astype(np.float64) * [height, width, height, width], 3)
+    objects = zip(boxes.tolist(), example["labels"].tolist(), example["difficult"].tolist(), strict=True)
+    return VocAnnotation(
+        image_id,
+        Path(image_id),
+        height,
+        width,
+        tuple(
+            VocObject(class_names[label - 1], tuple(box), difficult, False) for box, label, difficult in objects
+        ),
+    )
 
 
 def count_records(shards: list[str]) -> int:

@@ -56,6 +56,19 @@ def read_picture(path: str | Path, annotated_size: tuple[int, int]) -> Picture:
         raise PictureError(f"{path}: the image cannot be decoded: {reason}") from error
 
 
+def read_upright(path: str | Path) -> np.ndarray:
+    """Read a picture file of any kind as a person sees it: uint8 RGB [height, width, 3], EXIF obeyed.
+
+    Raises:
+        PictureError: the file is missing, or is not a whole picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+    except Exception as error:  # as in read_picture
+        raise PictureError(f"{path}: the image cannot be read: {str(error).partition(' <')[0]}") from error
+
+
 def _as_jpeg(image: Image.Image, data: bytes, annotated_size: tuple[int, int]) -> Picture:
     width, height = image.size
     orientation = image.getexif().get(_ORIENTATION, 1)

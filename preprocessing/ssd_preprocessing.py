@@ -17,15 +17,19 @@ from utility.config import AugmentConfig
 
 
 def preprocess_for_eval(
-    encoded: tf.Tensor, image_size: tuple[int, int], channel_means_rgb: tuple[float, float, float]
+    image: tf.Tensor, image_size: tuple[int, int], channel_means_rgb: tuple[float, float, float]
 ) -> tf.Tensor:
-    """Turn an encoded picture (JPEG, PNG, GIF or BMP; string []) into the network's input.
+    """Turn a picture, RGB grey levels uint8 [h, w, 3], into the network's input for an `image_size` of (H, W).
 
     Returns:
-      float32 [H, W, 3], BGR grey levels minus the channel means, for an `image_size` of (H, W).
+      float32 [H, W, 3], BGR grey levels minus the channel means.
     """
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return to_network_input(resize(image, image_size), channel_means_rgb)
+
+
+def decode(encoded: tf.Tensor) -> tf.Tensor:
+    """Decode a picture (JPEG, PNG, GIF or BMP; string []) to RGB uint8 [h, w, 3]."""
+    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
 
 class TrainingExample(NamedTuple):

@@ -8,11 +8,15 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from absl import flags
+from tqdm import tqdm
+
+Item = TypeVar("Item")
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -113,3 +117,8 @@ def _filtered_stderr(noise: tuple[str, ...]) -> Iterator[None]:
 def log(message: str) -> None:
     """Write one line for the user, at once, to stdout."""
     print(message, flush=True)
+
+
+def progress(items: Iterable[Item], total: int, unit: str) -> Iterator[Item]:
+    """Pass items on with a progress bar on stderr, if that is a terminal."""
+    return iter(tqdm(items, total=total, unit=unit, disable=None, leave=False))

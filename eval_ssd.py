@@ -1,0 +1,59 @@
+"""Detect the objects of the validation records, write results_{class id}.txt, and score them.
+
+  python eval_ssd.py --data_dir=dataset/tfrecords --model_dir=logs
+
+Takes the newest checkpoint in --model_dir, with the config and the class names that it was trained with. The
+results in {model_dir}/predict are what voc_eval.py reads.
+"""
+
+from pathlib import Path
+
+from utility import config as config_lib
+from utility import flags, runtime
+
+FLAGS = flags.FLAGS
+
+
+def main() -> None:
+    """Read the flags, detect, write and score."""
+    runtime.start_tensorflow()
+    from dataset import dataset_common, records, voc, voc_metric  # noqa: PLC0415
+    from net import estimator  # noqa: PLC0415
+    from utility import scaffolds  # noqa: PLC0415
+
+    shards = records.find_shards(FLAGS.data_dir, records.VALIDATION)
+    images = dataset_common.count_records(shards)
+    checkpoint = scaffolds.resolve(FLAGS.checkpoint_path or FLAGS.model_dir)
+    config = _config(checkpoint, dataset_common.class_names(FLAGS.data_dir, FLAGS.num_classes))
+    session = estimator.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction)
+    run = estimator.run_config(FLAGS.model_dir, session)
+    ssd = estimator.build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope)
+    input_fn = dataset_common.eval_input_fn(
+        shards, config, FLAGS.batch_size, FLAGS.num_readers, FLAGS.num_preprocessing_threads
+    )
+    runtime.log(f"detecting in {images} images with {checkpoint}")
+    found = voc.detections_by_class(runtime.progress(estimator.detect(ssd, input_fn, checkpoint), images, "image"))
+    pred_dir = Path(FLAGS.model_dir) / "predict"
+    voc.write_results(pred_dir, found, config.num_classes)
+    runtime.log(f"wrote results_1.txt to results_{config.num_classes - 1}.txt in {pred_dir}")
+    ground_truth = dataset_common.ground_truth_of(shards, config.class_names)
+    result = voc_metric.evaluate(found, ground_truth, config.class_names)
+    for warning in result.warnings:
+        runtime.log(f"warning: {warning}")
+    runtime.log("\n".join(voc_metric.format_report(result)))
+
+
+def _config(checkpoint: str, class_names: tuple[str, ...]) -> config_lib.Config:
+    """Return the config that the checkpoint was trained with, its classes held against the data set's."""
+    folder = Path(checkpoint).parent
+    config = config_lib.load(str(folder)) or config_lib.Config(class_names=class_names)
+    if config.class_names != class_names:
+        raise ValueError(
+            f"{folder / config_lib.CONFIG_FILE} has the classes {', '.join(config.class_names)}, but --data_dir="
+            f"{FLAGS.data_dir} has {', '.join(class_names)}: evaluate on the data set that it was trained on"
+        )
+    return config_lib.check(flags.with_detection_flags(config))
+
+
+if __name__ == "__main__":
+    runtime.run(main, flags.define_eval)

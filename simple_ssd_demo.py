@@ -1,0 +1,90 @@
+"""Detect objects in pictures, and draw what was found.
+
+  python simple_ssd_demo.py --checkpoint_path=logs --input=demo --output=demo/output
+
+--input takes a picture or a folder, and may be given several times. Class names and the config come from the
+checkpoint's folder.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dataset import labels, pictures
+from utility import config as config_lib
+from utility import draw_toolbox, flags, runtime
+
+FLAGS = flags.FLAGS
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
+
+
+def main() -> int:
+    """Read the flags, detect, draw; returns 1 if a picture could not be read."""
+    paths = _pictures(FLAGS.input)
+    runtime.start_tensorflow()
+    from dataset import dataset_common  # noqa: PLC0415
+    from net import estimator  # noqa: PLC0415
+    from utility import scaffolds  # noqa: PLC0415
+
+    checkpoint = scaffolds.resolve(FLAGS.checkpoint_path)
+    config = _config(Path(checkpoint).parent)
+    session = estimator.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction)
+    run = estimator.run_config(str(Path(checkpoint).parent), session)
+    ssd = estimator.build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope)
+    unreadable: list[Path] = []
+
+    def readable() -> Iterator[tuple[str, np.ndarray]]:
+        for path in paths:
+            try:
+                yield str(path), pictures.read_upright(path)
+            except pictures.PictureError as error:
+                unreadable.append(path)
+                runtime.log(f"skipped {error}")
+
+    Path(FLAGS.output).mkdir(parents=True, exist_ok=True)
+    for found in estimator.detect(ssd, dataset_common.pictures_input_fn(readable, config), checkpoint):
+        _draw(found, config.class_names, Path(FLAGS.output))
+    runtime.log(f"drew {len(paths) - len(unreadable)} of {len(paths)} pictures to {FLAGS.output}")
+    return 1 if unreadable else 0
+
+
+def _pictures(inputs: list[str]) -> list[Path]:
+    """Return the picture files named, and those in the folders named."""
+    paths: list[Path] = []
+    for path in map(Path, inputs):
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        if not inside:
+            raise ValueError(f"--input={path}: there is no picture ({', '.join(sorted(SUFFIXES))}) in this folder")
+        paths += inside
+    names = [path.stem for path in paths]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"--input: two pictures are named {twice!r} and would be drawn to one file; rename one")
+    return paths
+
+
+def _config(folder: Path) -> config_lib.Config:
+    """Return the config beside the checkpoint, or the default one with VOC's classes, for showing detections."""
+    config = config_lib.load(str(folder)) or config_lib.Config(class_names=labels.VOC_CLASSES)
+    config = config.replace({"detection": config_lib.DEMO.detection})
+    if FLAGS.num_classes is not None and FLAGS.num_classes != config.num_classes:
+        raise ValueError(
+            f"--num_classes={FLAGS.num_classes}: {folder} has {config.num_classes}; leave the flag out"
+        )
+    return config_lib.check(flags.with_detection_flags(config))
+
+
+def _draw(found: dict[str, np.ndarray], class_names: tuple[str, ...], output: Path) -> None:
+    path = Path(found["image_id"].decode())
+    boxes = found["boxes_yxyx"] * np.tile(found["size"], 2)
+    picture = Image.fromarray(pictures.read_upright(path))
+    drawn = draw_toolbox.draw_detections(picture, boxes, found["scores"], found["classes"], class_names)
+    drawn.save(output / f"{path.stem}.jpg", quality=92)
+    objects = (f"{class_names[c - 1]} {s:.2f}" for c, s in zip(found["classes"], found["scores"], strict=True))
+    runtime.log(f"{path}: {', '.join(objects) or 'nothing found'}")
+
+
+if __name__ == "__main__":
+    runtime.run(main, flags.define_demo)
