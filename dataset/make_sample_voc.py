@@ -66,9 +66,7 @@ def make(output_directory: str | Path, *, num_train: int = 200, num_test: int = 
     for split, image_set in _SPLITS:
         path = root / split / "ImageSets" / "Main" / f"{image_set}.txt"
         labels.write_whole(path, "".join(f"{image_id}\n" for image_id in ids[split]))
-    runtime.log(
-        f"wrote {num_train} + {num_test} pictures of {', '.join(sample_scenes.CLASS_NAMES)} to {root}"
-    )
+    runtime.log(f"wrote {num_train} + {num_test} pictures of {', '.join(sample_scenes.CLASS_NAMES)} to {root}")
 
 
 def _draw_split(split_dir: Path, number: int, seed: list[int]) -> list[str]:

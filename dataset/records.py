@@ -126,9 +126,7 @@ def find_shards(data_dir: str | Path, split_prefix: str) -> list[str]:
         raise ValueError(f"no record files {pattern}: write them with dataset/convert_tfrecords.py")
     counts = sorted({int(path.name[-5:]) for path in shards})
     if len(counts) > 1:
-        raise ValueError(
-            f"record files {pattern} are of sets of {_joined(counts)} shards: remove the old set"
-        )
+        raise ValueError(f"record files {pattern} are of sets of {_joined(counts)} shards: remove the old set")
     there = {path.name for path in shards}
     missing = [name for name in shard_names(split_prefix, counts[0]) if name not in there]
     if missing:

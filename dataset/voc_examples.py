@@ -87,9 +87,7 @@ def _clean(source: Source, height: int, width: int) -> _Cleaned:
     if annotation.height and annotation.width and (annotation.height, annotation.width) != (height, width):
         given = f"<size> is {annotation.width}x{annotation.height}"
         cleaned.remarks.append(
-            Remark(
-                SIZE_DIFFERS, f"{source.where}: {given}, but the image is {width}x{height}: used the image's"
-            )
+            Remark(SIZE_DIFFERS, f"{source.where}: {given}, but the image is {width}x{height}: used the image's")
         )
     for number, voc_object in enumerate(annotation.objects, start=1):
         box, reason = clip_box_px(voc_object.box_yxyx_px, height, width)
