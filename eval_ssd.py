@@ -28,9 +28,7 @@ def main() -> None:
     session = estimator.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction)
     run = estimator.run_config(FLAGS.model_dir, session)
     ssd = estimator.build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope)
-    input_fn = dataset_common.eval_input_fn(
-        shards, config, FLAGS.batch_size, FLAGS.num_readers, FLAGS.num_preprocessing_threads
-    )
+    input_fn = dataset_common.eval_input_fn(shards, config, FLAGS.batch_size, FLAGS.num_preprocessing_threads)
     runtime.log(f"detecting in {images} images with {checkpoint}")
     found = voc.detections_by_class(runtime.progress(estimator.detect(ssd, input_fn, checkpoint), images, "image"))
     pred_dir = Path(FLAGS.model_dir) / "predict"

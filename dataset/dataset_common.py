@@ -16,6 +16,7 @@ from preprocessing.ssd_preprocessing import decode, preprocess_for_eval, preproc
 from utility.config import LABELS_FILE, Config
 
 SHUFFLE_BUFFER = 1024  # encoded records; about 100 MB of VOC
+_MIXED_SHARDS = 16  # record files that a pass takes records from in turn; fixed, for the order depends on it
 
 InputFn = Callable[[], tf.data.Dataset]
 
@@ -42,14 +43,16 @@ def training_input_fn(
       readers: record files read at once.
       threads: images preprocessed at once.
       deterministic: the same seed gives the same batches; else the order may vary for speed.
-      skip_empty_images: leave out images without objects to learn from.
+      skip_empty_images: leave out images without objects to learn from; ValueError when that is all of them.
     """
     network, augment = config.network, config.augment
 
-    def learnable(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        use = tf.logical_or(tf.logical_not(example["difficult"]), config.targets.use_difficult)
-        objects = {key: tf.boolean_mask(example[key], use) for key in ("boxes_yxyx", "labels")}
-        return {**example, **objects}
+    def parsed(dataset: tf.data.Dataset) -> tf.data.Dataset:
+        dataset = dataset.map(
+            lambda record: _learnable(records.parse(record), config.targets.use_difficult),
+            num_parallel_calls=threads,
+        )
+        return dataset.filter(lambda example: tf.size(example["labels"]) > 0) if skip_empty_images else dataset
 
     def augmented(index: tf.Tensor, example: dict[str, tf.Tensor]):
         image, boxes, kept = preprocess_for_train(
@@ -63,15 +66,36 @@ def training_input_fn(
         return _element(image, example, boxes, tf.boolean_mask(example["labels"], kept))
 
     def input_fn() -> tf.data.Dataset:
-        dataset = _shuffled_records(shards, seed, readers, deterministic)
-        dataset = dataset.map(lambda record: learnable(records.parse(record)), num_parallel_calls=threads)
-        if skip_empty_images:
-            dataset = dataset.filter(lambda example: tf.size(example["labels"]) > 0)
+        dataset = parsed(_shuffled_records(shards, seed, readers, deterministic))
         dataset = dataset.enumerate().map(augmented, num_parallel_calls=threads)
         dataset = dataset.padded_batch(config.schedule.batch_size, drop_remainder=True)
         return _configured(dataset, deterministic).prefetch(2)
 
+    # an endless stream of nothing would wait for ever
+    if skip_empty_images and not _elements(lambda: parsed(tf.data.TFRecordDataset(shards)).take(1)):
+        raise ValueError(
+            f"--skip_empty_images leaves none of the images in {shards[0]}, ...: none has an object to learn from;"
+            " leave the flag out or check the annotations"
+        )
     return input_fn
+
+
+def _learnable(example: dict[str, tf.Tensor], use_difficult: bool) -> dict[str, tf.Tensor]:
+    """Leave objects marked difficult out of an example, unless they are to be used."""
+    use = tf.logical_or(tf.logical_not(example["difficult"]), use_difficult)
+    return {**example, **{key: tf.boolean_mask(example[key], use) for key in ("boxes_yxyx", "labels")}}
+
+
+def _elements(make_dataset: InputFn) -> list[dict[str, Any]]:
+    """Return a data set's examples as numpy values, without the pictures, by a session that leaves GPUs alone."""
+    elements, without_gpu = [], tf.ConfigProto(device_count={"GPU": 0})
+    with tf.Graph().as_default(), tf.Session(config=without_gpu) as session:
+        example = tf.data.make_one_shot_iterator(make_dataset()).get_next()
+        del example["image_encoded"]
+        with contextlib.suppress(tf.errors.OutOfRangeError):
+            while True:
+                elements.append(session.run(example))
+    return elements
 
 
 def _shuffled_records(shards: list[str], seed: int, readers: int, deterministic: bool) -> tf.data.Dataset:
@@ -81,8 +105,8 @@ def _shuffled_records(shards: list[str], seed: int, readers: int, deterministic:
         files = tf.data.Dataset.from_tensor_slices(shards).shuffle(len(shards), seed=seed + number)
         dataset = files.interleave(
             tf.data.TFRecordDataset,
-            cycle_length=readers,
-            num_parallel_calls=min(readers, len(shards)),
+            cycle_length=_MIXED_SHARDS,
+            num_parallel_calls=min(readers, _MIXED_SHARDS),
             deterministic=deterministic,
         )
         return dataset.shuffle(SHUFFLE_BUFFER, seed=seed + number)
@@ -90,9 +114,7 @@ def _shuffled_records(shards: list[str], seed: int, readers: int, deterministic:
     return tf.data.Dataset.range(np.iinfo(np.int64).max).flat_map(one_pass)
 
 
-def eval_input_fn(
-    shards: list[str], config: Config, batch_size: int, readers: int = 8, threads: int = 24
-) -> InputFn:
+def eval_input_fn(shards: list[str], config: Config, batch_size: int, threads: int = 24) -> InputFn:
     """Return the input function of evaluation: every image once, in the records' order, the last batch smaller.
 
     Elements are those of `training_input_fn` without augmentation, and features also hold `size` int32 [B, 2],
@@ -104,13 +126,13 @@ def eval_input_fn(
         image = preprocess_for_eval(
             decode(example["image_encoded"]), config.network.image_size, config.network.channel_means_rgb
         )
-        learnable = tf.logical_not(example["difficult"])
-        boxes = tf.boolean_mask(example["boxes_yxyx"], learnable)
-        features, labels = _element(image, example, boxes, tf.boolean_mask(example["labels"], learnable))
+        learnable = _learnable(example, use_difficult=False)
+        features, labels = _element(image, example, learnable["boxes_yxyx"], learnable["labels"])
         return {**features, "size": tf.stack([example["height"], example["width"]])}, labels
 
     def input_fn() -> tf.data.Dataset:
-        dataset = tf.data.TFRecordDataset(shards, num_parallel_reads=readers)
+        # one file after the other: reading several at once would mix their records
+        dataset = tf.data.TFRecordDataset(shards)
         dataset = dataset.map(prepared, num_parallel_calls=threads)
         return _configured(dataset.padded_batch(batch_size), deterministic=True).prefetch(2)
 
@@ -154,23 +176,16 @@ def ground_truth_of(shards: list[str], class_names: Sequence[str]) -> list[VocAn
     Boxes are in VOC's 1-based inclusive pixels again, exactly where those are whole numbers. ValueError when a
     label has no name in `class_names`.
     """
-    annotations = []
-    with tf.Graph().as_default(), tf.Session() as session:
-        dataset = tf.data.TFRecordDataset(shards).map(records.parse, num_parallel_calls=2)
-        example = tf.data.make_one_shot_iterator(dataset).get_next()
-        del example["image_encoded"]
-        with contextlib.suppress(tf.errors.OutOfRangeError):
-            while True:
-                annotations.append(_annotation(session.run(example), class_names))
-    return annotations
+    examples = _elements(lambda: tf.data.TFRecordDataset(shards).map(records.parse, num_parallel_calls=2))
+    return [_annotation(example, class_names) for example in examples]
 
 
 def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> VocAnnotation:
     image_id, height, width = example["image_id"].decode(), int(example["height"]), int(example["width"])
     if example["labels"].size and not 1 <= example["labels"].min() <= example["labels"].max() <= len(class_names):
         raise ValueError(
-            f"the record of image {image_id} has class ids {sorted(set(example['labels'].tolist()))}, but there are"
-            f" {len(class_names)} class names: the records and labels.txt are of different data sets"
+            f"the record of image {image_id} has class ids {sorted(set(example['labels'].tolist()))}, but there"
+            f" are {len(class_names)} class names: the records and labels.txt are of different data sets"
         )
     # float32 parts of the image give back pixels to a thousandth
     boxes = np.round(example["boxes_yxyx"].astype(np.float64) * [height, width, height, width], 3)
@@ -221,7 +236,7 @@ def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:
     source = str(path) if path.is_file() else f"there is no {path}, so the classes are VOC's; it"
     if num_classes is not None and num_classes != len(names) + 1:
         raise ValueError(
-            f"--num_classes={num_classes}: {source} has {len(names)} names, which makes {len(names) + 1} classes with"
-            " background; leave the flag out"
+            f"--num_classes={num_classes}: {source} has {len(names)} names, which makes {len(names) + 1} classes"
+            " with background; leave the flag out"
         )
     return names

@@ -52,13 +52,15 @@ def preprocess_for_train(
 
     Args:
       encoded: the picture.
-      boxes_yxyx: its objects.
+      boxes_yxyx: its objects; what lies outside of the image is cut off.
       seed: int32 or int64 [2]; the same seed gives the same result.
       image_size: height and width of the network's input, pixels.
       channel_means_rgb: grey levels.
       augment: the ranges.
     """
     size = tf.image.extract_jpeg_shape(encoded)[:2]
+    # a box beyond the image would become an object of nothing but fill when zoomed out
+    boxes_yxyx = tf.clip_by_value(boxes_yxyx, 0.0, 1.0)
     geometry_draws, colour_draws = tf.split(
         tf.random.stateless_uniform([geometry.draws(augment) + colours.DRAWS], seed),
         [geometry.draws(augment), colours.DRAWS],
