@@ -82,8 +82,11 @@ def _draw(found: dict[str, np.ndarray], class_names: tuple[str, ...], output: Pa
     picture = Image.fromarray(pictures.read_upright(path))
     drawn = draw_toolbox.draw_detections(picture, boxes, found["scores"], found["classes"], class_names)
     drawn.save(output / f"{path.stem}.jpg", quality=92)
-    objects = (f"{class_names[c - 1]} {s:.2f}" for c, s in zip(found["classes"], found["scores"], strict=True))
-    runtime.log(f"{path}: {', '.join(objects) or 'nothing found'}")
+    best = [
+        f"{class_names[c - 1]} {s:.2f}" for c, s in zip(found["classes"][:5], found["scores"][:5], strict=True)
+    ]
+    more = f", and {len(boxes) - 5} more" if len(boxes) > 5 else ""
+    runtime.log(f"{path}: {', '.join(best) or 'nothing found'}{more}")
 
 
 if __name__ == "__main__":

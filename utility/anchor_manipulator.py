@@ -136,10 +136,10 @@ def best_default_boxes(iou: tf.Tensor) -> tf.Tensor:
         rivals = tf.gather(free, best, axis=2, batch_dims=1)  # [B, N, N]: ground truth x the box another wants
         winner = tf.argmax(rivals, axis=1, output_type=tf.int32)
         won = tf.logical_and(tf.equal(winner, tf.range(count)), overlap > 0)
-        chosen = tf.where_v2(won, best, chosen)
+        chosen = tf.ensure_shape(tf.where_v2(won, best, chosen), chosen.shape)
         taken = _scatter_rows(tf.where_v2(won, best, -1), tf.ones([count], tf.int32), tf.shape(iou)[2])
         gone = tf.logical_or(won[:, :, tf.newaxis], taken[:, tf.newaxis, :] > 0)
-        return chosen, tf.where_v2(gone, 0.0, free)
+        return chosen, tf.ensure_shape(tf.where_v2(gone, 0.0, free), free.shape)
 
     iou = tf.stop_gradient(iou)
     chosen = -tf.ones(tf.shape(iou)[:2], tf.int32)

@@ -36,8 +36,8 @@ def run(main: Callable[[], int | None], define_flags: Callable[[], None]) -> Non
     a wrong flag, status 2; Ctrl-C, status 130. Anything else is a defect and keeps its traceback.
     """
     define_flags()
-    _parse(sys.argv)
     try:
+        _parse(sys.argv)
         sys.exit(main() or 0)
     except KeyboardInterrupt:
         _fail("interrupted", 130)

@@ -1,0 +1,88 @@
+"""The config: JSON both ways, checks, and what it derives."""
+
+import dataclasses
+import json
+
+import pytest
+
+from tests.helpers import voc_config
+from utility import config as config_lib
+
+
+def test_feature_maps_of_ssd300():
+    maps = config_lib.feature_maps(config_lib.NetworkConfig())
+    assert [m.grid for m in maps] == [(38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)]
+    assert [m.step for m in maps] == [(8, 8), (16, 16), (32, 32), (64, 64), (100, 100), (300, 300)]
+
+
+def test_feature_maps_of_ssd512_follow_from_its_layers():
+    stage = config_lib.ExtraLayer
+    layers = (
+        stage(256, 512, 3, 2, "same"),
+        *[stage(128, 256, 3, 2, "same")] * 3,
+        stage(128, 256, 4, 1, 1),
+    )
+    maps = config_lib.feature_maps(config_lib.NetworkConfig(image_size=(512, 512), extra_layers=layers))
+    assert [m.grid[0] for m in maps] == [64, 32, 16, 8, 4, 2, 1]
+    assert [m.step[0] for m in maps] == [8, 16, 32, 64, 128, 256, 512]
+
+
+def test_json_gives_the_config_back():
+    config = voc_config(detection__max_detections=200, targets__coordinates="absolute")
+    assert config_lib.from_json(config_lib.to_json(config)) == config
+    assert isinstance(
+        config_lib.from_json(config_lib.to_json(config)).network.extra_layers[0], config_lib.ExtraLayer
+    )
+
+
+def test_saved_and_loaded(tmp_path):
+    config_lib.save(voc_config(), str(tmp_path / "model"))
+    assert config_lib.load(str(tmp_path / "model")) == voc_config()
+    assert (tmp_path / "model/labels.txt").read_text().split() == list(voc_config().class_names)
+    assert config_lib.load(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda d: d["loss"].update(wrong=1), "loss.wrong"),
+        (lambda d: d["schedule"].update(batch_size="many"), "schedule.batch_size"),
+        (lambda d: d["schedule"].update(batch_size=True), "schedule.batch_size"),
+        (lambda d: d["network"].update(backbone="alexnet"), "network.backbone"),
+        (lambda d: d["anchors"].update(scales=[0.1, 0.2]), "anchors.scales"),
+        (lambda d: d["schedule"].update(learning_rate=float("nan")), "schedule.learning_rate"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name(change, named):
+    values = dataclasses.asdict(voc_config())
+    change(values)
+    with pytest.raises(ValueError, match=named) as error:
+        config_lib.from_json(json.dumps(values), "logs/config.json")
+    assert "logs/config.json" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("schedule.learning_rate", 0.0),
+        ("schedule.decay_boundaries", (5, 3, 9)),
+        ("schedule.lr_decay_factors", (1.0,)),
+        ("schedule.batch_size", 0),
+        ("targets.match_threshold", 1.5),
+        ("targets.neg_threshold", 0.7),
+        ("targets.coordinates", "pixels"),
+        ("loss.negative_ratio", -1.0),
+        ("detection.nms_threshold", 0.0),
+        ("class_names", ("cat", "cat")),
+        ("network.image_size", (64, 64)),
+    ],
+)
+def test_settings_that_cannot_work_are_named(setting, value):
+    with pytest.raises(ValueError, match=setting.replace(".", r"\.")):
+        config_lib.check(voc_config().replace({setting: value}))
+
+
+def test_the_default_preset_is_sound():
+    assert config_lib.check(config_lib.preset("ssd300_voc")).preset == "ssd300_voc"
+    with pytest.raises(ValueError, match="--preset=ssd9000"):
+        config_lib.preset("ssd9000")
