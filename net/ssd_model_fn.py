@@ -84,7 +84,9 @@ def is_bias(variable: tf.Variable) -> bool:
 
 def learning_rate(global_step: tf.Tensor, schedule: ScheduleConfig) -> tf.Tensor:
     """Return the rate of a step, float32: the factor of its interval, never below end_learning_rate."""
-    rates = [max(schedule.learning_rate * factor, schedule.end_learning_rate) for factor in schedule.lr_decay_factors]
+    rates = [
+        max(schedule.learning_rate * factor, schedule.end_learning_rate) for factor in schedule.lr_decay_factors
+    ]
     boundaries = tf.constant(schedule.decay_boundaries, tf.int64)
     passed = tf.reduce_sum(tf.cast(tf.cast(global_step, tf.int64) > boundaries, tf.int32))
     return tf.gather(tf.constant(rates, tf.float32), passed)

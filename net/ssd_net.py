@@ -24,14 +24,17 @@ class Layers:
         self.channel_axis = 1 if data_format == "channels_first" else -1
 
     def conv(self, inputs: tf.Tensor, filters: int, kernel: int, name: str, **options) -> tf.Tensor:
-        """Convolve with bias and ReLU; `options` as in tf.layers.conv2d, padding "same" unless given."""
-        options = {"padding": "same", "activation": tf.nn.relu} | options
+        """Convolve with bias and ReLU, from Glorot's random start; `options` as in tf.layers.conv2d."""
+        options = {
+            "padding": "same",
+            "activation": tf.nn.relu,
+            "kernel_initializer": tf.glorot_uniform_initializer(),
+        } | options
         return tf.layers.conv2d(
             inputs,
             filters,
             kernel,
             data_format=self.data_format,
-            kernel_initializer=tf.glorot_uniform_initializer(),
             name=name,
             **options,
         )
@@ -60,17 +63,24 @@ def vgg16(images: tf.Tensor, layers: Layers, network: NetworkConfig) -> list[tf.
     """Build VGG16 with fc6 and fc7 as convolutions, and give conv4_3 (normalized) and fc7.
 
     Pools 1 to 4 halve, the fifth keeps the size; fc6 sees the same context through dilation 6: section 3.1.
+
+    Without a checkpoint the layers start as He et al. (arXiv 1502.01852) have them: Glorot's start halves the
+    variance at each of the 15 layers, and little is left for the maps behind. He's keeps it, so the first layer
+    must bring grey levels of about +-64 down to the unit variance that both presume.
     """
     tensor = images
+    he_normal = tf.variance_scaling_initializer(scale=2.0)
+    first = tf.variance_scaling_initializer(scale=2.0 / 64**2)
     for stage, (convs, filters) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], start=1):
         with tf.variable_scope(f"conv{stage}"):
             for number in range(1, convs + 1):
-                tensor = layers.conv(tensor, filters, 3, f"conv{stage}_{number}")
+                start = first if stage == number == 1 else he_normal
+                tensor = layers.conv(tensor, filters, 3, f"conv{stage}_{number}", kernel_initializer=start)
         if stage == 4:
             conv4_3 = tensor
         tensor = layers.pool(tensor, 3 if stage == 5 else 2, 1 if stage == 5 else 2, f"pool{stage}")
-    tensor = layers.conv(tensor, 1024, 3, "fc6", dilation_rate=6)
-    fc7 = layers.conv(tensor, 1024, 1, "fc7")
+    tensor = layers.conv(tensor, 1024, 3, "fc6", dilation_rate=6, kernel_initializer=he_normal)
+    fc7 = layers.conv(tensor, 1024, 1, "fc7", kernel_initializer=he_normal)
     return [layers.l2_normalize(conv4_3, network.l2_norm_scale, "conv4_3_scale"), fc7]
 
 
