@@ -175,6 +175,22 @@ def define_inspect() -> None:
     flags.DEFINE_integer("count", 16, "how many pictures to draw", lower_bound=1)
 
 
+def define_import() -> None:
+    """Define the flags of model/import_weights.py."""
+    flags.DEFINE_string("source", None, "file with the weights; default: Keras' ImageNet weights, downloaded")
+    flags.DEFINE_string(
+        "output",
+        None,
+        "checkpoint to write; default: model/vgg16_reducedfc.ckpt, or model/ssd300_caffe/model.ckpt for a detector",
+    )
+
+
+def define_checkpoint_inspect() -> None:
+    """Define the flags of utility/checkpoint_inspect.py."""
+    flags.DEFINE_string("checkpoint_path", "./logs", "a checkpoint or its folder")
+    flags.DEFINE_boolean("slots", False, "list the optimizer's variables too")
+
+
 def _define_data() -> None:
     flags.DEFINE_string("data_dir", "./dataset/tfrecords", "folder with the records and labels.txt")
     flags.DEFINE_integer("num_classes", None, "classes with background; only to be checked against labels.txt")
