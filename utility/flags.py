@@ -181,7 +181,7 @@ def define_import() -> None:
     flags.DEFINE_string(
         "output",
         None,
-        "checkpoint to write; default: model/vgg16_reducedfc.ckpt, or model/ssd300_caffe/model.ckpt for a detector",
+        "checkpoint to write; default: model/vgg16_reducedfc.ckpt, for a detector model/ssd300_caffe/model.ckpt",
     )
 
 
