@@ -8,6 +8,7 @@ checkpoint's folder.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -76,7 +77,7 @@ def _config(folder: Path) -> config_lib.Config:
     return config_lib.check(flags.with_detection_flags(config))
 
 
-def _draw(found: dict[str, np.ndarray], class_names: tuple[str, ...], output: Path) -> None:
+def _draw(found: dict[str, Any], class_names: tuple[str, ...], output: Path) -> None:
     path = Path(found["image_id"].decode())
     boxes = found["boxes_yxyx"] * np.tile(found["size"], 2)
     picture = Image.fromarray(pictures.read_upright(path))

@@ -25,8 +25,8 @@ def main() -> None:
     config = _config(dataset_common.class_names(FLAGS.data_dir, FLAGS.num_classes), images)
     devices = estimator.gpus() if FLAGS.multi_gpu else min(estimator.gpus(), 1)
     runtime.log(
-        f"{images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}; preset {config.preset},"
-        f" batch size {config.schedule.batch_size}, on {f'{devices} GPU(s)' if devices else 'the CPU'}"
+        f"{images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}; preset {config.preset};"
+        f" batches of {config.schedule.batch_size} on {f'{devices} GPU(s)' if devices else 'the CPU'}"
     )
     input_fn = dataset_common.training_input_fn(
         shards,

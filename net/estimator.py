@@ -19,6 +19,11 @@ def gpus() -> int:
     return len(tf.config.list_physical_devices("GPU"))
 
 
+def default_data_format() -> str:
+    """Return the layout that the device at hand runs best, or at all."""
+    return "channels_first" if gpus() else "channels_last"
+
+
 def session_config(cpu_threads: int = 0, gpu_memory_fraction: float = 1.0) -> tf.ConfigProto:
     """Return TensorFlow's session settings; 0 threads means one a core, a fraction of 1 takes memory as needed."""
     options = tf.GPUOptions(allow_growth=gpu_memory_fraction >= 1.0)
@@ -60,7 +65,7 @@ def build(config: Config, run: tf.estimator.RunConfig, data_format: str | None =
     """Return the Estimator of a config; `params` go to model_fn. The default layout is what the device can run."""
     params = {
         "config": config,
-        "data_format": data_format or ("channels_first" if gpus() else "channels_last"),
+        "data_format": data_format or default_data_format(),
         "model_scope": "ssd300",
         **params,
     }
@@ -68,15 +73,13 @@ def build(config: Config, run: tf.estimator.RunConfig, data_format: str | None =
 
 
 def train(estimator: tf.estimator.Estimator, input_fn, max_steps: int) -> None:
-    """Train until the global step is `max_steps`, from the newest checkpoint of the model directory if there is one."""
+    """Train until the global step is `max_steps`, from the model directory's newest checkpoint if it has one."""
     newest = tf.train.latest_checkpoint(estimator.model_dir)
     start: WarmStart | None = estimator.params.get("warm_start")
     if newest:
         log(f"going on from {newest}")
     elif start is None:
-        log(
-            "starting from random weights: no checkpoint in --model_dir, and none to start from in --checkpoint_path"
-        )
+        log("starting from random weights: there is no checkpoint in --model_dir nor in --checkpoint_path")
     estimator.train(input_fn, max_steps=max_steps)
 
 

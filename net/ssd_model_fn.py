@@ -14,9 +14,7 @@ from utility.config import Config, LossConfig, ScheduleConfig
 from utility.training_log import TrainingLog
 
 
-def ssd_model_fn(
-    features: dict, labels: dict | None, mode: str, params: dict[str, Any]
-) -> tf.estimator.EstimatorSpec:
+def ssd_model_fn(features: dict, labels: Any, mode: str, params: dict[str, Any]) -> tf.estimator.EstimatorSpec:
     """Build the graph of one mode.
 
     Args:

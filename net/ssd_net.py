@@ -48,7 +48,7 @@ class Layers:
     def pad(self, inputs: tf.Tensor, pixels: int) -> tf.Tensor:
         """Surround maps with zeros."""
         sides = [[0, 0], [pixels, pixels], [pixels, pixels]]
-        return tf.pad(inputs, sides[:1] + [[0, 0]] + sides[1:] if self.channel_axis == 1 else [*sides, [0, 0]])
+        return tf.pad(inputs, [*sides[:1], [0, 0], *sides[1:]] if self.channel_axis == 1 else [*sides, [0, 0]])
 
     def l2_normalize(self, inputs: tf.Tensor, scale: float, name: str) -> tf.Tensor:
         """Scale each cell's features to length 1, times a learned factor a channel: ParseNet, section 3.1."""

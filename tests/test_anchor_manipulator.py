@@ -47,7 +47,7 @@ def contested(sets, anchors):
 @pytest.mark.parametrize(("name", "neg_threshold"), [("encode", 0.5), ("encode_ignore", 0.4)])
 def test_targets_are_golden(golden, name, neg_threshold):
     sets = np.load(golden / f"{name}.npz")
-    # the reference rounds its ratios and scales to 4 digits; its own default boxes leave that out of the comparison
+    # the reference rounds ratios and scales to 4 digits; with its own default boxes that does not matter
     anchors = ANCHORS._replace(cyxhw=np.load(golden / "anchors.npz")["center_yxhw"])
     classes, offsets = encoded(sets, anchors, neg_threshold)
     free = ~contested(sets, anchors)
@@ -148,9 +148,7 @@ def test_padding_is_not_ground_truth():
 
 
 def test_a_tiny_object_still_gets_its_box():
-    targets = am.encode_targets(
-        tf2.constant([[[0.5, 0.5, 0.505, 0.505]]]), tf2.constant([[7]]), ANCHORS, 0.5, 0.5
-    )
+    targets = am.encode_targets(tf2.constant([[[0.5, 0.5, 0.505, 0.505]]]), tf2.constant([[7]]), ANCHORS, 0.5, 0.5)
     assert (targets.classes.numpy() == 7).sum() == 1
     assert np.isfinite(targets.offsets.numpy()).all()
 

@@ -41,7 +41,7 @@ def plain_detect(boxes, probabilities, settings, offset=0.0, size=1.0):
         clipped = np.clip(boxes, 0, 1)
         scores[((clipped[:, 2:] - clipped[:, :2]) <= settings.min_size).any(axis=1)] = 0
         order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > settings.select_threshold]
-        kept = []
+        kept: list[int] = []
         for i in order[: settings.keep_topk]:
             if all(plain_iou(clipped[i], clipped[j], offset, size) <= settings.nms_threshold for j in kept):
                 kept.append(i)
@@ -76,9 +76,7 @@ def test_detections_agree_with_the_plain_version(coordinates, limit):
         assert count == len(wanted)
         np.testing.assert_allclose(found.scores.numpy()[image, :count], [row[0] for row in wanted], atol=1e-5)
         assert found.classes.numpy()[image, :count].tolist() == [row[1] for row in wanted]
-        np.testing.assert_allclose(
-            found.boxes_yxyx.numpy()[image, :count], [row[2:] for row in wanted], atol=1e-4
-        )
+        np.testing.assert_allclose(found.boxes_yxyx.numpy()[image, :count], [row[2:] for row in wanted], atol=1e-4)
         for padding in found[:3]:
             assert (padding.numpy()[image, count:] == 0).all()
 

@@ -191,6 +191,17 @@ def define_checkpoint_inspect() -> None:
     flags.DEFINE_boolean("slots", False, "list the optimizer's variables too")
 
 
+def define_benchmark() -> None:
+    """Define the flags of utility/benchmark.py."""
+    flags.DEFINE_enum("measure", "input", ["input", "train", "eval", "metric"], "what to time")
+    flags.DEFINE_string("data_dir", None, "folder with the records; default: a sample set made for the run")
+    flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(config_lib.PRESETS)}")
+    flags.DEFINE_integer("batch_size", 8, "images a batch", lower_bound=1)
+    flags.DEFINE_integer("batches", 10, "batches of a turn", lower_bound=1)
+    flags.DEFINE_integer("turns", 5, "turns that each part takes; their median counts", lower_bound=1)
+    _define_data_format()
+
+
 def _define_data() -> None:
     flags.DEFINE_string("data_dir", "./dataset/tfrecords", "folder with the records and labels.txt")
     flags.DEFINE_integer("num_classes", None, "classes with background; only to be checked against labels.txt")
@@ -201,6 +212,10 @@ def _define_data() -> None:
 def _define_device() -> None:
     flags.DEFINE_integer("num_cpu_threads", 0, "threads TensorFlow computes with; 0: as many as there are cores")
     flags.DEFINE_float("gpu_memory_fraction", 1.0, "part of a GPU's memory to take", lower_bound=0, upper_bound=1)
+    _define_data_format()
+
+
+def _define_data_format() -> None:
     flags.DEFINE_enum(
         "data_format",
         None,
@@ -230,7 +245,7 @@ def _with_flags(base: Config, settings: Mapping[str, tuple[str, str]]) -> Config
 
 def _parsed(name: str, like: Any) -> Any:
     """Return the value of a flag, a comma-separated one as the tuple that the config holds."""
-    value = FLAGS[name].value
+    value: Any = FLAGS[name].value
     if name in _SIZE_SETTING:
         return _image_size(value)
     if not isinstance(like, tuple):

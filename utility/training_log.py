@@ -63,8 +63,8 @@ class TrainingLog(tf.train.SessionRunHook):
         elif step // self._every > self._since[1] // self._every or step == self._last_step:
             seconds = (now - self._since[0]) / max(step - self._since[1], 1)
             self._since = (now, step)
-            speed = f"  {self._batch_size / seconds:.1f} images/s  {_duration(seconds * (self._last_step - step))} left"
-            log(_line(values, step, self._last_step) + speed)
+            left = _duration(seconds * (self._last_step - step))
+            log(f"{_line(values, step, self._last_step)}  {self._batch_size / seconds:.1f} images/s  {left} left")
 
 
 def _line(values: Mapping, step: int, last_step: int) -> str:
@@ -80,8 +80,9 @@ def _report(values: Mapping, step: int) -> str:
     images = ", ".join(name.decode() for name in values["image_ids"])
     return (
         f"the loss or its gradient is not finite at step {step}, learning rate {values['learning_rate']:g}: loss"
-        f" {values['loss']:g} ({parts}); images of the batch: {images}. No variable was changed by this step. A lower --learning_rate or a longer warm-up"
-        " (--decay_boundaries) usually helps; a broken picture or box in the batch would show at any rate"
+        f" {values['loss']:g} ({parts}); images of the batch: {images}. No variable was changed by this step."
+        " A lower --learning_rate or a longer warm-up (--decay_boundaries) usually helps; a broken picture or box in"
+        " the batch would show at any rate"
     )
 
 
