@@ -1,0 +1,133 @@
+"""The scripts, run as a user runs them: SSD300-VGG16 on a few pictures, from conversion to drawing."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(script, *arguments, status=0):
+    """Run a script of the project; returns what it printed, stdout and stderr together."""
+    command = [sys.executable, script, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert status != 1 or "Traceback" not in done.stderr, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a sample set, its records and a model of two steps."""
+    home = tmp_path_factory.mktemp("home")
+    run("dataset/make_sample_voc.py", f"--output_directory={home}/VOC", "--num_train=6", "--num_test=3")
+    run(
+        "dataset/convert_tfrecords.py",
+        f"--dataset_directory={home}/VOC",
+        f"--output_directory={home}/tfrecords",
+        "--labels_file=auto",
+    )
+    (home / "train.log").write_text(train(home, 2))
+    return home
+
+
+def train(home, steps, *arguments, status=0):
+    return run(
+        "train_ssd.py",
+        f"--data_dir={home}/tfrecords",
+        f"--model_dir={home}/logs",
+        "--batch_size=2",
+        f"--max_number_of_steps={steps}",
+        "--log_every_n_steps=1",
+        *arguments,
+        status=status,
+    )
+
+
+def test_training_says_what_it_does_and_nothing_else(home):
+    lines = (home / "train.log").read_text().splitlines()
+    assert re.match(r"6 training images of \d classes", lines[0])
+    assert "starting from random weights" in lines[1]
+    assert re.match(r"step 1/2  loss [\d.]+ \(cross entropy [\d.]+, location [\d.]+, l2 [\d.]+\)", lines[2])
+    assert re.search(r"step 2/2 .* rate 0.0001 .* images/s .* left", lines[3])
+    assert len(lines) == 4, "TensorFlow's chatter is in the log"
+
+
+def test_model_directory_tells_how_it_was_trained(home):
+    config = json.loads((home / "logs/config.json").read_text())
+    names = (home / "tfrecords/labels.txt").read_text().split()
+    assert config["class_names"] == names == (home / "logs/labels.txt").read_text().split()
+    assert config["schedule"]["batch_size"] == 2
+
+
+def test_training_goes_on_from_the_newest_checkpoint(home):
+    printed = train(home, 3)
+    assert "going on from" in printed and "model.ckpt-2" in printed and "step 3/3" in printed
+
+
+def test_evaluation_writes_results_that_score_the_same(home):
+    printed = run("eval_ssd.py", f"--data_dir={home}/tfrecords", f"--model_dir={home}/logs", "--batch_size=2")
+    assert "detecting in 3 images" in printed
+    classes = len((home / "tfrecords/labels.txt").read_text().split())
+    results = sorted((home / "logs/predict").glob("results_*.txt"))
+    assert len(results) == classes
+    lines = [line.split() for path in results for line in path.read_text().splitlines()]
+    assert {len(line) for line in lines} <= {6} and len({line[0] for line in lines}) <= 3
+    scored = run("voc_eval.py", f"--dataset_directory={home}/VOC", f"--pred_dir={home}/logs/predict")
+    assert re.findall(r"(?:AP for .*|Mean AP) = .*", scored) == re.findall(r"(?:AP for .*|Mean AP) = .*", printed)
+
+
+def test_demo_draws_what_it_can_and_names_what_it_cannot(home, tmp_path):
+    Image.new("L", (40, 70), 90).save(tmp_path / "grey.png")
+    Image.fromarray(np.zeros((30, 300, 3), np.uint8)).save(tmp_path / "wide.JPG")
+    Image.new("CMYK", (90, 70)).save(tmp_path / "print.jpeg")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    output = tmp_path / "drawn"
+    printed = run(
+        "simple_ssd_demo.py", f"--checkpoint_path={home}/logs", f"--input={tmp_path}", f"--output={output}", status=1
+    )
+    assert "broken.jpg" in printed and "drew 3 of 4 pictures" in printed
+    assert Image.open(output / "wide.jpg").size == (300, 30)
+    assert sorted(path.name for path in output.iterdir()) == ["grey.jpg", "print.jpg", "wide.jpg"]
+
+
+def one_line_error(printed):
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, printed
+    return errors[0]
+
+
+def test_wrong_class_count_is_an_error(home):
+    assert "--num_classes=21" in one_line_error(train(home, 4, "--num_classes=21", status=1))
+
+
+def test_missing_records_are_an_error_that_names_the_pattern(tmp_path):
+    printed = run("train_ssd.py", f"--data_dir={tmp_path}", f"--model_dir={tmp_path}/logs", status=1)
+    assert str(tmp_path / "train-*-of-*") in one_line_error(printed)
+
+
+def test_empty_records_are_an_error(home, tmp_path):
+    for number in range(2):
+        (tmp_path / f"train-{number:05d}-of-00002").write_bytes(b"")
+    printed = run("train_ssd.py", f"--data_dir={tmp_path}", f"--model_dir={tmp_path}/logs", status=1)
+    assert "train-" in one_line_error(printed)
+
+
+def test_a_folder_without_checkpoint_is_an_error(home, tmp_path):
+    printed = run("eval_ssd.py", f"--data_dir={home}/tfrecords", f"--model_dir={tmp_path}", status=1)
+    assert str(tmp_path) in one_line_error(printed)
+    Image.new("RGB", (9, 9)).save(tmp_path / "picture.png")
+    printed = run("simple_ssd_demo.py", f"--input={tmp_path}", f"--checkpoint_path={tmp_path}/no/where", status=1)
+    assert "no/where" in one_line_error(printed)
+
+
+def test_a_wrong_flag_is_one_line_that_names_it(home):
+    assert "no_such_flag" in one_line_error(run("train_ssd.py", "--no_such_flag=1", status=2))
+    assert "--decay_boundaries=soon" in one_line_error(train(home, 4, "--decay_boundaries=soon", status=1))
+    assert "schedule.learning_rate" in one_line_error(train(home, 4, "--learning_rate=0", status=1))
