@@ -1,0 +1,1 @@
+"""Pre-trained weights, and the importer that turns other projects' files into this project's checkpoints."""

@@ -1,0 +1,70 @@
+"""Turn VGG-16 weights, or a whole SSD300 of Caffe, into a checkpoint that training, eval and demo start from.
+
+    python model/import_weights.py --source=FILE --output=model/vgg16_reducedfc.ckpt
+
+The kind of FILE is recognised by its content: Keras' VGG16 .h5, TF-slim's vgg_16.ckpt, torchvision's vgg16 and
+the SSD ports' vgg16_reducedfc .pth, Caffe's VGG-16 and SSD300 .caffemodel. Without --source, Keras downloads its
+ImageNet weights. Nothing that a file contains is executed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# Run as a script, the path starts with model/; the packages are one level up.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from utility import config as config_lib
+from utility import flags, runtime
+
+FLAGS = flags.FLAGS
+
+
+def main() -> None:
+    """Read the flags, convert the file and write the checkpoint."""
+    runtime.start_tensorflow()
+    from model.weight_formats import keras_h5, recognise, tf_checkpoint  # noqa: PLC0415
+
+    source = FLAGS.source or keras_h5.download()
+    imported = recognise.read(source)
+    output = FLAGS.output or _default_output(imported.config is not None)
+    _check_output(output, source, imported.config is not None)
+    tf_checkpoint.write(output, imported.variables)
+    if imported.config:
+        config_lib.save(imported.config, str(Path(output).parent))
+    numbers = sum(values.size for values in imported.variables.values())
+    runtime.log(f"{source}: {imported.description}")
+    for note in imported.notes:
+        runtime.log(f"  {note}")
+    runtime.log(f"wrote {output}: {len(imported.variables)} variables, {numbers / 1e6:.1f} million numbers")
+    runtime.log(_next_step(output, imported.config is not None))
+
+
+def _default_output(detector: bool) -> str:
+    return "model/ssd300_caffe/model.ckpt" if detector else "model/vgg16_reducedfc.ckpt"
+
+
+def _check_output(output: str, source: str, detector: bool) -> None:
+    """Refuse to write over the source, in a folder's place, or a detector beside checkpoints of another config."""
+    prefix = Path(output)
+    if prefix.is_dir() or output.endswith("/"):
+        raise ValueError(f"--output={output} is a folder: name the checkpoint in it, such as {prefix}/model.ckpt")
+    if prefix.resolve() == Path(source.removesuffix(".index")).resolve():
+        raise ValueError(f"--output={output} is the source: choose another name")
+    others = [path for path in sorted(prefix.parent.glob("*.index")) if path != Path(f"{output}.index")]
+    if detector and others:
+        raise ValueError(
+            f"--output={output}: {prefix.parent} holds {others[0].name} already, and the detector's config.json"
+            " would be taken for that one's too; choose a folder of its own"
+        )
+
+
+def _next_step(output: str, detector: bool) -> str:
+    if detector:
+        return f"detect with it: python simple_ssd_demo.py --checkpoint_path={output}"
+    return f"train from it: python train_ssd.py --checkpoint_path={output}"
+
+
+if __name__ == "__main__":
+    runtime.run(main, flags.define_import)

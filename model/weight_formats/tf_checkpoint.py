@@ -1,0 +1,79 @@
+"""TensorFlow checkpoints: TF-slim's VGG-16 as a source, and writing the result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from model.weight_formats.inputs import CAFFE_BGR, CAFFE_RGB
+from model.weight_formats.vgg import FULLY_CONNECTED, VGG16, Layer, VggSizes, VggSource
+from utility import scaffolds
+
+_SCOPE = "vgg_16"
+_CONVOLUTION = re.compile(rf"{_SCOPE}/conv\d/(conv\d_\d)/weights")
+
+
+def read(prefix: str, sizes: VggSizes = VGG16) -> VggSource:
+    """Return VGG-16 from a checkpoint with TF-slim's names; a ValueError says why another one will not do.
+
+    TF-slim's has the full fc6 and takes RGB. With a reduced fc6 it is a result of this importer or the
+    reference's own checkpoint, which take BGR.
+    """
+    reader = scaffolds.open_checkpoint(prefix)
+    shapes = reader.get_variable_to_shape_map()
+    names = {match[1]: match[0] for match in map(_CONVOLUTION.fullmatch, sorted(shapes)) if match}
+    if not names:
+        raise ValueError(f"no VGG-16 of TF-slim: it has no {_SCOPE}/conv1/conv1_1/weights{_hint(shapes)}")
+    surplus = sorted(set(names) - set(sizes.convolutions()))
+    if surplus:
+        raise ValueError(f"no VGG-16: it has a {surplus[0]}")
+    names |= {name: f"{_SCOPE}/{name}/weights" for name in FULLY_CONNECTED if f"{_SCOPE}/{name}/weights" in shapes}
+    if "fc6" not in names:
+        raise ValueError(
+            f"it has no {_SCOPE}/fc6, by which TF-slim's RGB weights are told from BGR ones; a result of this"
+            " importer needs no import"
+        )
+    layers = {layer: partial(_layer, reader, name) for layer, name in names.items()}
+    if tuple(shapes[names["fc6"]]) == sizes.full()["fc6"]:
+        return VggSource("TF-slim's VGG-16", layers, lambda kernel: CAFFE_RGB)
+    return VggSource("a reduced VGG-16 as the reference has it", layers, lambda kernel: CAFFE_BGR)
+
+
+def _hint(shapes: Mapping[str, list[int]]) -> str:
+    if "ssd300/conv1/conv1_1/kernel" in shapes:
+        return ", but a whole detector, which needs no import: give it to --checkpoint_path"
+    return f", but {', '.join(sorted(shapes)[:3])}, ..."
+
+
+def _layer(reader: tf.train.NewCheckpointReader, weights: str) -> Layer:
+    return Layer(reader.get_tensor(weights), reader.get_tensor(weights.removesuffix("weights") + "biases"))
+
+
+def vgg_variables(layers: Mapping[str, Layer]) -> dict[str, np.ndarray]:
+    """Return VGG-16's layers under the names that the reference's checkpoint has."""
+    variables: dict[str, np.ndarray] = {}
+    for name, layer in layers.items():
+        scope = f"{_SCOPE}/{name}" if name in FULLY_CONNECTED else f"{_SCOPE}/{name.split('_')[0]}/{name}"
+        variables |= {f"{scope}/weights": layer.kernel, f"{scope}/biases": layer.bias}
+    return variables
+
+
+def write(prefix: str, variables: Mapping[str, np.ndarray]) -> None:
+    """Write a checkpoint (format V2), and make it the one that its folder stands for.
+
+    TensorFlow writes to temporary names and renames at the end, so that no half of one is left behind.
+    """
+    Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+    names = sorted(variables)
+    with tf.Graph().as_default(), tf.Session() as session:
+        tensors = [tf.placeholder(variables[name].dtype, variables[name].shape) for name in names]
+        save = tf.raw_ops.SaveV2(
+            prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors
+        )
+        session.run(save, {tensor: variables[name] for tensor, name in zip(tensors, names, strict=True)})
+    tf.train.update_checkpoint_state(str(Path(prefix).parent), prefix)
