@@ -23,6 +23,8 @@ def main() -> None:
     shards = records.find_shards(FLAGS.data_dir, records.TRAIN)
     images = dataset_common.count_records(shards)
     config = _config(dataset_common.class_names(FLAGS.data_dir, FLAGS.num_classes), images)
+    if estimator.has_checkpoint(FLAGS.model_dir):
+        config_lib.check_same_model(config, FLAGS.model_dir)
     devices = estimator.gpus() if FLAGS.multi_gpu else min(estimator.gpus(), 1)
     runtime.log(
         f"{images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}; preset {config.preset};"

@@ -72,6 +72,11 @@ def build(config: Config, run: tf.estimator.RunConfig, data_format: str | None =
     return tf.estimator.Estimator(ssd_model_fn, config=run, params=params)
 
 
+def has_checkpoint(model_dir: str) -> bool:
+    """Tell whether a run has left a checkpoint in a model directory."""
+    return tf.train.latest_checkpoint(model_dir) is not None
+
+
 def train(estimator: tf.estimator.Estimator, input_fn, max_steps: int) -> None:
     """Train until the global step is `max_steps`, from the model directory's newest checkpoint if it has one."""
     newest = tf.train.latest_checkpoint(estimator.model_dir)

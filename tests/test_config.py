@@ -82,6 +82,15 @@ def test_settings_that_cannot_work_are_named(setting, value):
         config_lib.check(voc_config().replace({setting: value}))
 
 
+def test_a_model_directory_of_another_network_is_refused_with_the_differences(tmp_path):
+    config_lib.save(voc_config(), str(tmp_path))
+    config_lib.check_same_model(voc_config(schedule__learning_rate=1.0, loss__weight_decay=0.0), str(tmp_path))
+    other = voc_config(network__image_size=(512, 512)).replace({"class_names": ("cat", "dog")})
+    with pytest.raises(ValueError, match="network.image_size") as error:
+        config_lib.check_same_model(other, str(tmp_path))
+    assert "class_names ('cat', 'dog')" in str(error.value) and str(tmp_path) in str(error.value)
+
+
 def test_the_default_preset_is_sound():
     assert config_lib.check(config_lib.preset("ssd300_voc")).preset == "ssd300_voc"
     with pytest.raises(ValueError, match="--preset=ssd9000"):

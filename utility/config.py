@@ -392,6 +392,36 @@ def save(config: Config, model_dir: str) -> None:
         partial.replace(directory / name)
 
 
+def check_same_model(config: Config, model_dir: str) -> None:
+    """Raise a ValueError that lists the differences if a model directory belongs to another network.
+
+    What shapes the network and what its outputs mean must stay; schedule, loss and augmentation may change.
+    """
+    trained = load(model_dir)
+    if trained is None:
+        return
+    lists = [
+        f"{name} {asked} instead of {there}"
+        for part in ("class_names", "network", "anchors", "targets")
+        for name, asked, there in _differences(part, getattr(config, part), getattr(trained, part))
+    ]
+    if lists:
+        raise ValueError(
+            f"--model_dir={model_dir} holds another model ({CONFIG_FILE}): {'; '.join(lists)}; take another --model_dir"
+            " or the settings it was trained with"
+        )
+
+
+def _differences(name: str, one: Any, other: Any) -> list[tuple[str, Any, Any]]:
+    if not dataclasses.is_dataclass(one):
+        return [(name, one, other)] if one != other else []
+    return [
+        difference
+        for part in dataclasses.fields(one)
+        for difference in _differences(f"{name}.{part.name}", getattr(one, part.name), getattr(other, part.name))
+    ]
+
+
 def load(model_dir: str) -> Config | None:
     """Return the config that a model directory was trained with, or None where there is no config.json."""
     path = Path(model_dir) / CONFIG_FILE

@@ -40,6 +40,15 @@ _DETECTION_SETTINGS = {
     "nms_topk": ("detection.nms_topk", "boxes of a class that leave non-maximum suppression"),
     "nms_threshold": ("detection.nms_threshold", "IoU from which the lesser box is suppressed"),
 }
+# flags of the reference's eval_ssd.py that its commands may carry, and that have nothing to set in detection
+_WITHOUT_EFFECT = (
+    "log_every_n_steps",
+    "save_summary_steps",
+    "train_epochs",
+    "negative_ratio",
+    "match_threshold",
+    "neg_threshold",
+)
 _SIZE_SETTING = {
     "train_image_size": ("network.image_size", "side of the network's input, or HEIGHTxWIDTH, pixels")
 }
@@ -103,7 +112,10 @@ def define_eval() -> None:
     _define_device()
     _define_model("./logs/")
     _define(_DETECTION_SETTINGS)
-    flags.DEFINE_integer("batch_size", 8, "images at once")
+    _define_checked_size()
+    for name in _WITHOUT_EFFECT:
+        flags.DEFINE_string(name, None, "of the reference's evaluation; has no effect here")
+    flags.DEFINE_integer("batch_size", 8, "images at once", lower_bound=1)
     flags.DEFINE_string("checkpoint_path", None, "a checkpoint or its folder, instead of model_dir's newest")
     flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")
 
@@ -119,6 +131,7 @@ def define_demo() -> None:
         "num_classes", None, "classes with background; only to be checked against the checkpoint's"
     )
     _define(_DETECTION_SETTINGS, config_lib.DEMO)
+    _define_checked_size()
 
 
 def define_voc_eval() -> None:
@@ -202,6 +215,10 @@ def define_benchmark() -> None:
     _define_data_format()
 
 
+def _define_checked_size() -> None:
+    flags.DEFINE_string("train_image_size", None, "side of the input; only to be checked against the checkpoint's")
+
+
 def _define_data() -> None:
     flags.DEFINE_string("data_dir", "./dataset/tfrecords", "folder with the records and labels.txt")
     flags.DEFINE_integer("num_classes", None, "classes with background; only to be checked against labels.txt")
@@ -235,6 +252,12 @@ def with_training_flags(base: Config) -> Config:
 
 def with_detection_flags(base: Config) -> Config:
     """Return the config with the detection settings whose flags stand on the command line."""
+    size = FLAGS["train_image_size"].value
+    if size is not None and _image_size(size) != base.network.image_size:
+        height, width = base.network.image_size
+        raise ValueError(
+            f"--train_image_size={size}: the checkpoint was trained at {height}x{width}; leave the flag out"
+        )
     return _with_flags(base, _DETECTION_SETTINGS)
 
 
