@@ -58,7 +58,7 @@ def what_is_there(path: str) -> str:
     folder = target if target.is_dir() else target.parent
     if not folder.is_dir():
         return f": the folder {folder} does not exist"
-    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith((".", "__")))
     shown = ", ".join(names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)
     return f"; {folder} holds {shown}" if names else f"; {folder} is empty"
 
