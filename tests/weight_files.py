@@ -139,7 +139,7 @@ def pickled(items: Mapping[str, bytes]) -> bytes:
 
 
 def strides_of(array: np.ndarray) -> list[int]:
-    return [stride // array.itemsize for stride in np.ascontiguousarray(array).strides]
+    return [stride // array.itemsize for stride in array.copy("C").strides]
 
 
 def write_torch_zip(path: Path, arrays: Mapping[str, np.ndarray], data: bytes | None = None) -> Path:

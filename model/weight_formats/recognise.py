@@ -47,7 +47,12 @@ def read(path: str, sizes: VggSizes = VGG16) -> Imported:
     try:
         return _reader(path)(path, sizes)
     except ValueError as error:
-        raise ValueError(f"--source={path}: {error}") from error
+        raise ValueError(f"--source={path}: {_one_line(str(error))}") from error
+
+
+def _one_line(message: str) -> str:
+    """Return a message without what a file's names could do to a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in message)
 
 
 def _reader(path: str) -> Callable[[str, VggSizes], Imported]:

@@ -14,7 +14,9 @@ import pickle
 import pickletools
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +28,7 @@ MAGIC_BYTES = _MAGIC.to_bytes(10, "little")
 ZIP_BYTES = b"PK\x03\x04"
 _PROTOCOL = 1001
 
-_MOST_PICKLED = 64 << 20  # bytes; names and shapes of a network need far less,
-_MOST_MEMORIZED = 1 << 20  # and so do the objects among them
+_MOST_MEMORIZED = 1 << 20  # objects of a pickle; names and shapes of a network are far fewer
 _DTYPES = {
     "FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "LongStorage": "i8", "IntStorage": "i4",
     "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
@@ -100,7 +101,7 @@ class _Unpickler(pickle.Unpickler):
             return _GLOBALS[module_name, global_name]
         except KeyError:
             raise _RefusedError(
-                f"it names {module_name}.{global_name}; only tensors and containers are read, and nothing was run"
+                f"it names {module_name:.40}.{global_name:.40}; only tensors and containers are read, nothing was run"
             ) from None
 
     def persistent_load(self, pid: Any) -> _Storage:
@@ -145,20 +146,24 @@ def _check_memo(file: Any) -> None:
     file.seek(start)
 
 
+def _tensors(loaded: Any) -> dict[str, _Tensor]:
+    """Return the tensors of a state dict, or of a dictionary with one as its `state_dict`, by name."""
+    if isinstance(loaded, dict) and isinstance(dict.get(loaded, "state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not loaded:
+        raise ValueError("it holds no dictionary of tensors")
+    for name, tensor in dict.items(loaded):
+        if not isinstance(name, str) or not isinstance(tensor, _Tensor):
+            raise ValueError(f"it holds {name!r:.80}, which is no tensor")
+    return dict(dict.items(loaded))
+
+
 class StateDict:
     """The tensors of a file by their names; their numbers are read when they are asked for."""
 
-    def __init__(self, loaded: Any, read_storage: Callable[[_Storage], np.ndarray]):
-        """Take what the pickle held: a state dict, or a dict with one as its `state_dict`."""
-        if isinstance(loaded, dict) and isinstance(dict.get(loaded, "state_dict"), dict):
-            loaded = loaded["state_dict"]
-        tensors = dict(dict.items(loaded)) if isinstance(loaded, dict) else {}
-        foreign = [name for name, tensor in tensors.items() if not isinstance(tensor, _Tensor)]
-        if not tensors or foreign:
-            raise ValueError(
-                f"it holds {foreign[0]!r}, which is no tensor" if foreign else "it holds no dictionary of tensors"
-            )
-        self._tensors: dict[str, _Tensor] = {str(name): tensor for name, tensor in tensors.items()}
+    def __init__(self, tensors: dict[str, _Tensor], read_storage: Callable[[_Storage], np.ndarray]):
+        """Take the tensors and what reads a storage's numbers."""
+        self._tensors = tensors
         self._read_storage = read_storage
 
     def names(self) -> list[str]:
@@ -199,36 +204,43 @@ def read(path: str) -> StateDict:
 
 
 def _read_zip(path: str) -> StateDict:
+    with _archive(path) as archive:
+        pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError("its zip archive has no data.pkl, which torch.save writes")
+        folder = pickles[0].removesuffix("data.pkl")
+        pickled = _entry(archive, pickles[0])
+        big = f"{folder}byteorder" in archive.namelist() and _entry(archive, f"{folder}byteorder") == b"big"
+    tensors = _tensors(_unpickle(io.BytesIO(pickled))[0])
+    return StateDict(tensors, partial(_zip_storage, path, f"{folder}data/", ">" if big else "<"))
+
+
+def _zip_storage(path: str, folder: str, byte_order: str, storage: _Storage) -> np.ndarray:
+    with _archive(path) as archive:
+        numbers = np.frombuffer(_entry(archive, folder + storage.key), np.uint8)
+    dtype = np.dtype(byte_order + storage.dtype)
+    if numbers.size != storage.total * dtype.itemsize:
+        raise ValueError(f"storage {storage.key} has another size than its tensors say")
+    return numbers.view(dtype)
+
+
+@contextmanager
+def _archive(path: str) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive; whatever is wrong with it becomes a ValueError."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = {info.filename: info for info in archive.infolist()}
-            pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
-            if len(pickles) != 1 or entries[pickles[0]].file_size > _MOST_PICKLED:
-                raise ValueError("its zip archive has no data.pkl, which torch.save writes")
-            folder = pickles[0].removesuffix("data.pkl")
-            pickled = archive.read(pickles[0])
-            order = archive.read(folder + "byteorder") if folder + "byteorder" in entries else b"little"
+            yield archive
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"its zip archive is damaged: {error}") from error
-    byte_order = ">" if order == b"big" else "<"
-    return StateDict(
-        _unpickle(io.BytesIO(pickled))[0],
-        lambda storage: _zip_storage(path, f"{folder}data/{storage.key}", storage, byte_order),
-    )
 
 
-def _zip_storage(path: str, entry: str, storage: _Storage, byte_order: str) -> np.ndarray:
-    """Return a storage's numbers; the archive's checksum is checked while reading."""
-    dtype = np.dtype(byte_order + storage.dtype)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(entry).file_size != storage.total * dtype.itemsize:
-                raise ValueError(f"{entry} has another size than its tensors say")
-            return np.frombuffer(archive.read(entry), dtype)
-    except KeyError:
-        raise ValueError(f"its zip archive lacks {entry}") from None
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{entry} in its zip archive is damaged: {error}") from error
+def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return an entry, its checksum checked; torch.save compresses none, so that none is larger than the file."""
+    if name not in archive.namelist():
+        raise ValueError(f"its zip archive lacks {name}")
+    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"its zip archive has {name} compressed, as torch.save does not")
+    return archive.read(name)
 
 
 def _read_sequence(path: str) -> StateDict:
@@ -241,11 +253,12 @@ def _read_sequence(path: str) -> StateDict:
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise ValueError("it was not written by a little-endian machine")
     loaded, itemsizes = _unpickle(file)
+    tensors = _tensors(loaded)
     keys, _ = _unpickle(file)
     if not isinstance(keys, list):
         raise ValueError("it has no list of its storages")
     places = _places(file, [str(key) for key in keys], itemsizes)
-    return StateDict(loaded, lambda storage: _mapped(file, places, storage))
+    return StateDict(tensors, lambda storage: _mapped(file, places, storage))
 
 
 def _places(file: mmap.mmap, keys: list[str], itemsizes: dict[str, int]) -> dict[str, tuple[int, int]]:
