@@ -101,7 +101,7 @@ class _Unpickler(pickle.Unpickler):
             return _GLOBALS[module_name, global_name]
         except KeyError:
             raise _RefusedError(
-                f"it names {module_name:.40}.{global_name:.40}; only tensors and containers are read, nothing was run"
+                f"it names {module_name:.40}.{global_name:.40}; only tensors and containers are read, none is run"
             ) from None
 
     def persistent_load(self, pid: Any) -> _Storage:
