@@ -199,8 +199,6 @@ def forward(image, config, directory):
 
 
 def test_the_checkpoint_has_the_references_names_and_shapes(imported, golden):
-    import json
-
     expected = {
         v["name"]: tuple(v["shape"]) for v in json.loads((golden / "network.json").read_text())["variables"]
     }
