@@ -63,8 +63,13 @@ def distance_from_uniform(sample, low, high):
 
 
 @pytest.fixture(scope="module")
-def canvases():
-    return windows_of(placements(4000, ONLY_ZOOM))
+def zoom_outs():
+    return placements(4000, ONLY_ZOOM)
+
+
+@pytest.fixture(scope="module")
+def canvases(zoom_outs):
+    return windows_of(zoom_outs)
 
 
 def test_half_of_the_images_are_zoomed_out(canvases):
@@ -231,8 +236,11 @@ def plain_window(random, boxes, zoom):
     return found[random.randint(len(found))]
 
 
-@pytest.mark.parametrize("augment", [AUGMENT, NEVER], ids=["zoomed out", "as it is"])
-@pytest.mark.parametrize("boxes", [OBJECTS, WHOLE_IMAGE_OBJECT, OBJECTS[:0]], ids=["three", "whole", "none"])
+@pytest.mark.parametrize(
+    ("boxes", "augment"),
+    [(OBJECTS, AUGMENT), (OBJECTS, NEVER), (WHOLE_IMAGE_OBJECT, AUGMENT), (OBJECTS[:0], AUGMENT)],
+    ids=["zoomed out", "as it is", "one large object", "no object"],
+)
 def test_windows_are_distributed_as_those_of_caffe(boxes, augment):
     count, random = 1000, np.random.RandomState(0)
     windows = windows_of(placements(count, augment, boxes))
@@ -252,16 +260,15 @@ def test_windows_are_distributed_as_those_of_caffe(boxes, augment):
 
 def test_the_share_of_whole_images_is_that_of_one_choice_in_seven():
     """With one object as large as the image every sampler but .9's finds a crop nearly always."""
-    windows = windows_of(placements(2000, NEVER, WHOLE_IMAGE_OBJECT))
+    windows = windows_of(placements(1500, NEVER, WHOLE_IMAGE_OBJECT))
     extents = windows[:, 2:] - windows[:, :2]
     assert np.mean((extents > 0.99999).all(axis=1)) == pytest.approx(1 / 7, abs=0.03)
 
 
-def test_half_of_the_images_are_flipped_whatever_else_happens():
-    placed = placements(2000, AUGMENT)
-    zoomed = (windows_of(placed)[:, 2:] - windows_of(placed)[:, :2]).max(axis=1) > 1
-    assert placed.flip.mean() == pytest.approx(0.5, abs=0.035)
-    assert placed.flip[zoomed].mean() == pytest.approx(placed.flip[~zoomed].mean(), abs=0.06)
+def test_half_of_the_images_are_flipped_zoomed_out_or_not(zoom_outs, canvases):
+    flipped, zoomed = zoom_outs.flip, canvases[:, 2] - canvases[:, 0] > 1.00001
+    assert flipped.mean() == pytest.approx(0.5, abs=0.03)
+    assert flipped[zoomed].mean() == pytest.approx(flipped[~zoomed].mean(), abs=0.05)
     assert not placements(50, NEVER).flip.any()
     assert placements(50, ALWAYS).flip.all()
 
@@ -417,7 +424,7 @@ USELESS = {
 
 @pytest.mark.parametrize("boxes", USELESS.values(), ids=USELESS)
 def test_useless_boxes_leave_the_whole_image_and_any_crop_to_choose_from(boxes):
-    windows = windows_of(placements(600, NEVER, np.array(boxes, np.float32)))
+    windows = windows_of(placements(400, NEVER, np.array(boxes, np.float32)))
     whole = ((windows[:, 2:] - windows[:, :2]) > 0.99999).all(axis=1)
     assert np.isfinite(windows).all()
     assert whole.mean() == pytest.approx(0.5, abs=0.07)

@@ -161,9 +161,8 @@ def test_evaluation_input_is_that_of_plain_numpy(photographs, image_size):
 
 
 def test_without_augmentation_training_sees_what_evaluation_sees(photographs):
-    for jpeg, result in zip(
-        photographs, augment_all([(jpeg, BOX, 0) for jpeg in photographs], NO_AUGMENTATION), strict=True
-    ):
+    for jpeg in photographs[:8]:
+        (result,) = augment_all([(jpeg, BOX, 0)], NO_AUGMENTATION)
         np.testing.assert_array_equal(result["image"], evaluate(decode(jpeg)))
         np.testing.assert_allclose(result["boxes_yxyx"], BOX, atol=1e-6)
         assert result["kept"].tolist() == [True]
@@ -240,7 +239,7 @@ def green_box(image):
 @pytest.mark.parametrize("size", [(900, 1000), (90, 100)])
 def test_a_mark_lies_where_its_box_says(size):
     random, cases = np.random.RandomState(0), []
-    for seed in range(150):
+    for seed in range(100):
         extent = random.randint(0.2 * size[0], 0.5 * size[0], 2)
         start = random.randint([0, 0], size - extent + 1)
         box = np.concatenate([start, start + extent])
@@ -258,7 +257,7 @@ def test_a_mark_lies_where_its_box_says(size):
         seen["zoomed out"] += (placement.target_size < 250).all()
         seen["cropped"] += (placement.source_size < np.array(size) * 0.8).all()
         seen["cut"] += box.min() == 0 or box.max() == 300
-    assert min(seen.values()) >= 10
+    assert min(seen.values()) >= 8
 
 
 def test_the_fill_is_exactly_0_and_nothing_else_is():
@@ -276,13 +275,13 @@ def test_half_of_the_inputs_are_zoomed_out_and_half_are_flipped():
     left_half_white.paste(255, (0, 0, 32, 64))
     jpeg, none = encoded(left_half_white), np.zeros((0, 4), np.float32)
     augment = AugmentConfig(min_ious=())
-    results = list(augment_all([(jpeg, none, seed) for seed in range(600)], augment, (32, 32)))
+    results = list(augment_all([(jpeg, none, seed) for seed in range(400)], augment, (32, 32)))
     zoomed = np.array([(result["image"] == 0).all(axis=-1).any() for result in results])
-    assert zoomed.mean() == pytest.approx(0.5, abs=0.06)
+    assert zoomed.mean() == pytest.approx(0.5, abs=0.07)
     white = np.array([result["image"].mean(axis=(0, 2)) for result in results])
     flipped = (white * np.linspace(-1, 1, 32)).sum(axis=1) > 0
     assert flipped[~zoomed].mean() == pytest.approx(0.5, abs=0.08)
-    assert np.mean([result["placement"].flip for result in results]) == pytest.approx(0.5, abs=0.06)
+    assert np.mean([result["placement"].flip for result in results]) == pytest.approx(0.5, abs=0.07)
 
 
 def test_the_colour_of_a_plain_picture_is_distorted_as_drawn():
