@@ -29,7 +29,7 @@ def download() -> str:
     Raises:
       ConnectionError: they could not be fetched; the message says what to do instead.
     """
-    import tensorflow as tf  # noqa: PLC0415  (only here: reading a file needs none of it)
+    import tensorflow.compat.v1 as tf  # noqa: PLC0415  (only here: reading a file needs none of it)
 
     try:
         return tf.keras.utils.get_file(Path(URL).name, URL, cache_subdir="models", file_hash=_MD5)
