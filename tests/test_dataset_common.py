@@ -121,6 +121,16 @@ def test_an_image_is_augmented_anew_in_each_pass(stream):
     assert np.mean(changed) > 0.8
 
 
+def test_no_augmentation_comes_twice_neither_in_a_stream_nor_with_another_seed(tmp_path):
+    shards = write_shards(tmp_path, [record(0)], 1)
+    views = []
+    for seed in (7, 8):
+        input_fn = dataset_common.training_input_fn(shards, config(batch_size=30), seed, deterministic=True)
+        ((features, _),) = elements(input_fn, 1)
+        views += [image.tobytes() for image in features["image"]]
+    assert len(set(views)) == 60
+
+
 def test_without_deterministic_all_images_come_too(twenty):
     batches = elements(dataset_common.training_input_fn(twenty, config(), 7, readers=3, threads=2), 15)
     assert set(ids_of(batches)) == {f"{number:03d}" for number in range(20)}

@@ -273,6 +273,14 @@ def test_half_of_the_images_are_flipped_zoomed_out_or_not(zoom_outs, canvases):
     assert placements(50, ALWAYS).flip.all()
 
 
+def test_crops_are_flipped_as_often_as_whole_images():
+    placed = placements(1000, AUGMENT)
+    windows = windows_of(placed)
+    whole = (windows[:, :2] <= 1e-4).all(axis=1) & (windows[:, 2:] >= 1 - 1e-4).all(axis=1)
+    assert placed.flip[whole].mean() == pytest.approx(0.5, abs=0.1)
+    assert placed.flip[~whole].mean() == pytest.approx(0.5, abs=0.06)
+
+
 def test_the_number_of_trials_is_fixed():
     assert geometry.draws(AUGMENT) == 6 + 6 * 50 * 4
 
