@@ -16,13 +16,14 @@ from model import import_weights
 from model.weight_formats import keras_h5, recognise
 from net.ssd_net import Layers, vgg16
 from tests import weight_files as files
+from tests.weight_files import floats
 from utility import config as config_lib
 from utility.config import NetworkConfig
 from utility.scaffolds import WarmStart
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = str(ROOT / "model" / "import_weights.py")
-MEANS_BGR = np.float32([103.94, 116.78, 123.68])
+MEANS_BGR = floats([103.94, 116.78, 123.68])
 
 
 def run(*flags: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
@@ -136,7 +137,7 @@ def test_without_a_source_keras_is_asked_and_offline_is_one_line(tmp_path):
 
 def test_what_keras_downloads_is_the_file_that_its_own_vgg16_takes(monkeypatch):
     applications = pytest.importorskip("keras.src.applications.vgg16")
-    asked = {}
+    asked: dict[str, str] = {}
 
     def get_file(name, url, **options):
         asked.update(options, name=name, url=url)

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 from model.weight_formats import caffe_file, caffe_models, recognise, tf_checkpoint
 from net.ssd_net import ssd_network
 from tests import weight_files as files
+from tests.weight_files import floats
 from utility import config as config_lib
 from utility.anchor_manipulator import decode, default_boxes
 
@@ -41,16 +42,14 @@ def test_reads_v1_layers_with_num_channels_height_and_width(tmp_path):
 
 def test_fields_that_weights_do_not_need_are_skipped(tmp_path):
     numbers = files.blob(np.arange(3.0), old=False) + files.field(6, bytes(12))  # diff
-    layer = (
-        files.field(1, b"a") + files.field(3, b"data") + files.field(7, numbers) + files.field(106, b"\x08\x40")
-    )
+    layer = files.field(1, b"a") + files.field(3, b"data") + files.field(7, numbers) + files.field(106, b"\x08\x40")
     (tmp_path / "f").write_bytes(files.field(1, b"net") + files.field(3, b"data") + files.field(100, layer))
     assert caffe_file.read(str(tmp_path / "f"))["a"][0].tolist() == [0, 1, 2]
 
 
 def test_packed_numbers_may_come_in_parts(tmp_path):
     numbers = files.field(7, files.field(1, b"\x03"))
-    numbers += files.field(5, np.float32([1]).tobytes()) + files.field(5, np.float32([2, 3]).tobytes())
+    numbers += files.field(5, floats([1]).tobytes()) + files.field(5, floats([2, 3]).tobytes())
     (tmp_path / "f").write_bytes(files.field(100, files.field(1, b"a") + files.field(7, numbers)))
     assert caffe_file.read(str(tmp_path / "f"))["a"][0].tolist() == [1, 2, 3]
 
@@ -106,7 +105,7 @@ def ssd_blobs(classes: int = 21) -> dict[str, list[np.ndarray]]:
 
     def draw(name, outputs, inputs, kernel, gain=2.0):
         values = rng.standard_normal((outputs, inputs, kernel, kernel), np.float32)
-        values *= np.float32(math.sqrt(gain / (inputs * kernel * kernel)))
+        values *= floats(math.sqrt(gain / (inputs * kernel * kernel)))
         blobs[name] = [values, 0.1 * rng.standard_normal(outputs, np.float32)]
 
     blobs["conv4_3_norm"] = [20 + rng.standard_normal(512, np.float32)]
@@ -179,6 +178,7 @@ def test_a_whole_ssd_detects_what_caffe_detects(caffe_ssd, imported, tmp_path):
     tf_checkpoint.write(str(tmp_path / "model.ckpt"), imported.variables)
     config_lib.save(imported.config, str(tmp_path))
     config = config_lib.load(str(tmp_path))
+    assert config is not None
     boxes, logits = forward(image, config, str(tmp_path))
 
     ours = default_boxes(config).cyxhw[:, [1, 0, 3, 2]]
@@ -199,9 +199,7 @@ def forward(image, config, directory):
 
 
 def test_the_checkpoint_has_the_references_names_and_shapes(imported, golden):
-    expected = {
-        v["name"]: tuple(v["shape"]) for v in json.loads((golden / "network.json").read_text())["variables"]
-    }
+    expected = {v["name"]: tuple(v["shape"]) for v in json.loads((golden / "network.json").read_text())["variables"]}
     variables = dict(imported.variables)
     assert variables.pop("global_step").dtype == np.int64
     assert {name: values.shape for name, values in variables.items()} == expected

@@ -1,7 +1,9 @@
 """Each format of VGG-16 weights: the converted numbers, and what a network computes with them."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,18 +13,18 @@ import tensorflow.compat.v1 as tf
 from model.weight_formats import inputs, recognise, vgg
 from model.weight_formats.vgg import Layer
 from tests import weight_files as files
-from tests.weight_files import SMALL
+from tests.weight_files import SMALL, floats
 
-MEANS_BGR = np.float32([103.94, 116.78, 123.68])
+MEANS_BGR = floats([103.94, 116.78, 123.68])
 PICTURE = np.random.default_rng(5).integers(0, 256, (40, 48, 3)).astype(np.float32)  # RGB grey levels
 
 # torchvision.transforms.Normalize of its models
-TORCHVISION_MEANS, TORCHVISION_DEVIATIONS = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+TORCHVISION_MEANS, TORCHVISION_DEVIATIONS = floats([0.485, 0.456, 0.406]), floats([0.229, 0.224, 0.225])
 
 
 def write_slim(path: Path, weights: files.Weights) -> Path:
     """Write TF-slim's checkpoint: HWIO, RGB, fc6 as a convolution."""
-    variables = {}
+    variables: dict[str, Any] = {}
     for name, (kernel, bias) in weights.items():
         scope = f"vgg_16/{name}" if name in ("fc6", "fc7") else f"vgg_16/{name[:5]}/{name}"
         variables[f"{scope}/weights"] = kernel.transpose(2, 3, 1, 0)
@@ -44,7 +46,7 @@ def caffe(path, weights, **options):
 
 
 KERAS_SAVED = "model_weights/{layer}/{layer}/kernel:0 model_weights/{layer}/{layer}/bias:0"
-WRITERS = {
+WRITERS: dict[str, tuple[Callable[..., Path], str]] = {
     "keras": (files.write_keras, "bgr"),
     "keras model": (partial(files.write_keras, prefix=KERAS_SAVED), "bgr"),
     "slim": (write_slim, "rgb"),
@@ -131,7 +133,7 @@ def test_every_number_is_where_it_belongs(tmp_path, weights, kind):
 
 def test_torchvisions_scaling_is_exact_inside_and_half_a_grey_level_off_at_the_border(weights):
     kernel, bias = weights["conv1_1"]
-    folded = inputs.fold(kernel.transpose(2, 3, 1, 0), bias, inputs.TORCHVISION, MEANS_BGR[::-1])
+    folded = inputs.fold(kernel.transpose(2, 3, 1, 0), bias, inputs.TORCHVISION, tuple(MEANS_BGR[::-1]))
     expected = files.conv(source_image("torchvision"), kernel, bias, pad=1)
     ours = (PICTURE[..., ::-1] - MEANS_BGR).transpose(2, 0, 1)[np.newaxis].astype(np.float64)
     found = files.conv(ours, folded[0].transpose(3, 2, 0, 1), folded[1], pad=1)
@@ -161,12 +163,12 @@ ORIGINAL_FILTER_BGR = [
 @pytest.mark.parametrize("kind", ["torchvision zip", "ports zip"])
 def test_the_original_vggs_first_filter_tells_the_order_of_channels(tmp_path, weights, order, kind):
     kernel, bias = weights["conv1_1"]
-    row = np.float32(ORIGINAL_FILTER_BGR).T if order == "bgr" else np.float32(ORIGINAL_FILTER_BGR).T[::-1]
+    row = floats(ORIGINAL_FILTER_BGR).T if order == "bgr" else floats(ORIGINAL_FILTER_BGR).T[::-1]
     kernel = kernel.copy()
     kernel[0, :, 0, :] = row  # [I, X]
     path = WRITERS[kind][0](tmp_path / "weights.pth", {**weights, "conv1_1": (kernel, bias)})
     found = recognise.read(str(path), SMALL).variables["vgg_16/conv1/conv1_1/weights"]
-    np.testing.assert_array_equal(found[0, :, :, 0], np.float32(ORIGINAL_FILTER_BGR))
+    np.testing.assert_array_equal(found[0, :, :, 0], floats(ORIGINAL_FILTER_BGR))
 
 
 @pytest.mark.parametrize("kind", ["keras", "torchvision zip"])
@@ -278,9 +280,7 @@ def test_keras_numbers_kept_in_another_file_are_not_read(tmp_path, weights):
     (tmp_path / "secret").write_bytes(bytes(4 * 4))
     with h5py.File(path, "a") as file:
         del file["block1_conv1/block1_conv1_b_1:0"]
-        file.create_dataset(
-            "block1_conv1/b", (4,), "f4", external=[(str(tmp_path / "secret"), 0, h5py.h5f.UNLIMITED)]
-        )
+        file.create_dataset("block1_conv1/b", (4,), "f4", external=[(str(tmp_path / "secret"), 0, h5py.h5f.UNLIMITED)])
     refuse(path, "block1_conv1/b is kept in another file")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from model.weight_formats import torch_file
 from tests import weight_files as files
-from tests.weight_files import named, number, text
+from tests.weight_files import floats, named, number, text
 
 ARRAYS = {
     "a.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
@@ -35,7 +35,7 @@ def test_gives_back_what_was_saved(write):
 def test_a_state_dict_inside_a_dictionary_with_plain_values(tmp_path):
     inner = named("collections", "OrderedDict") + b")R(" + text("w") + files.tensor("0", [2], [1], 2) + b"u"
     data = b"\x80\x02}(" + text("epoch") + number(3) + text("state_dict") + inner + b"u."
-    path = files.write_torch_zip(tmp_path / "f", {"w": np.float32([1, 2])}, data)
+    path = files.write_torch_zip(tmp_path / "f", {"w": floats([1, 2])}, data)
     assert torch_file.read(str(path)).array("w").tolist() == [1, 2]
 
 

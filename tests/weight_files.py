@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -10,11 +11,18 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from model.weight_formats.vgg import VggSizes
 
+_ROWS_COLUMNS: Any = (2, 3)  # of maps [1, C, Y, X]; numpy takes a tuple, but its annotation does not
+
 SMALL = VggSizes(stages=((2, 4), (2, 6), (3, 8), (3, 10), (3, 12)), full_fc=32, reduced_fc=8)
 """VGG-16 with few channels, and fc6 and fc7 that are reduced by four as the real ones."""
 
 Weights = dict[str, tuple[np.ndarray, np.ndarray]]
 """Layer -> kernel [O, I, H, W] and bias [O], float32."""
+
+
+def floats(values) -> np.ndarray:
+    """Return values as float32."""
+    return np.array(values, np.float32)
 
 
 def vgg_weights(sizes: VggSizes, seed: int, *, full: bool = True) -> Weights:
@@ -32,11 +40,11 @@ def vgg_weights(sizes: VggSizes, seed: int, *, full: bool = True) -> Weights:
 # --- networks in the layout of Caffe and PyTorch ------------------------------------------------------------
 
 
-def conv(maps, kernel, bias, pad=0, stride=1, dilation=1):
+def conv(maps, kernel, bias, *, pad=0, stride=1, dilation=1):
     """Correlate [1, I, Y, X] with a kernel [O, I, H, W], as Caffe and PyTorch mean it."""
     maps = np.pad(maps, [(0, 0), (0, 0), (pad, pad), (pad, pad)])
     height, width = ((side - 1) * dilation + 1 for side in kernel.shape[2:])
-    windows = sliding_window_view(maps, (height, width), (2, 3))
+    windows = sliding_window_view(maps, (height, width), _ROWS_COLUMNS)
     windows = windows[:, :, ::stride, ::stride, ::dilation, ::dilation]
     found = np.tensordot(windows, kernel, axes=([1, 4, 5], [1, 2, 3]))  # [1, Y, X, O]
     return found.transpose(0, 3, 1, 2) + bias[:, np.newaxis, np.newaxis]
@@ -48,7 +56,7 @@ def pool(maps, size, stride, pad=0):
     more_y = (rows - 1) * stride + size - maps.shape[2] - pad
     more_x = (columns - 1) * stride + size - maps.shape[3] - pad
     maps = np.pad(maps, [(0, 0), (0, 0), (pad, more_y), (pad, more_x)], constant_values=-np.inf)
-    return sliding_window_view(maps, (size, size), (2, 3))[:, :, ::stride, ::stride].max((4, 5))
+    return sliding_window_view(maps, (size, size), _ROWS_COLUMNS)[:, :, ::stride, ::stride].max((4, 5))
 
 
 def vgg_maps(image, weights: Weights, sizes: VggSizes) -> dict[str, np.ndarray]:

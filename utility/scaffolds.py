@@ -31,9 +31,7 @@ def resolve(path: str) -> str:
     if not is_checkpoint(prefix):
         raise FileNotFoundError(f"there is no checkpoint {path}{what_is_there(path)}")
     if not _has_data(prefix):
-        raise ValueError(
-            f"checkpoint {prefix} is not complete: {Path(prefix).name}.data-* must lie beside its .index"
-        )
+        raise ValueError(f"checkpoint {prefix} is not complete: {Path(prefix).name}.data-* must lie beside its .index")
     return prefix
 
 
@@ -157,9 +155,7 @@ class WarmStart(NamedTuple):
 _MISSING = "no counterpart in the checkpoint"
 
 
-def plan_warm_start(
-    start: WarmStart, stored: dict[str, list[int]], variables: Iterable[tf.Variable]
-) -> list[Fate]:
+def plan_warm_start(start: WarmStart, stored: dict[str, list[int]], variables: Iterable[tf.Variable]) -> list[Fate]:
     """Decide for each of the network's variables whether `stored` (name -> shape, of a checkpoint) can fill it."""
     plan = []
     for variable in variables:

@@ -161,9 +161,7 @@ def _reordered(layer: Layer, boxes: Sequence[int], parts: Sequence[int]) -> Laye
 def _scale(blobs: Blobs, channels: int) -> np.ndarray:
     values = np.concatenate([blob.reshape(-1) for blob in blobs.get("conv4_3_norm", ())] or [np.zeros(0)])
     if values.shape != (channels,):
-        raise ValueError(
-            f"its conv4_3_norm has {values.size} numbers instead of one for each of {channels} channels"
-        )
+        raise ValueError(f"its conv4_3_norm has {values.size} numbers instead of one for each of {channels} channels")
     return values
 
 

@@ -13,10 +13,7 @@ from model.weight_formats.inputs import CAFFE_BGR
 from model.weight_formats.vgg import VGG16, Layer, VggSizes, VggSource, from_keras_dense
 
 # tf.keras.applications.vgg16 of TensorFlow 2.15: WEIGHTS_PATH and its MD5
-URL = (
-    "https://storage.googleapis.com/tensorflow/keras-applications/"
-    "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5"
-)
+URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5"
 _MD5 = "64373286793e3c8b2b4e3219cbf3544b"
 
 _CONVOLUTION = re.compile(r"block(\d)_conv(\d)")

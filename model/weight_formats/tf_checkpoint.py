@@ -72,8 +72,6 @@ def write(prefix: str, variables: Mapping[str, np.ndarray]) -> None:
     names = sorted(variables)
     with tf.Graph().as_default(), tf.Session() as session:
         tensors = [tf.placeholder(variables[name].dtype, variables[name].shape) for name in names]
-        save = tf.raw_ops.SaveV2(
-            prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors
-        )
+        save = tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
         session.run(save, {tensor: variables[name] for tensor, name in zip(tensors, names, strict=True)})
     tf.train.update_checkpoint_state(str(Path(prefix).parent), prefix)

@@ -26,9 +26,7 @@ def read(path: str, sizes: VggSizes = VGG16) -> VggSource:
         modules = _ports_modules(sizes)
         description, inputs = "the reduced VGG-16 of PyTorch's SSD ports", _ports_inputs
     else:
-        raise ValueError(
-            f"no VGG-16: it holds {', '.join(state.names()[:3])}, ...; expected features.0.weight, ..."
-        )
+        raise ValueError(f"no VGG-16: it holds {', '.join(state.names()[:3])}, ...; expected features.0.weight, ...")
     surplus = sorted(found - set(modules.values()) - {"classifier.6"})
     if surplus:
         raise ValueError(f"no VGG-16 without batch normalization: it has a {surplus[0]}.weight")

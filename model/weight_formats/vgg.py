@@ -187,7 +187,5 @@ def _side(inputs: int, channels: int) -> int:
     """Return the side of the square map that has so many values, or raise a ValueError."""
     side = math.isqrt(inputs // channels)
     if side * side * channels != inputs or not side:
-        raise ValueError(
-            f"a fully connected layer has {inputs} inputs, which is no square map of {channels} channels"
-        )
+        raise ValueError(f"a fully connected layer has {inputs} inputs, which is no square map of {channels} channels")
     return side
