@@ -72,17 +72,16 @@ def describe(variables: Sequence[Variable], step: int | None, *, slots: bool) ->
         for v in listed
     ]
     network = [variable for variable in variables if variable not in of_optimizer and variable.name != _STEP]
-    lines.append(f"{len(network)} variables, {_sum(network)}")
+    lines.append(_sum(network, "variable"))
     if of_optimizer:
-        hint = "" if slots else "; --slots lists them"
-        lines.append(f"{len(of_optimizer)} variables of the optimizer, {_sum(of_optimizer)}{hint}")
+        lines.append(_sum(of_optimizer, "optimizer's variable") + ("" if slots else "; --slots lists them"))
     lines.append("no global step" if step is None else f"global step {step}")
     return "\n".join(lines)
 
 
-def _sum(variables: Sequence[Variable]) -> str:
-    numbers, size = sum(v.numbers for v in variables), sum(v.bytes for v in variables)
-    return f"{numbers:,} numbers, {_bytes(size)}"
+def _sum(variables: Sequence[Variable], what: str) -> str:
+    count, numbers = len(variables), sum(v.numbers for v in variables)
+    return f"{count} {what}{'s' * (count != 1)}, {numbers:,} numbers, {_bytes(sum(v.bytes for v in variables))}"
 
 
 def _bytes(size: int) -> str:
