@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
 from model.weight_formats import inputs, recognise, vgg
@@ -129,6 +130,23 @@ def test_every_number_is_where_it_belongs(tmp_path, weights, kind):
             expected[y, x, i, o] = kernel[o, 2 - i if turned else i, y, x]
         np.testing.assert_array_equal(ours, expected, err_msg=name)
         np.testing.assert_array_equal(our_bias, bias, err_msg=name)
+
+
+@pytest.mark.parametrize("save", ["save_weights", "save"])
+def test_what_keras_itself_writes_and_computes(tmp_path, save, monkeypatch):
+    """The whole VGG16 of Keras, without top, on a picture that Keras itself preprocesses."""
+    monkeypatch.setitem(globals(), "PICTURE", PICTURE[:32])  # Keras' pooling drops what 16 does not divide
+    keras = tf2.keras
+    keras.utils.set_random_seed(1)
+    model = keras.applications.VGG16(weights=None, include_top=False, input_shape=PICTURE.shape)
+    getattr(model, save)(str(tmp_path / "vgg.h5"), **({"save_format": "h5"} if save == "save" else {}))
+    until_conv5_3 = keras.Model(model.input, model.get_layer("block5_conv3").output)
+    expected = until_conv5_3(keras.applications.vgg16.preprocess_input(PICTURE[np.newaxis].copy())).numpy()
+    variables = recognise.read(str(tmp_path / "vgg.h5")).variables
+    with tf.Graph().as_default():
+        found = our_maps(variables)["conv5_3"].transpose(0, 2, 3, 1)
+    assert expected.std() > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * expected.std())
 
 
 def test_torchvisions_scaling_is_exact_inside_and_half_a_grey_level_off_at_the_border(weights):
