@@ -71,9 +71,7 @@ def _config(folder: Path) -> config_lib.Config:
     config = config_lib.load(str(folder)) or config_lib.Config(class_names=labels.VOC_CLASSES)
     config = config.replace({"detection": config_lib.DEMO.detection})
     if FLAGS.num_classes is not None and FLAGS.num_classes != config.num_classes:
-        raise ValueError(
-            f"--num_classes={FLAGS.num_classes}: {folder} has {config.num_classes}; leave the flag out"
-        )
+        raise ValueError(f"--num_classes={FLAGS.num_classes}: {folder} has {config.num_classes}; leave the flag out")
     return config_lib.check(flags.with_detection_flags(config))
 
 
@@ -83,9 +81,7 @@ def _draw(found: dict[str, Any], class_names: tuple[str, ...], output: Path) -> 
     picture = Image.fromarray(pictures.read_upright(path))
     drawn = draw_toolbox.draw_detections(picture, boxes, found["scores"], found["classes"], class_names)
     drawn.save(output / f"{path.stem}.jpg", quality=92)
-    best = [
-        f"{class_names[c - 1]} {s:.2f}" for c, s in zip(found["classes"][:5], found["scores"][:5], strict=True)
-    ]
+    best = [f"{class_names[c - 1]} {s:.2f}" for c, s in zip(found["classes"][:5], found["scores"][:5], strict=True)]
     more = f", and {len(boxes) - 5} more" if len(boxes) > 5 else ""
     runtime.log(f"{path}: {', '.join(best) or 'nothing found'}{more}")
 

@@ -25,10 +25,10 @@ def main() -> None:
     config = _config(dataset_common.class_names(FLAGS.data_dir, FLAGS.num_classes), images)
     if estimator.has_checkpoint(FLAGS.model_dir):
         config_lib.check_same_model(config, FLAGS.model_dir)
-    devices = estimator.gpus() if FLAGS.multi_gpu else min(estimator.gpus(), 1)
+    devices = estimator.gpus() if FLAGS.multi_gpu else estimator.gpus()[:1]
     runtime.log(
         f"{images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}; preset {config.preset};"
-        f" batches of {config.schedule.batch_size} on {f'{devices} GPU(s)' if devices else 'the CPU'}"
+        f" batches of {config.schedule.batch_size} on {f'{len(devices)} GPU(s)' if devices else 'the CPU'}"
     )
     input_fn = dataset_common.training_input_fn(
         shards,
@@ -38,6 +38,7 @@ def main() -> None:
         FLAGS.num_preprocessing_threads,
         FLAGS.deterministic,
         FLAGS.skip_empty_images,
+        max(len(devices), 1),
     )
     run = estimator.run_config(
         FLAGS.model_dir,

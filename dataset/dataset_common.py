@@ -29,6 +29,7 @@ def training_input_fn(
     threads: int = 24,
     deterministic: bool = False,
     skip_empty_images: bool = False,
+    replicas: int = 1,
 ) -> InputFn:
     """Return the input function of training: endless, shuffled, augmented batches.
 
@@ -43,8 +44,11 @@ def training_input_fn(
       readers: record files read at once.
       threads: images preprocessed at once.
       deterministic: the same seed gives the same batches; else the order may vary for speed.
+      replicas: devices that share a batch; each gets elements of B / replicas images.
       skip_empty_images: leave out images without objects to learn from; ValueError when that is all of them.
     """
+    if config.schedule.batch_size % replicas:
+        raise ValueError(f"--batch_size={config.schedule.batch_size}: must be a multiple of the {replicas} devices")
     network, augment = config.network, config.augment
 
     def parsed(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -68,7 +72,7 @@ def training_input_fn(
     def input_fn() -> tf.data.Dataset:
         dataset = parsed(_shuffled_records(shards, seed, readers, deterministic))
         dataset = dataset.enumerate().map(augmented, num_parallel_calls=threads)
-        dataset = dataset.padded_batch(config.schedule.batch_size, drop_remainder=True)
+        dataset = dataset.padded_batch(config.schedule.batch_size // replicas, drop_remainder=True)
         return _configured(dataset, deterministic).prefetch(2)
 
     # an endless stream of nothing would wait for ever
@@ -195,9 +199,7 @@ def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> VocAnnot
         Path(image_id),
         height,
         width,
-        tuple(
-            VocObject(class_names[label - 1], tuple(box), difficult, False) for box, label, difficult in objects
-        ),
+        tuple(VocObject(class_names[label - 1], tuple(box), difficult, False) for box, label, difficult in objects),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from utility.runtime import log
 from utility.scaffolds import WarmStart
 
 
-def gpus() -> int:
-    """Return the number of GPUs that TensorFlow sees."""
-    return len(tf.config.list_physical_devices("GPU"))
+def gpus() -> list[str]:
+    """Return the GPUs that TensorFlow sees, by name."""
+    return [f"/gpu:{number}" for number in range(len(tf.config.list_physical_devices("GPU")))]
 
 
 def default_data_format() -> str:
@@ -45,9 +45,9 @@ def run_config(
     save_summary_steps: int = 500,
     save_checkpoints_secs: int | None = None,
     save_checkpoints_steps: int | None = None,
-    devices: int = 1,
+    devices: Sequence[str] = (),
 ) -> tf.estimator.RunConfig:
-    """Return the Estimator's settings; several `devices` (GPUs) train as mirrors of each other."""
+    """Return the Estimator's settings; several `devices` train as mirrors of each other."""
     return tf.estimator.RunConfig(
         model_dir=model_dir,
         session_config=session,
@@ -57,7 +57,7 @@ def run_config(
         save_checkpoints_steps=save_checkpoints_steps,
         keep_checkpoint_max=5,
         log_step_count_steps=save_summary_steps,
-        train_distribute=tf.distribute.MirroredStrategy() if devices > 1 else None,
+        train_distribute=tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else None,
     )
 
 

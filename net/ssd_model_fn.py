@@ -82,9 +82,7 @@ def is_bias(variable: tf.Variable) -> bool:
 
 def learning_rate(global_step: tf.Tensor, schedule: ScheduleConfig) -> tf.Tensor:
     """Return the rate of a step, float32: the factor of its interval, never below end_learning_rate."""
-    rates = [
-        max(schedule.learning_rate * factor, schedule.end_learning_rate) for factor in schedule.lr_decay_factors
-    ]
+    rates = [max(schedule.learning_rate * factor, schedule.end_learning_rate) for factor in schedule.lr_decay_factors]
     boundaries = tf.constant(schedule.decay_boundaries, tf.int64)
     passed = tf.reduce_sum(tf.cast(tf.cast(global_step, tf.int64) > boundaries, tf.int32))
     return tf.gather(tf.constant(rates, tf.float32), passed)
@@ -119,7 +117,9 @@ def _training_spec(features: dict, losses: Losses, config: Config, log_steps: in
         last_step=config.schedule.max_number_of_steps,
         batch_size=config.schedule.batch_size,
     )
-    return tf.estimator.EstimatorSpec("train", loss=losses.total, train_op=train_op, training_hooks=[hook])
+    # the Estimator stops at a loss that is no number before our log can say why: it is shown a number
+    shown = tf.where_v2(tf.is_finite(losses.total), losses.total, losses.total.dtype.max)
+    return tf.estimator.EstimatorSpec("train", loss=shown, train_op=train_op, training_hooks=[hook])
 
 
 def _safe_gradients(optimizer: tf.train.Optimizer, loss: tf.Tensor, schedule: ScheduleConfig):
@@ -130,13 +130,17 @@ def _safe_gradients(optimizer: tf.train.Optimizer, loss: tf.Tensor, schedule: Sc
     """
     pairs = [(g, v) for g, v in optimizer.compute_gradients(loss) if g is not None]
     norm = tf.global_norm([gradient for gradient, _ in pairs])
-    finite = tf.logical_and(tf.is_finite(loss), tf.is_finite(norm))
+    # every replica must hear of the one that went wrong, or their variables would part
+    spoilt = tf.cast(tf.logical_not(tf.logical_and(tf.is_finite(loss), tf.is_finite(norm))), tf.float32)
+    spoilt = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, spoilt)
+    finite = tf.equal(spoilt, 0.0)
 
     def safe(gradient: tf.Tensor, variable: tf.Variable) -> tf.Tensor:
         factor = schedule.bias_lr_factor if is_bias(variable) else 1.0
         return tf.where_v2(finite, gradient if factor == 1.0 else gradient * factor, 0.0)
 
-    return [(safe(gradient, variable), variable) for gradient, variable in pairs], norm
+    # an infinite norm is what the training log stops at, on whichever replica it reads
+    return [(safe(g, v), v) for g, v in pairs], tf.where_v2(finite, norm, float("inf"))
 
 
 def _mean_metrics(losses: Losses) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:

@@ -41,9 +41,7 @@ class Layers:
 
     def pool(self, inputs: tf.Tensor, size: int, stride: int, name: str) -> tf.Tensor:
         """Take the maximum over size x size windows, padded so that no pixel is lost."""
-        return tf.layers.max_pooling2d(
-            inputs, size, stride, padding="same", data_format=self.data_format, name=name
-        )
+        return tf.layers.max_pooling2d(inputs, size, stride, padding="same", data_format=self.data_format, name=name)
 
     def pad(self, inputs: tf.Tensor, pixels: int) -> tf.Tensor:
         """Surround maps with zeros."""

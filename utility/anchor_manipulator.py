@@ -50,9 +50,7 @@ def default_boxes(config: Config) -> DefaultBoxes:
     absolute = config.targets.coordinates == "absolute"
     scale = np.tile(size if absolute else np.ones(2), 2)
     boxes = centers * scale
-    if (
-        absolute
-    ):  # an inclusive pixel range [a, b] has its centre half a pixel before that of the interval [a, b + 1)
+    if absolute:  # an inclusive pixel range [a, b] has its centre half a pixel before that of the interval [a, b + 1)
         boxes[:, :2] -= 0.5
     frame = BoxFrame(scale.astype(np.float32), 1.0 if absolute else 0.0)
     return DefaultBoxes(boxes.astype(np.float32), frame, np.array(config.targets.prior_variances, np.float32))

@@ -120,9 +120,7 @@ def measure_eval(folder: Path) -> dict[str, Any]:
     def evaluation() -> dict[str, tf.Tensor]:
         input_fn = dataset_common.eval_input_fn(shards * 100, config, FLAGS.batch_size)
         params = estimator.build(config, None, FLAGS.data_format).params
-        return ssd_model_fn.ssd_model_fn(
-            _next_of(input_fn)[0], None, tf.estimator.ModeKeys.PREDICT, params
-        ).predictions
+        return ssd_model_fn.ssd_model_fn(_next_of(input_fn)[0], None, tf.estimator.ModeKeys.PREDICT, params).predictions
 
     def post_processing() -> detections.Detections:
         anchors = default_boxes(config)
@@ -185,9 +183,7 @@ def _prepare(folder: Path, split: str) -> tuple[list[str], config_lib.Config]:
             labels_file=str(folder / "VOC" / config_lib.LABELS_FILE),
         )
     names = dataset_common.class_names(data_dir, None)
-    config = config_lib.preset(FLAGS.preset).replace(
-        {"class_names": names, "schedule.batch_size": FLAGS.batch_size}
-    )
+    config = config_lib.preset(FLAGS.preset).replace({"class_names": names, "schedule.batch_size": FLAGS.batch_size})
     return records.find_shards(data_dir, split), config
 
 

@@ -101,9 +101,7 @@ def _visible(box_yxyx_px: np.ndarray, size: tuple[int, int]) -> _Corners | None:
     return int(corners[0]), int(corners[1]), int(corners[2]), int(corners[3])
 
 
-def _make_label(
-    text: str, box: _Corners, colour: _Colour, size: tuple[int, int], taken: Sequence[_Corners]
-) -> _Label:
+def _make_label(text: str, box: _Corners, colour: _Colour, size: tuple[int, int], taken: Sequence[_Corners]) -> _Label:
     font = _fitting_font(text, size)
     ascent, descent = font.getmetrics()
     pad = _pad_px(font)

@@ -49,9 +49,7 @@ _WITHOUT_EFFECT = (
     "match_threshold",
     "neg_threshold",
 )
-_SIZE_SETTING = {
-    "train_image_size": ("network.image_size", "side of the network's input, or HEIGHTxWIDTH, pixels")
-}
+_SIZE_SETTING = {"train_image_size": ("network.image_size", "side of the network's input, or HEIGHTxWIDTH, pixels")}
 
 
 def _define(settings: Mapping[str, tuple[str, str]], defaults: Config | None = None) -> None:
@@ -81,16 +79,12 @@ def define_train() -> None:
     _define_model("./logs/")
     flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(config_lib.PRESETS)}")
     _define(_TRAINING_SETTINGS | _SIZE_SETTING)
-    flags.DEFINE_integer(
-        "train_epochs", None, "train for so many passes over the data instead of max_number_of_steps"
-    )
+    flags.DEFINE_integer("train_epochs", None, "train for so many passes over the data instead of max_number_of_steps")
     flags.DEFINE_integer("log_every_n_steps", 10, "steps between two lines of the log")
     flags.DEFINE_integer("save_summary_steps", 500, "steps between two summaries for TensorBoard")
     flags.DEFINE_integer("save_checkpoints_secs", 7200, "seconds between two checkpoints")
     flags.DEFINE_integer("save_checkpoints_steps", None, "steps between two checkpoints, instead of seconds")
-    flags.DEFINE_integer(
-        "tf_random_seed", 20180503, "seed of the weights, the order of the data and the augmentation"
-    )
+    flags.DEFINE_integer("tf_random_seed", 20180503, "seed of the weights, the order of the data and the augmentation")
     flags.DEFINE_boolean("deterministic", False, "same seed, same batches, at some cost of speed")
     flags.DEFINE_boolean("augment", True, "SSD's augmentation; without it the pictures are learnt as they are")
     flags.DEFINE_boolean("skip_empty_images", False, "leave out images without objects")
@@ -127,9 +121,7 @@ def define_demo() -> None:
     flags.DEFINE_string("output", "demo/output", "folder for the drawn pictures")
     flags.DEFINE_string("checkpoint_path", "./logs", "a checkpoint or its folder")
     flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")
-    flags.DEFINE_integer(
-        "num_classes", None, "classes with background; only to be checked against the checkpoint's"
-    )
+    flags.DEFINE_integer("num_classes", None, "classes with background; only to be checked against the checkpoint's")
     _define(_DETECTION_SETTINGS, config_lib.DEMO)
     _define_checked_size()
 
@@ -140,15 +132,9 @@ def define_voc_eval() -> None:
     flags.DEFINE_string("split", "VOC2007TEST", "folder of VOCROOT with the annotations")
     flags.DEFINE_string("image_set", "test", "list of images in ImageSets/Main")
     flags.DEFINE_string("pred_dir", "./logs/predict", "folder with results_{class id}.txt")
-    flags.DEFINE_string(
-        "labels_file", None, "class names, one a line; default: labels.txt of the detections' folder"
-    )
-    flags.DEFINE_string(
-        "output_directory", None, "folder for the figures; default: eval_output beside the detections"
-    )
-    flags.DEFINE_boolean(
-        "use_07_metric", True, "VOC2007's 11-point average precision, else the area under the curve"
-    )
+    flags.DEFINE_string("labels_file", None, "class names, one a line; default: labels.txt of the detections' folder")
+    flags.DEFINE_string("output_directory", None, "folder for the figures; default: eval_output beside the detections")
+    flags.DEFINE_boolean("use_07_metric", True, "VOC2007's 11-point average precision, else the area under the curve")
     flags.DEFINE_float("iou_threshold", 0.5, "IoU from which a detection is right")
 
 
@@ -165,9 +151,7 @@ def define_convert() -> None:
     flags.DEFINE_integer("train_shards", 16, "number of training record files", lower_bound=1)
     flags.DEFINE_integer("validation_shards", 16, "number of validation record files", lower_bound=1)
     flags.DEFINE_integer("num_threads", 8, "threads that read and check pictures", lower_bound=1)
-    flags.DEFINE_string(
-        "labels_file", None, "class names, one a line; 'auto' collects them; default: the 20 of VOC"
-    )
+    flags.DEFINE_string("labels_file", None, "class names, one a line; 'auto' collects them; default: the 20 of VOC")
     flags.DEFINE_boolean("strict", False, "take a bad annotation as an error instead of mending or dropping it")
     flags.DEFINE_boolean("skip_bad_images", False, "leave out pictures that cannot be read, instead of stopping")
 
@@ -283,7 +267,5 @@ def _parsed(name: str, like: Any) -> Any:
 def _image_size(value: str) -> tuple[int, int]:
     parts = value.replace(",", "x").split("x")
     if len(parts) > 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise ValueError(
-            f"--train_image_size={value}: must be a number of pixels, or HEIGHTxWIDTH such as 300x300"
-        )
+        raise ValueError(f"--train_image_size={value}: must be a number of pixels, or HEIGHTxWIDTH such as 300x300")
     return int(parts[0]), int(parts[-1])

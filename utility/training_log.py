@@ -70,9 +70,7 @@ class TrainingLog(tf.train.SessionRunHook):
 def _line(values: Mapping, step: int, last_step: int) -> str:
     parts = ", ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in _PARTS)
     rate, accuracy = values["learning_rate"], values["accuracy"]
-    return (
-        f"step {step}/{last_step}  loss {values['loss']:.3f} ({parts})  accuracy {accuracy:.3f}  rate {rate:.2g}"
-    )
+    return f"step {step}/{last_step}  loss {values['loss']:.3f} ({parts})  accuracy {accuracy:.3f}  rate {rate:.2g}"
 
 
 def _report(values: Mapping, step: int) -> str:

@@ -1,0 +1,74 @@
+"""SSD around a backbone of a few channels, which a test can train; as a program, it trains on several devices."""
+
+import sys
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from net import estimator as estimator_lib
+from net import ssd_net
+from tests.helpers import voc_config
+from utility import config as config_lib
+
+
+def tiny_backbone(images, layers, network):
+    """Give maps of steps 8 and 16."""
+    tensor = layers.pool(layers.conv(images, 16, 3, "conv1", strides=2), 2, 2, "pool1")
+    stride8 = layers.conv(tensor, 32, 3, "conv2", strides=2)
+    normalized = layers.l2_normalize(stride8, network.l2_norm_scale, "conv4_3_scale")
+    return [normalized, layers.conv(stride8, 32, 3, "conv3", strides=2)]
+
+
+def tiny_config(setitem=dict.__setitem__):
+    """Make the backbone known, by `setitem(dict, key, value)`, and return a config with it."""
+    setitem(ssd_net.BACKBONE_FUNCTIONS, "tiny", tiny_backbone)
+    setitem(config_lib.BACKBONES, "tiny", config_lib.Backbone(steps=(8, 16)))
+    extra = tuple(
+        config_lib.ExtraLayer(16, 32, stage.kernel, stage.stride, stage.padding)
+        for stage in config_lib.NetworkConfig().extra_layers
+    )
+    return voc_config(
+        network__backbone="tiny",
+        network__extra_layers=extra,
+        schedule__batch_size=2,
+        schedule__max_number_of_steps=400,
+        schedule__decay_boundaries=(),
+        schedule__lr_decay_factors=(1.0,),
+    )
+
+
+def batch(images=None, boxes=((0.1, 0.1, 0.6, 0.6),), labels=(3,)):
+    """Two images with the same objects, as an input function's element."""
+    images = np.zeros((2, 300, 300, 3), np.float32) if images is None else images
+    features = {"image": images, "image_id": np.array(["first", "second"])}
+    boxes = np.tile(np.array(boxes, np.float32).reshape(1, -1, 4), (2, 1, 1))
+    return features, {"boxes_yxyx": boxes, "labels": np.tile(np.array(labels, np.int64)[None], (2, 1))}
+
+
+def make_estimator(config, model_dir, devices=()):
+    """Return an Estimator that keeps one checkpoint, of its end."""
+    session = estimator_lib.session_config()
+    session.device_count["CPU"] = max(len(devices), 1)
+    run = estimator_lib.run_config(str(model_dir), session, seed=1, save_checkpoints_steps=10**6, devices=devices)
+    return estimator_lib.build(config, run, "channels_last", log_every_n_steps=10)
+
+
+def main(devices, model_dir, output):
+    """Train three steps on one batch, in equal parts on so many devices of the CPU, and save the variables."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(devices))
+    images = np.random.RandomState(3).uniform(-100, 100, (2, 300, 300, 3)).astype(np.float32)
+    share = 2 // int(devices)
+
+    def input_fn():
+        return tf.data.Dataset.from_tensor_slices(batch(images)).repeat().batch(share, drop_remainder=True)
+
+    names = [f"/cpu:{number}" for number in range(int(devices))]
+    estimator = make_estimator(tiny_config(), model_dir, names)
+    estimator_lib.train(estimator, input_fn, 3)
+    values = {name: estimator.get_variable_value(name) for name in estimator.get_variable_names()}
+    np.savez(output, **values)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
