@@ -117,6 +117,7 @@ def test_writes_the_references_checkpoint_and_says_what_it_did(tmp_path):
         "train from it: python train_ssd.py --checkpoint_path=model/vgg16_reducedfc.ckpt",
     ]
     assert tf.train.latest_checkpoint(str(tmp_path / "model")) == str(tmp_path / "model/vgg16_reducedfc.ckpt")
+    assert str(tmp_path) not in (tmp_path / "model" / "checkpoint").read_text()
     reader = tf.train.load_checkpoint(str(tmp_path / "model/vgg16_reducedfc.ckpt"))
     shapes = reader.get_variable_to_shape_map()
     assert shapes["vgg_16/conv1/conv1_1/weights"] == [3, 3, 3, 64]

@@ -1,6 +1,7 @@
 """Checkpoints: which one a path means, what a start loads, and what it says."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,13 @@ def test_a_folder_copied_from_another_machine_keeps_its_newest(tmp_path):
     assert resolve(str(tmp_path)) == str(tmp_path / "m.ckpt-1")
 
 
+def test_a_copied_folder_means_its_own_checkpoint(tmp_path):
+    save(tmp_path / "old" / "m.ckpt", ONE)
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    (tmp_path / "new" / "checkpoint").write_text(f'model_checkpoint_path: "{tmp_path}/old/m.ckpt"\n')
+    assert resolve(str(tmp_path / "new")) == str(tmp_path / "new" / "m.ckpt")
+
+
 def test_a_single_checkpoint_needs_no_note(tmp_path):
     prefix = save(tmp_path / "m.ckpt", ONE)
     (tmp_path / "checkpoint").unlink()
@@ -82,6 +90,9 @@ def test_a_wrong_path_says_what_is_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no checkpoint; .* holds notes\.txt"):
         resolve(str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"there is no checkpoint .*m\.ckpt; .* holds notes\.txt"):
+        resolve(str(tmp_path / "m.ckpt"))
+    save(tmp_path / "model.ckpt", ONE)
+    with pytest.raises(FileNotFoundError, match=r"holds model\.ckpt\.index, checkpoint, notes\.txt$"):
         resolve(str(tmp_path / "m.ckpt"))
     with pytest.raises(FileNotFoundError, match=r"the folder .*there does not exist"):
         resolve(str(tmp_path / "there" / "m.ckpt"))
@@ -179,7 +190,7 @@ def test_starts_from_vgg_as_the_reference_does(tmp_path, capsys):
         "  ssd300/conv4_3_scale                    weights      random: excluded by"
         " --checkpoint_exclude_scopes=ssd300/conv4_3_scale",
         "  4 of 11 variables loaded, 7 start at random",
-        "  1 of the checkpoint's 5 variables are not used: vgg_16/fc8/weights",
+        "  not in the network: 1 of the checkpoint's variables: vgg_16/fc8/weights",
     ]
 
 
@@ -207,7 +218,9 @@ def test_slots_and_the_step_of_the_source_are_not_taken(tmp_path, capsys):
         session.run(tf.global_variables_initializer())
         assert session.run(step) == 0
         assert all(not session.run(slot).any() for slot in optimizer.variables())
-    assert "12 of the checkpoint's 23 variables are not used: global_step, ssd300/" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "not taken over: the source's step and 11 variables of its optimizer\n" in said
+    assert "not in the network" not in said
 
 
 @pytest.mark.parametrize("scope", ["", "other", "ssd300"])

@@ -56,7 +56,9 @@ def what_is_there(path: str) -> str:
     folder = target if target.is_dir() else target.parent
     if not folder.is_dir():
         return f": the folder {folder} does not exist"
-    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith((".", "__")))
+    names = [entry.name for entry in folder.iterdir() if not entry.name.startswith((".", "__"))]
+    names = [name for name in names if ".data-" not in name]  # an .index tells of a checkpoint already
+    names.sort(key=lambda name: (not name.endswith(".index"), name))
     shown = ", ".join(names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)
     return f"; {folder} holds {shown}" if names else f"; {folder} is empty"
 
@@ -68,14 +70,13 @@ def _prefix(path: str) -> str:
 def _newest(folder: Path) -> str:
     """Return the prefix of a folder's newest checkpoint: the one its `checkpoint` file names, or the only one.
 
-    That file may hold the absolute path of another machine; what counts is the name.
+    That file may hold the absolute path of another folder or machine, from which this one was copied.
     """
     state = tf.train.get_checkpoint_state(str(folder))
-    if state and is_checkpoint(state.model_checkpoint_path):
-        return state.model_checkpoint_path
-    named = folder / Path(state.model_checkpoint_path).name if state else None
-    if named and is_checkpoint(str(named)):
-        return str(named)
+    if state:
+        for named in (str(folder / Path(state.model_checkpoint_path).name), state.model_checkpoint_path):
+            if is_checkpoint(named):
+                return named
     there = sorted(folder.glob("*.index"))
     if len(there) > 1:
         names = ", ".join(str(index.with_suffix("")) for index in there[:_SHOWN])
@@ -136,7 +137,7 @@ class WarmStart(NamedTuple):
     def _load(self) -> None:
         stored = open_checkpoint(self.checkpoint).get_variable_to_shape_map()
         plan = plan_warm_start(self, stored, tf.trainable_variables())
-        log(f"starting from {self.checkpoint}\n{table(plan)}\n{_unused(plan, stored)}")
+        log(f"starting from {self.checkpoint}\n{table(plan)}{_unused(self, plan, stored)}")
         for scope in self.exclude_scopes:
             if not any(scope in fate.name for fate in plan):
                 log(f"  note: --checkpoint_exclude_scopes: no variable has '{scope}' in its name")
@@ -199,7 +200,7 @@ def _nothing_fits(start: WarmStart, stored: dict[str, list[int]]) -> str:
     return (
         f"--checkpoint_path={start.checkpoint}: nothing of it was loaded. Its variables are"
         f" {', '.join(sorted(stored)[:3])}, ...; --checkpoint_model_scope={start.checkpoint_scope} should be one"
-        f" of its scopes ({', '.join(scopes) or 'none'}), and --checkpoint_exclude_scopes must leave some out"
+        f" of its scopes ({', '.join(scopes) or 'none'}), and --checkpoint_exclude_scopes must not leave out all"
     )
 
 
@@ -284,14 +285,19 @@ def _by_layer(plan: Sequence[Fate]) -> list[tuple[tuple[str, str], list[Fate]]]:
     return [(layer, list(fates)) for layer, fates in groupby(plan, key)]
 
 
-def _unused(plan: Sequence[Fate], stored: dict[str, list[int]]) -> str:
-    """Say what of the checkpoint is left: the optimizer's variables and the step are never taken over."""
-    used = {fate.source for fate in plan}
-    left = sorted(set(stored) - used)
-    if not left:
-        return "  all of the checkpoint is used"
-    names = ", ".join(left[:3]) + ", ..." * (len(left) > 3)
-    return f"  {len(left)} of the checkpoint's {len(stored)} variables are not used: {names}"
+def _unused(start: WarmStart, plan: Sequence[Fate], stored: dict[str, list[int]]) -> str:
+    """Say what of the checkpoint is left: the optimizer's variables, the step, and what the network has not."""
+    counterparts = {name for fate in plan for name in _names_in_checkpoint(fate.name, start)}
+    left = sorted(set(stored) - counterparts - {"global_step"})
+    slots = [name for name in left if name.rpartition("/")[0] in stored]
+    others = [name for name in left if name not in slots]
+    lines = []
+    if slots or "global_step" in stored:
+        lines.append(f"  not taken over: the source's step and {len(slots)} variables of its optimizer")
+    if others:
+        names = ", ".join(others[:_SHOWN]) + ", ..." * (len(others) > _SHOWN)
+        lines.append(f"  not in the network: {len(others)} of the checkpoint's variables: {names}")
+    return "".join(f"\n{line}" for line in lines)
 
 
 def _shape(shape: Sequence[int]) -> str:

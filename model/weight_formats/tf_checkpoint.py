@@ -74,4 +74,5 @@ def write(prefix: str, variables: Mapping[str, np.ndarray]) -> None:
         tensors = [tf.placeholder(variables[name].dtype, variables[name].shape) for name in names]
         save = tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
         session.run(save, {tensor: variables[name] for tensor, name in zip(tensors, names, strict=True)})
-    tf.train.update_checkpoint_state(str(Path(prefix).parent), prefix)
+    state = tf.train.generate_checkpoint_state_proto(".", Path(prefix).name)  # relative: a folder may be moved
+    (Path(prefix).parent / "checkpoint").write_text(str(state), encoding="utf-8")
