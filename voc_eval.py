@@ -91,9 +91,7 @@ def _read_ground_truth(dataset_directory: str | Path, split: str, image_set: str
     return [voc.read_annotation(voc.annotation_path(split_dir, image_id)) for image_id in image_ids]
 
 
-def _read_detections(
-    pred_dir: str | Path, class_names: Sequence[str]
-) -> tuple[dict[int, voc.Detections], list[str]]:
+def _read_detections(pred_dir: str | Path, class_names: Sequence[str]) -> tuple[dict[int, voc.Detections], list[str]]:
     there = voc.results_class_ids(pred_dir)
     if not there:
         raise FileNotFoundError(f"--pred_dir {pred_dir} holds no results_1.txt or other: run eval_ssd.py first")

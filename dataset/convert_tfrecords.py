@@ -226,9 +226,7 @@ def _checked(split: _Split) -> _Split:
     """Refuse a split without images, and validation images that results could not tell apart."""
     ids = Counter(source.annotation.image_id for source in split.sources.sources)
     if not ids:
-        raise ValueError(
-            f"no image is left for {split.prefix}: all are skipped, the first: {split.sources.skipped[0]}"
-        )
+        raise ValueError(f"no image is left for {split.prefix}: all are skipped, the first: {split.sources.skipped[0]}")
     doubled = [image_id for image_id, count in ids.items() if count > 1]
     if doubled and split.prefix == records.VALIDATION:
         names = ", ".join(split.sources.split_names)

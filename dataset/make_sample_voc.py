@@ -76,9 +76,7 @@ def _draw_split(split_dir: Path, number: int, seed: list[int]) -> list[str]:
     ids = [f"{seed[1]}{index:05d}" for index in range(number)]
     for index, image_id in enumerate(tqdm(ids, desc=split_dir.name, unit="picture", disable=None)):
         rng = np.random.default_rng([*seed, index])
-        image, objects = sample_scenes.draw_scene(
-            rng, int(rng.choice(len(_SHARE_BY_OBJECTS), p=_SHARE_BY_OBJECTS))
-        )
+        image, objects = sample_scenes.draw_scene(rng, int(rng.choice(len(_SHARE_BY_OBJECTS), p=_SHARE_BY_OBJECTS)))
         image.save(images / f"{image_id}.jpg", quality=_QUALITY)
         text = _annotation(f"{image_id}.jpg", split_dir.name, image.size, objects)
         labels.write_whole(voc.annotation_path(split_dir, image_id), text)

@@ -56,9 +56,7 @@ def _background(rng: np.random.Generator, width: int, height: int) -> Image.Imag
     grid = tuple(rng.integers(2, 6, 2))
     # Grey patches, tinted: photographs are rarely full of pure colours.
     patches = rng.uniform(40, 216, (*grid, 1)) + rng.uniform(-40, 40, (*grid, 3))
-    image = Image.fromarray(patches.clip(0, 255).astype(np.uint8)).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
+    image = Image.fromarray(patches.clip(0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(image, "RGBA")
     for _ in range(rng.integers(10, 45)):
         _clutter(draw, rng, width, height)

@@ -257,9 +257,7 @@ def _doubts_about_truth(ground_truth: Sequence[voc.VocAnnotation], class_names: 
     return warnings
 
 
-def _doubts_about_detections(
-    detections: Mapping[int, voc.Detections], image_index: Mapping[str, int]
-) -> list[str]:
+def _doubts_about_detections(detections: Mapping[int, voc.Detections], image_index: Mapping[str, int]) -> list[str]:
     counts: Counter[str] = Counter()
     for found in detections.values():
         counts.update(found.image_ids.tolist())

@@ -110,9 +110,7 @@ def choose_class_names(labels_file: str | None, sources: Iterable[Source]) -> tu
 def _checked(root: Path, named: Sequence[str], flag: str) -> tuple[str, ...]:
     missing = [name for name in named if not (root / name).is_dir()]
     if missing:
-        raise FileNotFoundError(
-            f"--{flag}: no folder {', '.join(missing)} in {root}; folders there: {_folders(root)}"
-        )
+        raise FileNotFoundError(f"--{flag}: no folder {', '.join(missing)} in {root}; folders there: {_folders(root)}")
     if len(set(named)) < len(named):
         raise ValueError(f"--{flag}={','.join(named)} names a split twice")
     return tuple(named)

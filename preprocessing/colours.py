@@ -42,8 +42,7 @@ def draw_strengths(uniform: tf.Tensor, augment: AugmentConfig) -> tuple[tf.Tenso
         (-augment.hue_degrees / 60.0, augment.hue_degrees / 60.0, 0.0),
     )
     drawn = [
-        tf.where_v2(on[i], low + strength[i] * (high - low), neutral)
-        for i, (low, high, neutral) in enumerate(ranges)
+        tf.where_v2(on[i], low + strength[i] * (high - low), neutral) for i, (low, high, neutral) in enumerate(ranges)
     ]
     return (*drawn, uniform[8] < 0.5)
 

@@ -71,9 +71,7 @@ def test_decode_inverts_encode(anchors):
     boxes = np.concatenate([low, low + random.uniform(0.02, 0.2, (8732, 2))], axis=1).astype(np.float32)
     framed = anchors.frame.from_normalized(tf2.constant(boxes))
     again = am.decode(am.encode(framed, anchors), anchors)
-    np.testing.assert_allclose(
-        again.numpy(), framed.numpy(), rtol=1e-4, atol=1e-4 if anchors is ABSOLUTE else 1e-6
-    )
+    np.testing.assert_allclose(again.numpy(), framed.numpy(), rtol=1e-4, atol=1e-4 if anchors is ABSOLUTE else 1e-6)
     np.testing.assert_allclose(anchors.frame.to_normalized(framed).numpy(), boxes, atol=1e-6)
 
 

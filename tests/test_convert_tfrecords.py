@@ -109,9 +109,7 @@ def test_images_are_found_whatever_the_extension(voc, name):
 
 
 def test_annotations_as_they_come(voc):
-    part = (
-        "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
-    )
+    part = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
     voc.add("a.b.c", box(1.5, 2.5, 30, 20.25).replace("</object>", f"{part}</object>"), size=None)
     _, output = run_convert(voc)
     (example,) = read_examples(records.find_shards(output, "train"))

@@ -170,9 +170,7 @@ def test_batches_are_padded_with_label_0_and_difficult_objects_left_out(mixed):
     for image_id, objects in wanted.items():
         boxes, classes = found[image_id]
         assert classes.tolist() == [label for _, label, _ in objects] + [0] * (2 - len(objects))
-        np.testing.assert_allclose(
-            boxes[: len(objects)], np.reshape([box for box, *_ in objects], (-1, 4)), atol=1e-6
-        )
+        np.testing.assert_allclose(boxes[: len(objects)], np.reshape([box for box, *_ in objects], (-1, 4)), atol=1e-6)
         assert (boxes[len(objects) :] == 0).all()
 
 

@@ -28,9 +28,7 @@ def example(boxes_yxyx, labels, difficult, width=500, height=375):
 def test_counts():
     contents = Contents()
     contents.add(example([], [], []))
-    contents.add(
-        example([[0, 0, 0.05, 0.05], [0, 0, 1, 1], [0.5, 0.5, 0.5, 0.9]], [2, 2, 3], [True, False, False])
-    )
+    contents.add(example([[0, 0, 0.05, 0.05], [0, 0, 1, 1], [0.5, 0.5, 0.5, 0.9]], [2, 2, 3], [True, False, False]))
     contents.add(example([[0.5, 0.5, 0.2, 0.2]], [1], [False], width=300))
     lines = contents.lines(("cat", "dog"))
     assert lines[0] == "3 images, 1 of them without objects; 4 objects, 1 of them difficult, 2 without area"

@@ -121,9 +121,7 @@ def test_colours_are_distinct_and_texts_readable():
     distance = np.linalg.norm(colours[:20, None] - colours[None, :20], axis=-1)
     assert distance[~np.eye(20, dtype=bool)].min() > 45
     for colour in colours:
-        light, dark = sorted(
-            [luminance(colour), luminance(draw_toolbox._text_colour(tuple(colour)))], reverse=True
-        )
+        light, dark = sorted([luminance(colour), luminance(draw_toolbox._text_colour(tuple(colour)))], reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 

@@ -28,9 +28,7 @@ def plain_loss(logits, offsets, classes, target_offsets, ratio, without):
         negatives = np.flatnonzero(classes[image] == 0)
         count = int(ratio * len(positives)) if len(positives) else without
         hardest = negatives[np.argsort(log_probability[negatives, 0], kind="stable")][:count]
-        total -= (
-            log_probability[positives, classes[image][positives]].sum() + log_probability[hardest, 0].sum()
-        )
+        total -= log_probability[positives, classes[image][positives]].sum() + log_probability[hardest, 0].sum()
         distance = np.abs(offsets[image][positives] - target_offsets[image][positives])
         localization += np.where(distance < 1, distance**2 / 2, distance - 0.5).sum()
     normalizer = max(1, (classes > 0).sum())

@@ -83,8 +83,7 @@ def plain_input(image, window, flip, image_size=INPUT):
         taps(*part) for part in zip(window[:2], window[2:], image.shape[:2], image_size, strict=True)
     )
     margins = [
-        (max(0, -at.min()), max(0, at.max() + 2 - size))
-        for at, size in zip((top, left), image.shape, strict=False)
+        (max(0, -at.min()), max(0, at.max() + 2 - size)) for at, size in zip((top, left), image.shape, strict=False)
     ]
     canvas = np.pad(image - np.array(MEANS_RGB), [*margins, (0, 0)])
     top, left = top + margins[0][0], left + margins[1][0]
@@ -198,9 +197,7 @@ def test_whole_pixels_are_nearer_to_the_exact_window_than_caffes(photographs):
 
 
 def test_whole_pixels_are_as_good_as_the_exact_window_on_drawn_scenes():
-    jpegs = [
-        encoded(scene(size, seed)) for seed, size in enumerate([(500, 375), (333, 500), (640, 480), (1000, 900)])
-    ]
+    jpegs = [encoded(scene(size, seed)) for seed, size in enumerate([(500, 375), (333, 500), (640, 480), (1000, 900)])]
     errors = []
     for image, result in compared(jpegs, count=8):
         exact = plain_input(image, result["window"].astype(np.float64), result["placement"].flip)

@@ -188,9 +188,7 @@ def test_a_missing_image_folder_is_named(tmp_path):
         voc.index_images(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("split", "image_set", "count"), [("VOC2007", "trainval", 300), ("VOC2007TEST", "test", 150)]
-)
+@pytest.mark.parametrize(("split", "image_set", "count"), [("VOC2007", "trainval", 300), ("VOC2007TEST", "test", 150)])
 def test_the_genuine_folders_are_read_whole(voc_sample, split, image_set, count):
     ids = voc.read_image_set(voc_sample / split, image_set)
     assert len(ids) == count
@@ -247,9 +245,7 @@ def test_detections_of_unequal_length_are_refused():
         voc.Detections(np.array(["a", "b"]), np.ones(1), np.ones([1, 4]))
 
 
-@pytest.mark.parametrize(
-    "line", ["a 1 2 3 4", "a 1 2 3 4 five", "1 2 3 4 5", "a nan 1 2 3 4", "a .5 1 2 3 inf", "a"]
-)
+@pytest.mark.parametrize("line", ["a 1 2 3 4", "a 1 2 3 4 five", "1 2 3 4 5", "a nan 1 2 3 4", "a .5 1 2 3 inf", "a"])
 def test_broken_results_are_named_with_their_line(tmp_path, line):
     path = tmp_path / "results_1.txt"
     path.write_text(f"a .5 1 2 3 4\r\n\r\n{line}\r\nb .5 1 2 3 4\r\n")

@@ -109,9 +109,7 @@ def test_golden_numbers(golden, metric):
 
 
 SIDES = st.integers(1, 12)
-BOXES = st.tuples(SIDES, SIDES, SIDES, SIDES).map(
-    lambda b: (min(b[0], b[2]), b[1], max(b[0], b[2]) + 1, b[3] + 12)
-)
+BOXES = st.tuples(SIDES, SIDES, SIDES, SIDES).map(lambda b: (min(b[0], b[2]), b[1], max(b[0], b[2]) + 1, b[3] + 12))
 OBJECTS = st.lists(st.tuples(st.sampled_from(CLASSES[:2]), BOXES, st.booleans()), max_size=4)
 SCORES = st.sampled_from([0.1, 0.5, 0.5000001, 0.9, 1.0])
 LOOSE_BOXES = st.tuples(*[st.integers(-3, 26)] * 4)
@@ -138,8 +136,7 @@ def test_more_detections_than_fit_into_one_block(monkeypatch):
     corners = rng.integers(1, 60, [400, 2])
     boxes = np.hstack([corners, corners + rng.integers(10, 40, [400, 2])])
     annotations = [
-        annotate(str(i), *[("cat", box, box[0] % 5 == 0) for box in boxes[i * 10 : i * 10 + 10]])
-        for i in range(20)
+        annotate(str(i), *[("cat", box, box[0] % 5 == 0) for box in boxes[i * 10 : i * 10 + 10]]) for i in range(20)
     ]
     found = detect(*[(str(rng.integers(20)), rng.random(), box) for box in boxes])
     whole = voc_eval.evaluate({1: found}, annotations, ("cat",), 0.3)
@@ -386,9 +383,7 @@ def test_the_script_as_a_user_runs_it(golden_root):
 
 
 def test_the_script_ends_with_one_line_and_status_1(golden_root):
-    done = run_script(
-        f"--dataset_directory={golden_root / 'root'}", "--split=VOC2012", f"--pred_dir={golden_root}"
-    )
+    done = run_script(f"--dataset_directory={golden_root / 'root'}", "--split=VOC2012", f"--pred_dir={golden_root}")
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.splitlines() == [

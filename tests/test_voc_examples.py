@@ -60,9 +60,7 @@ def make(tmp_path, *objects, **details):
 
 
 def test_an_example_holds_raw_values_over_the_size_of_the_image(tmp_path):
-    example, record = make(
-        tmp_path, box(1, 2, 60, 40, difficult=1), box(10.5, 20, 30, 30, name="dog", truncated=1)
-    )
+    example, record = make(tmp_path, box(1, 2, 60, 40, difficult=1), box(10.5, 20, 30, 30, name="dog", truncated=1))
     pixels = np.array([[2, 1, 40, 60], [20, 10.5, 30, 30]], np.float64)
     np.testing.assert_array_equal(record["boxes_yxyx"], (pixels / [40, 60, 40, 60]).astype(np.float32))
     assert record["labels"].tolist() == [1, 2]
