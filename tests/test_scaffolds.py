@@ -52,7 +52,7 @@ def test_a_folder_means_its_newest(tmp_path):
 def test_a_folder_copied_from_another_machine_keeps_its_newest(tmp_path):
     save(tmp_path / "m.ckpt", ONE, global_step=1)
     save(tmp_path / "m.ckpt", ONE, global_step=2)
-    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/home/someone/logs/m.ckpt-1"\n')
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/elsewhere/logs/m.ckpt-1"\n')
     assert resolve(str(tmp_path)) == str(tmp_path / "m.ckpt-1")
 
 
