@@ -36,7 +36,7 @@ from utility import flags, runtime
 
 FLAGS = flags.FLAGS
 
-_WARM_UP = 3  # batches before the clock starts: what was fetched ahead while another part ran
+_FETCHED_AHEAD = 3  # batches of input that are made while another part runs
 _TEST_IMAGES, _TEST_DETECTIONS = 4952, 500_000  # VOC2007's test set
 
 
@@ -70,7 +70,8 @@ def measure_input(folder: Path) -> dict[str, Any]:
         {
             "input": lambda: tf.group(*tf.nest.flatten(_next_of(_training_input(shards, config)))),
             "raw": lambda: _next_of(raw).op,
-        }
+        },
+        warm_up=_FETCHED_AHEAD,
     )
     return {
         "training input, images/s": round(1 / seconds["input"], 1),
@@ -210,13 +211,16 @@ def _bare_network(config: config_lib.Config) -> Any:
     return ssd_net.ssd_network(images, config, FLAGS.data_format or estimator.default_data_format())
 
 
-def _take_turns(parts: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
-    """Build each part in a graph of its own, run them in turn, and return the median seconds an image of each."""
+def _take_turns(parts: Mapping[str, Callable[[], Any]], warm_up: int = 0) -> dict[str, float]:
+    """Build each part in a graph of its own, run them in turn, and return the median seconds an image of each.
+
+    A turn starts with `warm_up` batches that do not count.
+    """
     runners = {name: _runner(build) for name, build in parts.items()}
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(FLAGS.turns):
         for name, run in runners.items():
-            for _ in range(_WARM_UP):
+            for _ in range(warm_up):
                 run()
             start = time.perf_counter()
             for _ in range(FLAGS.batches):
@@ -235,10 +239,12 @@ def _runner(build: Callable[[], Any]) -> Callable[[], Any]:
         initialize = tf.global_variables_initializer()
     session = tf.Session(graph=graph)
     session.run(initialize)
+    session.run(fetches)  # the first run plans memory and picks kernels
     return lambda: session.run(fetches)
 
 
 def _machine() -> dict[str, Any]:
+    runtime.start_tensorflow()
     import tensorflow.compat.v1 as tf  # noqa: PLC0415
 
     return {
