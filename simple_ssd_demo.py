@@ -69,7 +69,7 @@ def _pictures(inputs: list[str]) -> list[Path]:
 def _config(folder: Path) -> config_lib.Config:
     """Return the config beside the checkpoint, or the default one with VOC's classes, for showing detections."""
     config = config_lib.load(str(folder)) or config_lib.Config(class_names=labels.VOC_CLASSES)
-    config = config.replace({"detection": config_lib.DEMO.detection})
+    config = config.replace(config_lib.DEMO)
     if FLAGS.num_classes is not None and FLAGS.num_classes != config.num_classes:
         raise ValueError(f"--num_classes={FLAGS.num_classes}: {folder} has {config.num_classes}; leave the flag out")
     return config_lib.check(flags.with_detection_flags(config))

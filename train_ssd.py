@@ -55,7 +55,7 @@ def main() -> None:
         FLAGS.data_format,
         model_scope=FLAGS.model_scope,
         log_every_n_steps=FLAGS.log_every_n_steps,
-        warm_start=_warm_start(),
+        start=_start(),
     )
     config_lib.save(config, FLAGS.model_dir)
     estimator.train(ssd, input_fn, config.schedule.max_number_of_steps)
@@ -72,12 +72,13 @@ def _config(class_names: tuple[str, ...], images: int) -> config_lib.Config:
     return config_lib.check(config)
 
 
-def _warm_start():
+def _start():
     from utility import scaffolds  # noqa: PLC0415
 
     return scaffolds.starting_point(
         FLAGS.checkpoint_path,
         optional=not FLAGS["checkpoint_path"].present,
+        model_dir=FLAGS.model_dir,
         checkpoint_scope=FLAGS.checkpoint_model_scope,
         model_scope=FLAGS.model_scope,
         exclude_scopes=tuple(FLAGS.checkpoint_exclude_scopes),

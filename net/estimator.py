@@ -11,7 +11,6 @@ import tensorflow.compat.v1 as tf
 from net.ssd_model_fn import ssd_model_fn
 from utility.config import Config
 from utility.runtime import log
-from utility.scaffolds import WarmStart
 
 
 def gpus() -> list[str]:
@@ -79,11 +78,7 @@ def has_checkpoint(model_dir: str) -> bool:
 
 def train(estimator: tf.estimator.Estimator, input_fn, max_steps: int) -> None:
     """Train until the global step is `max_steps`, from the model directory's newest checkpoint if it has one."""
-    newest = tf.train.latest_checkpoint(estimator.model_dir)
-    start: WarmStart | None = estimator.params.get("warm_start")
-    if newest:
-        log(f"going on from {newest}")
-    elif start is None:
+    if estimator.params.get("start") is None and not has_checkpoint(estimator.model_dir):
         log("starting from random weights: there is no checkpoint in --model_dir nor in --checkpoint_path")
     estimator.train(input_fn, max_steps=max_steps)
 

@@ -25,7 +25,7 @@ def ssd_model_fn(features: dict, labels: Any, mode: str, params: dict[str, Any])
       mode: one of tf.estimator.ModeKeys.
       params: `config` (a utility.config.Config); `data_format` ("channels_first" or "channels_last");
         `model_scope`, the scope of all variables; for training, `log_every_n_steps` and optionally
-        `warm_start`, a utility.scaffolds.WarmStart.
+        `start`, a WarmStart or Resume of utility.scaffolds.
 
     The default boxes are rebuilt from the config as a constant, so the input function need not know them.
     """
@@ -37,8 +37,8 @@ def ssd_model_fn(features: dict, labels: Any, mode: str, params: dict[str, Any])
     losses = total_loss(output, labels, anchors, config)
     if mode == tf.estimator.ModeKeys.EVAL:
         return tf.estimator.EstimatorSpec(mode, loss=losses.total, eval_metric_ops=_mean_metrics(losses))
-    if params.get("warm_start"):
-        params["warm_start"].load()
+    if params.get("start"):
+        params["start"].load()
     return _training_spec(features, losses, config, params["log_every_n_steps"])
 
 

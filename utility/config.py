@@ -193,7 +193,7 @@ def _replace(node: Any, path: list[str], value: Any) -> Any:
 PRESETS = {"ssd300_voc": Config()}
 
 # The demo shows only what the network is sure of, few boxes at a time: the reference's numbers.
-DEMO = Config(detection=DetectionConfig(select_threshold=0.2, keep_topk=200, nms_topk=20))
+DEMO = {"detection.select_threshold": 0.2, "detection.keep_topk": 200, "detection.nms_topk": 20}
 
 
 def preset(name: str) -> Config:

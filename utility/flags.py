@@ -122,7 +122,7 @@ def define_demo() -> None:
     flags.DEFINE_string("checkpoint_path", "./logs", "a checkpoint or its folder")
     flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")
     flags.DEFINE_integer("num_classes", None, "classes with background; only to be checked against the checkpoint's")
-    _define(_DETECTION_SETTINGS, config_lib.DEMO)
+    _define(_DETECTION_SETTINGS, Config().replace(config_lib.DEMO))
     _define_checked_size()
 
 
@@ -206,7 +206,7 @@ def _define_checked_size() -> None:
 def _define_data() -> None:
     flags.DEFINE_string("data_dir", "./dataset/tfrecords", "folder with the records and labels.txt")
     flags.DEFINE_integer("num_classes", None, "classes with background; only to be checked against labels.txt")
-    flags.DEFINE_integer("num_readers", 8, "record files read at once", lower_bound=1)
+    flags.DEFINE_integer("num_readers", 8, "record files read at once in training", lower_bound=1)
     flags.DEFINE_integer("num_preprocessing_threads", 24, "images preprocessed at once", lower_bound=1)
 
 
