@@ -17,7 +17,7 @@ FLAGS = flags.FLAGS
 def main() -> None:
     """Read the flags, detect, write and score."""
     runtime.start_tensorflow()
-    from dataset import dataset_common, records, voc, voc_metric  # noqa: PLC0415
+    from dataset import dataset_common, labels, records, voc, voc_metric  # noqa: PLC0415
     from net import estimator  # noqa: PLC0415
     from utility import scaffolds  # noqa: PLC0415
 
@@ -33,6 +33,7 @@ def main() -> None:
     found = voc.detections_by_class(runtime.progress(estimator.detect(ssd, input_fn, checkpoint), images, "image"))
     pred_dir = Path(FLAGS.model_dir) / "predict"
     voc.write_results(pred_dir, found, config.num_classes)
+    labels.write_labels(pred_dir / config_lib.LABELS_FILE, config.class_names)
     runtime.log(f"wrote results_1.txt to results_{config.num_classes - 1}.txt in {pred_dir}")
     ground_truth = dataset_common.ground_truth_of(shards, config.class_names)
     result = voc_metric.evaluate(found, ground_truth, config.class_names)

@@ -24,6 +24,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
 def main() -> int:
     """Read the flags, detect, draw; returns 1 if a picture could not be read."""
     paths = _pictures(FLAGS.input)
+    _check_output(paths, Path(FLAGS.output))
     runtime.start_tensorflow()
     from dataset import dataset_common  # noqa: PLC0415
     from net import estimator  # noqa: PLC0415
@@ -59,11 +60,23 @@ def _pictures(inputs: list[str]) -> list[Path]:
         if not inside:
             raise ValueError(f"--input={path}: there is no picture ({', '.join(sorted(SUFFIXES))}) in this folder")
         paths += inside
-    names = [path.stem for path in paths]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise ValueError(f"--input: two pictures are named {twice!r} and would be drawn to one file; rename one")
     return paths
+
+
+def _check_output(paths: list[Path], output: Path) -> None:
+    """Refuse to draw two pictures to one file, or over a picture that is read."""
+    targets: dict[Path, Path] = {}
+    for path in paths:
+        target = _target(path, output).resolve()
+        if target in targets or target == path.resolve():
+            raise ValueError(
+                f"--output={output}: {path} would be drawn over {targets.get(target, path)}; take another folder"
+            )
+        targets[target] = path
+
+
+def _target(path: Path, output: Path) -> Path:
+    return output / f"{path.stem}.jpg"
 
 
 def _config(folder: Path) -> config_lib.Config:
@@ -80,7 +93,7 @@ def _draw(found: dict[str, Any], class_names: tuple[str, ...], output: Path) -> 
     boxes = found["boxes_yxyx"] * np.tile(found["size"], 2)
     picture = Image.fromarray(pictures.read_upright(path))
     drawn = draw_toolbox.draw_detections(picture, boxes, found["scores"], found["classes"], class_names)
-    drawn.save(output / f"{path.stem}.jpg", quality=92)
+    drawn.save(_target(path, output), quality=92)
     best = [f"{class_names[c - 1]} {s:.2f}" for c, s in zip(found["classes"][:5], found["scores"][:5], strict=True)]
     more = f", and {len(boxes) - 5} more" if len(boxes) > 5 else ""
     runtime.log(f"{path}: {', '.join(best) or 'nothing found'}{more}")

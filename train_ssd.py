@@ -57,8 +57,8 @@ def main() -> None:
         log_every_n_steps=FLAGS.log_every_n_steps,
         start=_start(),
     )
-    config_lib.save(config, FLAGS.model_dir)
-    estimator.train(ssd, input_fn, config.schedule.max_number_of_steps)
+    steps = config.schedule.max_number_of_steps
+    estimator.train(ssd, input_fn, steps, on_start=lambda: config_lib.save(config, FLAGS.model_dir))
 
 
 def _config(class_names: tuple[str, ...], images: int) -> config_lib.Config:

@@ -48,7 +48,10 @@ def training_input_fn(
       skip_empty_images: leave out images without objects to learn from; ValueError when that is all of them.
     """
     if config.schedule.batch_size % replicas:
-        raise ValueError(f"--batch_size={config.schedule.batch_size}: must be a multiple of the {replicas} devices")
+        raise ValueError(
+            f"--batch_size={config.schedule.batch_size}: must be a multiple of the {replicas} GPUs;"
+            " --nomulti_gpu takes one"
+        )
     network, augment = config.network, config.augment
 
     def parsed(dataset: tf.data.Dataset) -> tf.data.Dataset:

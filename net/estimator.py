@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,11 +76,34 @@ def has_checkpoint(model_dir: str) -> bool:
     return tf.train.latest_checkpoint(model_dir) is not None
 
 
-def train(estimator: tf.estimator.Estimator, input_fn, max_steps: int) -> None:
-    """Train until the global step is `max_steps`, from the model directory's newest checkpoint if it has one."""
+class _Started(tf.train.SessionRunHook):
+    """Calls a function once the graph stands and its variables are restored."""
+
+    def __init__(self, call: Callable[[], None]):
+        self._call = call
+
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        """Call it."""
+        del session, coord
+        self._call()
+
+
+def train(
+    estimator: tf.estimator.Estimator, input_fn, max_steps: int, on_start: Callable[[], None] = lambda: None
+) -> None:
+    """Train until the global step is `max_steps`, from the model directory's newest checkpoint if it has one.
+
+    `on_start` is called when everything has been built and restored: what it writes is not written in vain.
+    """
+    if has_checkpoint(estimator.model_dir):
+        step = int(tf.train.load_variable(estimator.model_dir, "global_step"))
+        if step >= max_steps:
+            log(f"{estimator.model_dir} is at step {step} already: raise --max_number_of_steps to train further")
+            return
     if estimator.params.get("start") is None and not has_checkpoint(estimator.model_dir):
         log("starting from random weights: there is no checkpoint in --model_dir nor in --checkpoint_path")
-    estimator.train(input_fn, max_steps=max_steps)
+    estimator.train(input_fn, max_steps=max_steps, hooks=[_Started(on_start)])
+    log(f"trained to step {max_steps}; checkpoint and summaries are in {estimator.model_dir}")
 
 
 def detect(estimator: tf.estimator.Estimator, input_fn, checkpoint: str) -> Iterator[dict[str, np.ndarray]]:

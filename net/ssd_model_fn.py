@@ -77,7 +77,7 @@ def weight_decay(variables: list[tf.Variable], settings: LossConfig) -> tf.Tenso
 
 def is_bias(variable: tf.Variable) -> bool:
     """Tell a layer's bias from its kernel."""
-    return variable.op.name.endswith("/bias")
+    return variable.name.split(":")[0].endswith("/bias")  # .op of a mirrored variable is named after its replica
 
 
 def learning_rate(global_step: tf.Tensor, schedule: ScheduleConfig) -> tf.Tensor:
@@ -119,7 +119,19 @@ def _training_spec(features: dict, losses: Losses, config: Config, log_steps: in
     )
     # the Estimator stops at a loss that is no number before our log can say why: it is shown a number
     shown = tf.where_v2(tf.is_finite(losses.total), losses.total, losses.total.dtype.max)
-    return tf.estimator.EstimatorSpec("train", loss=shown, train_op=train_op, training_hooks=[hook])
+    return tf.estimator.EstimatorSpec(
+        "train", loss=shown, train_op=train_op, training_hooks=[hook], scaffold=_movable_scaffold()
+    )
+
+
+def _movable_scaffold() -> tf.train.Scaffold | None:
+    """Note the newest checkpoint by its name alone, so that a model directory can be moved or copied.
+
+    Mirrored replicas merge their scaffolds, which a saver of their own would not survive: there the path is whole.
+    """
+    if tf.distribute.get_replica_context().num_replicas_in_sync > 1:
+        return None
+    return tf.train.Scaffold(saver=tf.train.Saver(max_to_keep=5, save_relative_paths=True))
 
 
 def _safe_gradients(optimizer: tf.train.Optimizer, loss: tf.Tensor, schedule: ScheduleConfig):
@@ -137,7 +149,9 @@ def _safe_gradients(optimizer: tf.train.Optimizer, loss: tf.Tensor, schedule: Sc
 
     def safe(gradient: tf.Tensor, variable: tf.Variable) -> tf.Tensor:
         factor = schedule.bias_lr_factor if is_bias(variable) else 1.0
-        return tf.where_v2(finite, gradient if factor == 1.0 else gradient * factor, 0.0)
+        # tf.where would copy 26 million numbers a step
+        usable = tf.cond(finite, lambda: gradient, lambda: tf.zeros_like(gradient))
+        return usable if factor == 1.0 else usable * factor
 
     # an infinite norm is what the training log stops at, on whichever replica it reads
     return [(safe(g, v), v) for g, v in pairs], tf.where_v2(finite, norm, float("inf"))

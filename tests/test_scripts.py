@@ -56,7 +56,8 @@ def test_training_says_what_it_does_and_nothing_else(home):
     assert "starting from random weights" in lines[1]
     assert re.match(r"step 1/2  loss [\d.]+ \(cross entropy [\d.]+, location [\d.]+, l2 [\d.]+\)", lines[2])
     assert re.search(r"step 2/2 .* rate 0.0001 .* images/s .* left", lines[3])
-    assert len(lines) == 4, "TensorFlow's chatter is in the log"
+    assert lines[4].startswith("trained to step 2")
+    assert len(lines) == 5, "TensorFlow's chatter is in the log"
 
 
 def test_model_directory_tells_how_it_was_trained(home):
@@ -95,6 +96,14 @@ def test_demo_draws_what_it_can_and_names_what_it_cannot(home, tmp_path):
     assert "broken.jpg" in printed and "drew 3 of 4 pictures" in printed
     assert Image.open(output / "wide.jpg").size == (300, 30)
     assert sorted(path.name for path in output.iterdir()) == ["grey.jpg", "print.jpg", "wide.jpg"]
+
+
+def test_demo_does_not_draw_over_its_pictures(home, tmp_path):
+    Image.new("RGB", (40, 40), 90).save(tmp_path / "a.jpg")
+    before = (tmp_path / "a.jpg").read_bytes()
+    arguments = [f"--input={tmp_path}", f"--output={tmp_path}"]
+    assert "drawn over" in one_line_error(run("simple_ssd_demo.py", *arguments, status=1))
+    assert (tmp_path / "a.jpg").read_bytes() == before
 
 
 def one_line_error(printed):

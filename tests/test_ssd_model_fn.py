@@ -122,6 +122,23 @@ def test_a_run_goes_on_from_its_checkpoint(tiny, tmp_path, capsys):
     assert again.get_variable_value("global_step") == 5
 
 
+def test_a_model_directory_can_be_moved(tiny, tmp_path):
+    estimator_lib.train(make_estimator(tiny, tmp_path / "here"), repeated(batch()), 2)
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = make_estimator(tiny, tmp_path / "there")
+    estimator_lib.train(moved, repeated(batch()), 3)
+    assert moved.get_variable_value("global_step") == 3
+
+
+def test_a_run_that_is_at_its_end_says_so_and_writes_nothing(tiny, tmp_path, capsys):
+    estimator_lib.train(make_estimator(tiny, tmp_path), repeated(batch()), 2)
+    before = sorted(tmp_path.iterdir())
+    estimator_lib.train(
+        make_estimator(tiny, tmp_path), repeated(batch()), 2, on_start=lambda: pytest.fail("it started")
+    )
+    assert "is at step 2 already" in capsys.readouterr().out and sorted(tmp_path.iterdir()) == before
+
+
 def test_scalars_are_written_for_tensorboard(tiny, tmp_path):
     estimator = make_estimator(tiny, tmp_path)
     estimator_lib.train(estimator, repeated(batch()), 2)

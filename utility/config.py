@@ -15,6 +15,7 @@ import math
 import types
 import typing
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +311,12 @@ def _check_ranges(config: Config) -> None:
         "1 or more",
     )
     _require(schedule.learning_rate > 0, "schedule.learning_rate", schedule.learning_rate, "above 0")
+    _require(
+        0 <= schedule.end_learning_rate <= schedule.learning_rate,
+        "schedule.end_learning_rate",
+        schedule.end_learning_rate,
+        "between 0 and learning_rate",
+    )
     _require(0 <= schedule.momentum < 1, "schedule.momentum", schedule.momentum, "in [0, 1)")
 
 
@@ -402,8 +409,8 @@ def check_same_model(config: Config, model_dir: str) -> None:
         return
     lists = [
         f"{name} {asked} instead of {there}"
-        for part in ("class_names", "network", "anchors", "targets")
-        for name, asked, there in _differences(part, getattr(config, part), getattr(trained, part))
+        for part in ("class_names", "network", "anchors", "targets.coordinates", "targets.prior_variances")
+        for name, asked, there in _differences(part, attrgetter(part)(config), attrgetter(part)(trained))
     ]
     if lists:
         raise ValueError(

@@ -79,11 +79,15 @@ def define_train() -> None:
     _define_model("./logs/")
     flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(config_lib.PRESETS)}")
     _define(_TRAINING_SETTINGS | _SIZE_SETTING)
-    flags.DEFINE_integer("train_epochs", None, "train for so many passes over the data instead of max_number_of_steps")
-    flags.DEFINE_integer("log_every_n_steps", 10, "steps between two lines of the log")
-    flags.DEFINE_integer("save_summary_steps", 500, "steps between two summaries for TensorBoard")
-    flags.DEFINE_integer("save_checkpoints_secs", 7200, "seconds between two checkpoints")
-    flags.DEFINE_integer("save_checkpoints_steps", None, "steps between two checkpoints, instead of seconds")
+    flags.DEFINE_integer(
+        "train_epochs", None, "passes over the data to train for, instead of max_number_of_steps", lower_bound=1
+    )
+    flags.DEFINE_integer("log_every_n_steps", 10, "steps between two lines of the log", lower_bound=1)
+    flags.DEFINE_integer("save_summary_steps", 500, "steps between two summaries for TensorBoard", lower_bound=1)
+    flags.DEFINE_integer("save_checkpoints_secs", 7200, "seconds between two checkpoints", lower_bound=1)
+    flags.DEFINE_integer(
+        "save_checkpoints_steps", None, "steps between two checkpoints, instead of seconds", lower_bound=1
+    )
     flags.DEFINE_integer("tf_random_seed", 20180503, "seed of the weights, the order of the data and the augmentation")
     flags.DEFINE_boolean("deterministic", False, "same seed, same batches, at some cost of speed")
     flags.DEFINE_boolean("augment", True, "SSD's augmentation; without it the pictures are learnt as they are")
