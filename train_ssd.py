@@ -9,7 +9,7 @@ labels.txt in --data_dir.
 import math
 
 from utility import config as config_lib
-from utility import flags, runtime
+from utility import flags, presets, runtime
 
 FLAGS = flags.FLAGS
 
@@ -55,14 +55,14 @@ def main() -> None:
         FLAGS.data_format,
         model_scope=FLAGS.model_scope,
         log_every_n_steps=FLAGS.log_every_n_steps,
-        start=_start(),
+        start=_start(config),
     )
     steps = config.schedule.max_number_of_steps
     estimator.train(ssd, input_fn, steps, on_start=lambda: config_lib.save(config, FLAGS.model_dir))
 
 
 def _config(class_names: tuple[str, ...], images: int) -> config_lib.Config:
-    config = config_lib.preset(FLAGS.preset).replace({"class_names": class_names})
+    config = presets.preset(FLAGS.preset).replace({"class_names": class_names})
     config = flags.with_training_flags(config)
     if not FLAGS.augment:
         config = config.replace({"augment": config_lib.NO_AUGMENTATION})
@@ -72,14 +72,17 @@ def _config(class_names: tuple[str, ...], images: int) -> config_lib.Config:
     return config_lib.check(config)
 
 
-def _start():
+def _start(config: config_lib.Config):
     from utility import scaffolds  # noqa: PLC0415
 
+    backbone = config_lib.BACKBONES[config.network.backbone]
     return scaffolds.starting_point(
-        FLAGS.checkpoint_path,
-        optional=not FLAGS["checkpoint_path"].present,
+        FLAGS.checkpoint_path or backbone.weights,
+        optional=FLAGS.checkpoint_path is None,
         model_dir=FLAGS.model_dir,
-        checkpoint_scope=FLAGS.checkpoint_model_scope,
+        checkpoint_scope=backbone.weights_scope
+        if FLAGS.checkpoint_model_scope is None
+        else FLAGS.checkpoint_model_scope,
         model_scope=FLAGS.model_scope,
         exclude_scopes=tuple(FLAGS.checkpoint_exclude_scopes),
         ignore_missing=FLAGS.ignore_missing_vars,

@@ -30,7 +30,8 @@ def ssd_model_fn(features: dict, labels: Any, mode: str, params: dict[str, Any])
     The default boxes are rebuilt from the config as a constant, so the input function need not know them.
     """
     config: Config = params["config"]
-    output = ssd_network(features["image"], config, params["data_format"], params["model_scope"])
+    training = mode == tf.estimator.ModeKeys.TRAIN
+    output = ssd_network(features["image"], config, params["data_format"], params["model_scope"], training)
     anchors = default_boxes(config)
     if mode == tf.estimator.ModeKeys.PREDICT:
         return tf.estimator.EstimatorSpec(mode, predictions=_predictions(features, output, anchors, config))
@@ -65,19 +66,28 @@ def total_loss(output: SsdOutput, labels: dict, anchors: DefaultBoxes, config: C
 
 
 def weight_decay(variables: list[tf.Variable], settings: LossConfig) -> tf.Tensor:
-    """Return weight_decay x the sum of half the squares, as the reference: biases too, the scale a tenth."""
+    """Return weight_decay x the sum of half the squares, as the reference: biases too, the scale a tenth.
+
+    Batch norm's gamma and beta are left out: a decayed gamma would only make the next layer's weights grow.
+    """
 
     def factor(variable: tf.Variable) -> float:
         if "conv4_3_scale" in variable.name:
             return settings.scale_decay_factor
+        if _last_name(variable) in ("gamma", "beta"):
+            return 0.0
         return float(settings.decay_biases or not is_bias(variable))
 
-    return settings.weight_decay * tf.add_n([factor(v) * tf.nn.l2_loss(v) for v in variables])
+    return settings.weight_decay * tf.add_n([factor(v) * tf.nn.l2_loss(v) for v in variables if factor(v)])
 
 
 def is_bias(variable: tf.Variable) -> bool:
     """Tell a layer's bias from its kernel."""
-    return variable.name.split(":")[0].endswith("/bias")  # .op of a mirrored variable is named after its replica
+    return _last_name(variable) == "bias"
+
+
+def _last_name(variable: tf.Variable) -> str:
+    return variable.name.split(":")[0].rpartition("/")[2]  # .op of a mirrored variable is named after its replica
 
 
 def learning_rate(global_step: tf.Tensor, schedule: ScheduleConfig) -> tf.Tensor:

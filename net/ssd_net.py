@@ -1,8 +1,7 @@
 """The SSD network: images -> offsets [B, K, 4] and class logits [B, K, C].
 
 Layers and variable names are those of the reference (`ssd300/conv1/conv1_1/kernel`, ...), so that its
-checkpoints load. A backbone is one function `(images, layers) -> feature maps`, named in `BACKBONE_FUNCTIONS`;
-its steps stand in `utility.config.BACKBONES`.
+checkpoints load. The backbones are in `net/backbones.py`.
 """
 
 from __future__ import annotations
@@ -12,77 +11,9 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from utility.config import Config, ExtraLayer, FeatureMap, NetworkConfig, boxes_per_cell, feature_maps
-
-
-class Layers:
-    """Convolution and pooling in one data format, so that a backbone need not know it."""
-
-    def __init__(self, data_format: str):
-        """Take "channels_first" (fast on GPUs) or "channels_last" (all that TensorFlow's CPU kernels can)."""
-        self.data_format = data_format
-        self.channel_axis = 1 if data_format == "channels_first" else -1
-
-    def conv(self, inputs: tf.Tensor, filters: int, kernel: int, name: str, **options) -> tf.Tensor:
-        """Convolve with bias and ReLU, from Glorot's random start; `options` as in tf.layers.conv2d."""
-        options = {
-            "padding": "same",
-            "activation": tf.nn.relu,
-            "kernel_initializer": tf.glorot_uniform_initializer(),
-        } | options
-        return tf.layers.conv2d(
-            inputs,
-            filters,
-            kernel,
-            data_format=self.data_format,
-            name=name,
-            **options,
-        )
-
-    def pool(self, inputs: tf.Tensor, size: int, stride: int, name: str) -> tf.Tensor:
-        """Take the maximum over size x size windows, padded so that no pixel is lost."""
-        return tf.layers.max_pooling2d(inputs, size, stride, padding="same", data_format=self.data_format, name=name)
-
-    def pad(self, inputs: tf.Tensor, pixels: int) -> tf.Tensor:
-        """Surround maps with zeros."""
-        sides = [[0, 0], [pixels, pixels], [pixels, pixels]]
-        return tf.pad(inputs, [*sides[:1], [0, 0], *sides[1:]] if self.channel_axis == 1 else [*sides, [0, 0]])
-
-    def l2_normalize(self, inputs: tf.Tensor, scale: float, name: str) -> tf.Tensor:
-        """Scale each cell's features to length 1, times a learned factor a channel: ParseNet, section 3.1."""
-        with tf.variable_scope(name):
-            channels = inputs.shape[self.channel_axis]
-            weights = tf.get_variable("weights", [channels], initializer=tf.constant_initializer(scale))
-        shape = [1, channels, 1, 1] if self.channel_axis == 1 else [1, 1, 1, channels]
-        return tf.nn.l2_normalize(inputs, axis=self.channel_axis, epsilon=1e-10) * tf.reshape(weights, shape)
-
-
-def vgg16(images: tf.Tensor, layers: Layers, network: NetworkConfig) -> list[tf.Tensor]:
-    """Build VGG16 with fc6 and fc7 as convolutions, and give conv4_3 (normalized) and fc7.
-
-    Pools 1 to 4 halve, the fifth keeps the size; fc6 sees the same context through dilation 6: section 3.1.
-
-    Without a checkpoint the layers start as He et al. (arXiv 1502.01852) have them: Glorot's start halves the
-    variance at each of the 15 layers, and little is left for the maps behind. He's keeps it, so the first layer
-    must bring grey levels of about +-64 down to the unit variance that both presume.
-    """
-    tensor = images
-    he_normal = tf.variance_scaling_initializer(scale=2.0)
-    first = tf.variance_scaling_initializer(scale=2.0 / 64**2)
-    for stage, (convs, filters) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], start=1):
-        with tf.variable_scope(f"conv{stage}"):
-            for number in range(1, convs + 1):
-                start = first if stage == number == 1 else he_normal
-                tensor = layers.conv(tensor, filters, 3, f"conv{stage}_{number}", kernel_initializer=start)
-        if stage == 4:
-            conv4_3 = tensor
-        tensor = layers.pool(tensor, 3 if stage == 5 else 2, 1 if stage == 5 else 2, f"pool{stage}")
-    tensor = layers.conv(tensor, 1024, 3, "fc6", dilation_rate=6, kernel_initializer=he_normal)
-    fc7 = layers.conv(tensor, 1024, 1, "fc7", kernel_initializer=he_normal)
-    return [layers.l2_normalize(conv4_3, network.l2_norm_scale, "conv4_3_scale"), fc7]
-
-
-BACKBONE_FUNCTIONS = {"vgg16": vgg16}
+from net.backbones import BACKBONE_FUNCTIONS
+from net.layers import Layers
+from utility.config import BACKBONES, Config, ExtraLayer, FeatureMap, boxes_per_cell, feature_maps
 
 
 def extra_stages(tensor: tf.Tensor, layers: Layers, stages: Sequence[ExtraLayer]) -> list[tf.Tensor]:
@@ -91,13 +22,13 @@ def extra_stages(tensor: tf.Tensor, layers: Layers, stages: Sequence[ExtraLayer]
     with tf.variable_scope("additional_layers"):
         for number, stage in enumerate(stages, start=8):
             with tf.variable_scope(f"conv{number}"):
-                tensor = layers.conv(tensor, stage.bottleneck, 1, f"conv{number}_1")
+                tensor = layers.unit(tensor, layers.wide(stage.bottleneck), 1, f"conv{number}_1")
                 padding = stage.padding
                 if isinstance(padding, int):
                     tensor, padding = layers.pad(tensor, padding), "valid"
-                tensor = layers.conv(
+                tensor = layers.unit(
                     tensor,
-                    stage.filters,
+                    layers.wide(stage.filters),
                     stage.kernel,
                     f"conv{number}_2",
                     strides=stage.stride,
@@ -134,7 +65,9 @@ def _by_box(tensor: tf.Tensor, layers: Layers, size: int) -> tf.Tensor:
     return tf.reshape(tensor, [-1, rows * columns * (channels // size), size])
 
 
-def ssd_network(images: tf.Tensor, config: Config, data_format: str, scope: str = "ssd300") -> SsdOutput:
+def ssd_network(
+    images: tf.Tensor, config: Config, data_format: str, scope: str = "ssd300", training: bool = False
+) -> SsdOutput:
     """Build the network of a config.
 
     Args:
@@ -142,9 +75,10 @@ def ssd_network(images: tf.Tensor, config: Config, data_format: str, scope: str 
       config: the configuration; H and W are its network.image_size.
       data_format: "channels_first" or "channels_last": how the layers compute inside.
       scope: variable scope of all variables.
+      training: whether batch norm, where the backbone has it, normalizes by the batch's own statistics.
     """
     network = config.network
-    layers = Layers(data_format)
+    layers = Layers(data_format, training, BACKBONES[network.backbone].batch_norm, network.depth_multiplier)
     if data_format == "channels_first":
         images = tf.transpose(images, [0, 3, 1, 2])
     with tf.variable_scope(scope):

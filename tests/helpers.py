@@ -1,6 +1,6 @@
 """What several tests need."""
 
-from utility.config import preset
+from utility.presets import preset
 
 VOC_LIKE = tuple(f"class{number}" for number in range(1, 21))
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.helpers import voc_config
 from utility import config as config_lib
+from utility import presets
 
 
 def test_feature_maps_of_ssd300():
@@ -90,6 +91,6 @@ def test_a_model_directory_of_another_network_is_refused_with_the_differences(tm
 
 
 def test_the_default_preset_is_sound():
-    assert config_lib.check(config_lib.preset("ssd300_voc")).preset == "ssd300_voc"
+    assert config_lib.check(presets.preset("ssd300_voc")).preset == "ssd300_voc"
     with pytest.raises(ValueError, match="--preset=ssd9000"):
-        config_lib.preset("ssd9000")
+        presets.preset("ssd9000")

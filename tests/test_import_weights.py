@@ -14,7 +14,8 @@ import tensorflow.compat.v1 as tf
 
 from model import import_weights
 from model.weight_formats import keras_h5, recognise
-from net.ssd_net import Layers, vgg16
+from net.backbones import vgg16
+from net.layers import Layers
 from tests import weight_files as files
 from tests.weight_files import floats
 from utility import config as config_lib

@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from net import ssd_net
+from net.layers import Layers
 from tests.helpers import voc_config
 
 
@@ -85,7 +86,7 @@ def test_an_odd_input_size_agrees_with_its_default_boxes():
 
 def test_l2_normalization_has_length_of_the_scale():
     with tf.Graph().as_default(), tf.Session() as session:
-        layers = ssd_net.Layers("channels_last")
+        layers = Layers("channels_last")
         normalized = layers.l2_normalize(tf.constant(np.random.randn(2, 3, 3, 8), tf.float32), 20.0, "scale")
         session.run(tf.global_variables_initializer())
         lengths = np.linalg.norm(session.run(normalized), axis=-1)

@@ -22,7 +22,7 @@ def tiny_backbone(images, layers, network):
 def tiny_config(setitem=dict.__setitem__):
     """Make the backbone known, by `setitem(dict, key, value)`, and return a config with it."""
     setitem(ssd_net.BACKBONE_FUNCTIONS, "tiny", tiny_backbone)
-    setitem(config_lib.BACKBONES, "tiny", config_lib.Backbone(steps=(8, 16)))
+    setitem(config_lib.BACKBONES, "tiny", config_lib.Backbone((8, 16), "./model", "tiny"))
     extra = tuple(
         config_lib.ExtraLayer(16, 32, stage.kernel, stage.stride, stage.padding)
         for stage in config_lib.NetworkConfig().extra_layers

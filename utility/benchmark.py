@@ -32,7 +32,7 @@ import numpy as np
 
 from dataset import labels, voc
 from utility import config as config_lib
-from utility import flags, runtime
+from utility import flags, presets, runtime
 
 FLAGS = flags.FLAGS
 
@@ -94,7 +94,7 @@ def measure_train(folder: Path) -> dict[str, Any]:
         return ssd_model_fn.ssd_model_fn(features, targets, tf.estimator.ModeKeys.TRAIN, params).train_op
 
     def bare() -> tf.Tensor:
-        output = _bare_network(config)
+        output = _bare_network(config, training=True)
         loss = tf.reduce_mean(output.offsets) + tf.reduce_mean(output.logits)
         gradients = tf.gradients(loss, tf.trainable_variables())
         return tf.add_n([tf.reduce_max(gradient) for gradient in gradients])
@@ -186,8 +186,9 @@ def _prepare(folder: Path, split: str) -> tuple[list[str], config_lib.Config]:
             labels_file=str(folder / "VOC" / config_lib.LABELS_FILE),
         )
     names = dataset_common.class_names(data_dir, None)
-    config = config_lib.preset(FLAGS.preset).replace({"class_names": names, "schedule.batch_size": FLAGS.batch_size})
-    return records.find_shards(data_dir, split), config
+    config = flags.with_network_flags(presets.preset(FLAGS.preset))
+    config = config.replace({"class_names": names, "schedule.batch_size": FLAGS.batch_size})
+    return records.find_shards(data_dir, split), config_lib.check(config)
 
 
 def _training_input(shards: list[str], config: config_lib.Config) -> Callable:
@@ -202,7 +203,7 @@ def _next_of(input_fn: Callable) -> Any:
     return tf.data.make_one_shot_iterator(input_fn()).get_next()
 
 
-def _bare_network(config: config_lib.Config) -> Any:
+def _bare_network(config: config_lib.Config, training: bool = False) -> Any:
     """Build the network on one batch of noise that stays in memory."""
     import tensorflow.compat.v1 as tf  # noqa: PLC0415
 
@@ -210,7 +211,8 @@ def _bare_network(config: config_lib.Config) -> Any:
 
     shape = [FLAGS.batch_size, *config.network.image_size, 3]
     images = tf.get_variable("images", shape, initializer=tf.random_normal_initializer(0, 64), trainable=False)
-    return ssd_net.ssd_network(images, config, FLAGS.data_format or estimator.default_data_format())
+    data_format = FLAGS.data_format or estimator.default_data_format()
+    return ssd_net.ssd_network(images, config, data_format, training=training)
 
 
 def _take_turns(parts: Mapping[str, Callable[[], Any]], warm_up: int = 0) -> dict[str, float]:

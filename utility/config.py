@@ -1,7 +1,7 @@
 """Every hyper-parameter of the project, with its unit and its source.
 
-A `Config` is a tree of frozen dataclasses. A preset gives the values, flags and a model directory's
-`config.json` replace some, `check` refuses what cannot work; from then on nothing changes it. What can be
+A `Config` is a tree of frozen dataclasses. A preset (utility/presets.py) gives the values, flags and a model
+directory's `config.json` replace some, `check` refuses what cannot work; from then on nothing changes it. What can be
 derived (grids, steps, the number of default boxes) is derived, here and nowhere else.
 
 This module needs neither TensorFlow nor numpy, so that `--help` is quick.
@@ -40,13 +40,20 @@ class ExtraLayer:
 
 @dataclass(frozen=True)
 class Backbone:
-    """What the rest of the network must know about a backbone: the steps of the maps that it gives, in pixels."""
+    """What the rest of the network must know about a backbone."""
 
-    steps: tuple[int, ...]
+    steps: tuple[int, ...]  # of the maps that it gives, pixels
+    weights: str  # folder of its ImageNet weights, as model/import_weights.py writes them
+    weights_scope: str  # of their variables
+    batch_norm: bool = False  # in it, and in the extra layers after it
 
 
-# A new backbone is one line here and one function in net/ssd_net.py.
-BACKBONES = {"vgg16": Backbone(steps=(8, 16))}
+# A new backbone is one line here and one function in net/backbones.py.
+BACKBONES = {
+    "vgg16": Backbone((8, 16), "./model", "vgg_16"),
+    "resnet50": Backbone((8, 16), "./model/resnet50", "resnet50", batch_norm=True),
+    "mobilenet_v1": Backbone((8, 16), "./model/mobilenet_v1", "mobilenet_v1", batch_norm=True),
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class NetworkConfig:
     """Images -> feature maps. Sizes after SSD, arXiv 1512.02325, section 2.1 and figure 2."""
 
     backbone: str = "vgg16"
+    depth_multiplier: float = 1.0  # of the filters of backbone and extra layers; MobileNet, section 3.3
     image_size: tuple[int, int] = (300, 300)  # height, width of the input, pixels
     extra_layers: tuple[ExtraLayer, ...] = (
         ExtraLayer(256, 512, stride=2, padding="same"),  # conv8: 19 -> 10
@@ -191,19 +199,6 @@ def _replace(node: Any, path: list[str], value: Any) -> Any:
     return dataclasses.replace(node, **{head: value})
 
 
-PRESETS = {"ssd300_voc": Config()}
-
-# The demo shows only what the network is sure of, few boxes at a time: the reference's numbers.
-DEMO = {"detection.select_threshold": 0.2, "detection.keep_topk": 200, "detection.nms_topk": 20}
-
-
-def preset(name: str) -> Config:
-    """Return the preset of that name; ValueError lists the ones there are."""
-    if name not in PRESETS:
-        raise ValueError(f"--preset={name}: there is no such preset; choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]
-
-
 @dataclass(frozen=True)
 class FeatureMap:
     """Grid (rows, columns) of a feature map, and its step (y, x): pixels of the input between two cells."""
@@ -277,6 +272,12 @@ def _check_ranges(config: Config) -> None:
         "network.backbone",
         config.network.backbone,
         f"in {[*BACKBONES]}",
+    )
+    _require(
+        0 < config.network.depth_multiplier <= 2,
+        "network.depth_multiplier",
+        config.network.depth_multiplier,
+        "above 0, at most 2",
     )
     _require(0 < targets.match_threshold <= 1, "targets.match_threshold", targets.match_threshold, "in (0, 1]")
     _require(

@@ -11,8 +11,8 @@ from typing import Any
 
 from absl import flags
 
-from utility import config as config_lib
-from utility.config import Config
+from utility import presets
+from utility.config import BACKBONES, Config
 
 FLAGS = flags.FLAGS
 
@@ -32,6 +32,10 @@ _TRAINING_SETTINGS = {
     "negative_ratio": ("loss.negative_ratio", "mined background boxes for each positive"),
     "match_threshold": ("targets.match_threshold", "IoU from which a default box is positive"),
     "neg_threshold": ("targets.neg_threshold", "IoU below which a default box is background"),
+}
+_NETWORK_SETTINGS = {
+    "backbone": ("network.backbone", f"one of {', '.join(BACKBONES)}"),
+    "depth_multiplier": ("network.depth_multiplier", "factor of the number of filters in backbone and extra layers"),
 }
 _DETECTION_SETTINGS = {
     "select_threshold": ("detection.select_threshold", "lowest class probability of a detection"),
@@ -57,8 +61,8 @@ def _define(settings: Mapping[str, tuple[str, str]], defaults: Config | None = N
         default = _value_at(defaults or Config(), setting)
         if isinstance(default, tuple):
             flags.DEFINE_string(name, ",".join(map(str, default)), f"{text} (comma-separated)")
-        elif isinstance(default, bool):
-            flags.DEFINE_boolean(name, default, text)
+        elif isinstance(default, str):
+            flags.DEFINE_string(name, default, text)
         elif isinstance(default, int):
             flags.DEFINE_integer(name, default, text)
         else:
@@ -77,8 +81,8 @@ def define_train() -> None:
     _define_data()
     _define_device()
     _define_model("./logs/")
-    flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(config_lib.PRESETS)}")
-    _define(_TRAINING_SETTINGS | _SIZE_SETTING)
+    flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(presets.PRESETS)}")
+    _define(_NETWORK_SETTINGS | _SIZE_SETTING | _TRAINING_SETTINGS)
     flags.DEFINE_integer(
         "train_epochs", None, "passes over the data to train for, instead of max_number_of_steps", lower_bound=1
     )
@@ -92,8 +96,16 @@ def define_train() -> None:
     flags.DEFINE_boolean("deterministic", False, "same seed, same batches, at some cost of speed")
     flags.DEFINE_boolean("augment", True, "SSD's augmentation; without it the pictures are learnt as they are")
     flags.DEFINE_boolean("skip_empty_images", False, "leave out images without objects")
-    flags.DEFINE_string("checkpoint_path", "./model", "weights to start from: a checkpoint or its folder")
-    flags.DEFINE_string("checkpoint_model_scope", "vgg_16", "scope of the variables in that checkpoint")
+    flags.DEFINE_string(
+        "checkpoint_path",
+        None,
+        "weights to start from: a checkpoint or its folder; default: ./model, of other backbones ./model/BACKBONE",
+    )
+    flags.DEFINE_string(
+        "checkpoint_model_scope",
+        None,
+        "scope of the variables in that checkpoint; default: vgg_16, of other backbones their name",
+    )
     flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")
     flags.DEFINE_list(
         "checkpoint_exclude_scopes",
@@ -126,7 +138,7 @@ def define_demo() -> None:
     flags.DEFINE_string("checkpoint_path", "./logs", "a checkpoint or its folder")
     flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")
     flags.DEFINE_integer("num_classes", None, "classes with background; only to be checked against the checkpoint's")
-    _define(_DETECTION_SETTINGS, Config().replace(config_lib.DEMO))
+    _define(_DETECTION_SETTINGS, Config().replace(presets.DEMO))
     _define_checked_size()
 
 
@@ -196,7 +208,8 @@ def define_benchmark() -> None:
     """Define the flags of utility/benchmark.py."""
     flags.DEFINE_enum("measure", "input", ["input", "train", "eval", "metric"], "what to time")
     flags.DEFINE_string("data_dir", None, "folder with the records; default: a sample set made for the run")
-    flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(config_lib.PRESETS)}")
+    flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(presets.PRESETS)}")
+    _define(_NETWORK_SETTINGS)
     flags.DEFINE_integer("batch_size", 8, "images a batch", lower_bound=1)
     flags.DEFINE_integer("batches", 10, "batches of a turn", lower_bound=1)
     flags.DEFINE_integer("turns", 5, "turns that each part takes; their median counts", lower_bound=1)
@@ -233,9 +246,14 @@ def _define_model(default: str) -> None:
     flags.DEFINE_string("model_dir", default, "folder of checkpoints, logs, config.json and results")
 
 
+def with_network_flags(base: Config) -> Config:
+    """Return the config with the backbone that stands on the command line."""
+    return _with_flags(base, _NETWORK_SETTINGS)
+
+
 def with_training_flags(base: Config) -> Config:
     """Return the config with the training settings whose flags stand on the command line."""
-    return _with_flags(base, _TRAINING_SETTINGS | _SIZE_SETTING)
+    return _with_flags(base, _NETWORK_SETTINGS | _SIZE_SETTING | _TRAINING_SETTINGS)
 
 
 def with_detection_flags(base: Config) -> Config:

@@ -136,7 +136,7 @@ class WarmStart(NamedTuple):
 
     def _load(self) -> None:
         stored = open_checkpoint(self.checkpoint).get_variable_to_shape_map()
-        plan = plan_warm_start(self, stored, tf.trainable_variables())
+        plan = plan_warm_start(self, stored, _network_variables())
         log(f"starting from {self.checkpoint}\n{table(plan)}{_unused(self, plan, stored)}")
         for scope in self.exclude_scopes:
             if not any(scope in fate.name for fate in plan):
@@ -186,6 +186,11 @@ def _names_in_checkpoint(name: str, start: WarmStart) -> tuple[str, str]:
     return moved, moved
 
 
+def _network_variables() -> list[tf.Variable]:
+    """Return what the network consists of: what is trained, and batch norm's moving averages."""
+    return tf.trainable_variables() + tf.moving_average_variables()
+
+
 def _in_all_replicas(load: Callable[[], None]) -> None:
     """Call `load` once, however many GPUs build the same network; it then sees the variables that they share."""
     replica = tf.distribute.get_replica_context()
@@ -223,7 +228,7 @@ class Resume(NamedTuple):
     def _check(self) -> None:
         reader = open_checkpoint(self.checkpoint)
         stored = reader.get_variable_to_shape_map()
-        plan = plan_warm_start(WarmStart(self.checkpoint, "", "", (), False), stored, tf.trainable_variables())
+        plan = plan_warm_start(WarmStart(self.checkpoint, "", "", (), False), stored, _network_variables())
         unfit = [fate for fate in plan if not fate.source]
         if unfit:
             raise ValueError(

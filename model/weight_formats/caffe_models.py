@@ -11,7 +11,8 @@ import numpy as np
 from dataset.labels import VOC_CLASSES
 from model.weight_formats.inputs import CAFFE_BGR
 from model.weight_formats.vgg import VGG16, Layer, VggSizes, VggSource, from_oihw
-from utility.config import Config, ExtraLayer, boxes_per_cell
+from utility.config import Config, boxes_per_cell
+from utility.presets import preset
 
 Blobs = Mapping[str, Sequence[np.ndarray]]
 
@@ -52,29 +53,6 @@ def _layer(blobs: Blobs, name: str, channels: int | None = None) -> Layer:
     return Layer(from_oihw(kernel, channels or kernel.shape[1]), bias.reshape(-1))
 
 
-def caffe_ssd300_config(class_names: Sequence[str] = VOC_CLASSES) -> Config:
-    """Return the config of the SSD300 models that were published with the paper's code, for VOC.
-
-    From examples/ssd/ssd_pascal.py: priors of 30 60 111 162 213 264 315 pixels, conv6_2 and conv7_2 (here conv8_2
-    and conv9_2) padded by one pixel on each side, means 104 117 123, no lower limit of a detection's size, 400
-    boxes of a class into NMS and 200 of all classes kept; biases learn twice as fast and do not decay.
-    """
-    padded = [ExtraLayer(256, 512, stride=2, padding=1), ExtraLayer(128, 256, stride=2, padding=1)]
-    return Config(preset="ssd300_caffe", class_names=tuple(class_names)).replace(
-        {
-            "network.extra_layers": (*padded, ExtraLayer(128, 256), ExtraLayer(128, 256)),
-            "network.channel_means_rgb": (123.0, 117.0, 104.0),
-            "anchors.scales": tuple(pixels / 300 for pixels in (30, 60, 111, 162, 213, 264, 315)),
-            "loss.scale_decay_factor": 1.0,
-            "loss.decay_biases": False,
-            "schedule.bias_lr_factor": 2.0,
-            "detection.min_size": 0.0,
-            "detection.nms_topk": 400,
-            "detection.max_detections": 200,
-        }
-    )
-
-
 def detector(blobs: Blobs, sizes: VggSizes = VGG16) -> tuple[dict[str, np.ndarray], Config]:
     """Return the variables of a whole SSD300 of Caffe and the config that makes them right.
 
@@ -84,7 +62,7 @@ def detector(blobs: Blobs, sizes: VggSizes = VGG16) -> tuple[dict[str, np.ndarra
     Raises:
       ValueError: it is another SSD than SSD300 with VGG-16 for the classes of VOC.
     """
-    config = caffe_ssd300_config()
+    config = preset("ssd300_caffe").replace({"class_names": VOC_CLASSES})
     _check_heads(blobs, config)
     layers = {**_backbone(blobs, sizes), **_extras(blobs), **_heads(blobs, config)}
     for name, shape in _shapes(config, sizes).items():
