@@ -1,10 +1,10 @@
-"""Turn VGG-16 weights, or a whole SSD300 of Caffe, into a checkpoint that training, eval and demo start from.
+"""Turn a backbone's weights, or a whole SSD300 of Caffe, into a checkpoint that training, eval and demo start from.
 
     python model/import_weights.py --source=FILE --output=model/vgg16_reducedfc.ckpt
 
 The kind of FILE is recognised by its content: Keras' VGG16 .h5, TF-slim's vgg_16.ckpt, torchvision's vgg16 and
-the SSD ports' vgg16_reducedfc .pth, Caffe's VGG-16 and SSD300 .caffemodel. Without --source, Keras downloads its
-ImageNet weights. Nothing that a file contains is executed.
+the SSD ports' vgg16_reducedfc .pth, Caffe's VGG-16 and SSD300 .caffemodel, Keras' ResNet50 and MobileNet .h5.
+Without --source, Keras downloads its ImageNet weights of --backbone. Nothing that a file contains is executed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def main() -> None:
     runtime.start_tensorflow()
     from model.weight_formats import keras_h5, recognise, tf_checkpoint  # noqa: PLC0415
 
-    source = FLAGS.source or keras_h5.download()
+    source = FLAGS.source or keras_h5.download(FLAGS.backbone, FLAGS.depth_multiplier)
     imported = recognise.read(source)
-    output = FLAGS.output or _default_output(imported.config is not None)
+    output = FLAGS.output or _default_output(imported)
     _check_output(output, source, imported.config is not None)
     tf_checkpoint.write(output, imported.variables)
     if imported.config:
@@ -38,11 +38,13 @@ def main() -> None:
     for note in imported.notes:
         runtime.log(f"  {note}")
     runtime.log(f"wrote {output}: {len(imported.variables)} variables, {numbers / 1e6:.1f} million numbers")
-    runtime.log(_next_step(output, imported.config is not None))
+    runtime.log(_next_step(output, imported))
 
 
-def _default_output(detector: bool) -> str:
-    return "model/ssd300_caffe/model.ckpt" if detector else "model/vgg16_reducedfc.ckpt"
+def _default_output(imported) -> str:
+    if imported.config:
+        return "model/ssd300_caffe/model.ckpt"
+    return "model/vgg16_reducedfc.ckpt" if imported.backbone == "vgg16" else f"model/{imported.backbone}/model.ckpt"
 
 
 def _check_output(output: str, source: str, detector: bool) -> None:
@@ -60,10 +62,15 @@ def _check_output(output: str, source: str, detector: bool) -> None:
         )
 
 
-def _next_step(output: str, detector: bool) -> str:
-    if detector:
+def _next_step(output: str, imported) -> str:
+    if imported.config:
         return f"detect with it: python simple_ssd_demo.py --checkpoint_path={output}"
-    return f"train from it: python train_ssd.py --checkpoint_path={output}"
+    command = f"train from it: python train_ssd.py --checkpoint_path={output}"
+    if imported.backbone != "vgg16":
+        command += f" --backbone={imported.backbone}"
+    if imported.depth_multiplier != 1:
+        command += f" --depth_multiplier={imported.depth_multiplier:g}"
+    return command
 
 
 if __name__ == "__main__":

@@ -191,10 +191,13 @@ def define_inspect() -> None:
 def define_import() -> None:
     """Define the flags of model/import_weights.py."""
     flags.DEFINE_string("source", None, "file with the weights; default: Keras' ImageNet weights, downloaded")
+    flags.DEFINE_enum("backbone", "vgg16", [*BACKBONES], "which to download")
+    flags.DEFINE_float("depth_multiplier", 1.0, "which width of mobilenet_v1 to download: 1, 0.75, 0.5 or 0.25")
     flags.DEFINE_string(
         "output",
         None,
-        "checkpoint to write; default: model/vgg16_reducedfc.ckpt, for a detector model/ssd300_caffe/model.ckpt",
+        "checkpoint to write; default: model/vgg16_reducedfc.ckpt, of other backbones model/BACKBONE/model.ckpt,"
+        " of a detector model/ssd300_caffe/model.ckpt",
     )
 
 

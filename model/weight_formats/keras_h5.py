@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from model.weight_formats import keras_backbones
 from model.weight_formats.inputs import CAFFE_BGR
 from model.weight_formats.vgg import VGG16, Layer, VggSizes, VggSource, from_keras_dense
 
@@ -20,16 +21,20 @@ _CONVOLUTION = re.compile(r"block(\d)_conv(\d)")
 _DENSE = {"fc1": "fc6", "fc2": "fc7"}
 
 
-def download() -> str:
-    """Return the path of Keras' ImageNet weights of VGG16, fetched by Keras unless it has them already.
+def download(backbone: str = "vgg16", depth_multiplier: float = 1.0) -> str:
+    """Return the path of Keras' ImageNet weights of a backbone, fetched by Keras unless it has them already.
 
     Raises:
       ConnectionError: they could not be fetched; the message says what to do instead.
     """
     import tensorflow.compat.v1 as tf  # noqa: PLC0415  (only here: reading a file needs none of it)
 
+    if backbone == "vgg16":
+        url, checksum = URL, _MD5
+    else:
+        url, checksum = keras_backbones.url(backbone, depth_multiplier), None
     try:
-        return tf.keras.utils.get_file(Path(URL).name, URL, cache_subdir="models", file_hash=_MD5)
+        return tf.keras.utils.get_file(Path(url).name, url, cache_subdir="models", file_hash=checksum)
     except Exception as error:  # Keras raises nothing more specific
         raise ConnectionError(
             f"without --source, Keras' ImageNet weights are downloaded, and that failed: {error}. With a file"

@@ -8,12 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.weight_formats import caffe_file, caffe_models, keras_h5, tf_checkpoint, torch_file, torch_vgg
+from model.weight_formats import (
+    caffe_file,
+    caffe_models,
+    keras_backbones,
+    keras_h5,
+    tf_checkpoint,
+    torch_file,
+    torch_vgg,
+)
 from model.weight_formats.vgg import VGG16, VggSizes, VggSource, convert
 from utility import scaffolds
 from utility.config import Config, NetworkConfig
 
-_FORMATS = "a VGG-16 of Keras (.h5), TF-slim, PyTorch (.pth) or Caffe, or Caffe's SSD300"
+_FORMATS = "a VGG-16 of Keras (.h5), TF-slim, PyTorch (.pth) or Caffe, Caffe's SSD300, or Keras' ResNet50 or MobileNet"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 # What is often there instead of weights -> what to do about it
 _NO_WEIGHTS = (
@@ -30,7 +38,9 @@ class Imported(NamedTuple):
     description: str
     variables: dict[str, np.ndarray]
     notes: list[str]
-    config: Config | None  # of a whole detector
+    config: Config | None = None  # of a whole detector
+    backbone: str = "vgg16"
+    depth_multiplier: float = 1.0
 
 
 def read(path: str, sizes: VggSizes = VGG16) -> Imported:
@@ -77,6 +87,20 @@ def _reader(path: str) -> Callable[[str, VggSizes], Imported]:
 
 
 def _keras(path: str, sizes: VggSizes) -> Imported:
+    try:
+        family = keras_backbones.family_of(path)
+    except (OSError, RuntimeError) as error:  # h5py's words for a file that is cut off or damaged
+        raise ValueError(f"cannot be read as HDF5: {error}") from error
+    if family:
+        found = keras_backbones.read(path, family, NetworkConfig().channel_means_rgb)
+        description = f"Keras' {family.backbone}, depth multiplier {found.depth_multiplier:g}"
+        return Imported(
+            description,
+            found.variables,
+            found.notes,
+            backbone=family.backbone,
+            depth_multiplier=found.depth_multiplier,
+        )
     return _converted(keras_h5.read(path, sizes), sizes)
 
 
@@ -102,4 +126,4 @@ def _caffe(path: str, sizes: VggSizes) -> Imported:
 
 def _converted(source: VggSource, sizes: VggSizes) -> Imported:
     layers, notes = convert(source, NetworkConfig().channel_means_rgb, sizes)
-    return Imported(source.description, tf_checkpoint.vgg_variables(layers), notes, None)
+    return Imported(source.description, tf_checkpoint.vgg_variables(layers), notes)
