@@ -1,5 +1,7 @@
 """Default boxes, matching and encoding, against golden numbers and slow plain Python."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf2
@@ -158,3 +160,45 @@ def test_absolute_frame_counts_both_ends():
     assert bbox_util.area(tf2.constant(box), frame.offset).numpy() == pytest.approx(300 * 300)
     widths = ABSOLUTE.cyxhw[:, 2:] / ANCHORS.cyxhw[:, 2:]
     np.testing.assert_allclose(widths, 300, rtol=1e-5)
+
+
+def inclusive(box):
+    """Centre and size of 0-based pixels ymin, xmin, ymax, xmax, both ends counted."""
+    ymin, xmin, ymax, xmax = map(float, box)
+    return (ymin + ymax) / 2, (xmin + xmax) / 2, ymax - ymin + 1, xmax - xmin + 1
+
+
+def plain_encode(box, anchor):
+    (y, x, height, width), (anchor_y, anchor_x, anchor_height, anchor_width) = inclusive(box), map(float, anchor)
+    return [
+        (y - anchor_y) / anchor_height / 0.1,
+        (x - anchor_x) / anchor_width / 0.1,
+        math.log(height / anchor_height) / 0.2,
+        math.log(width / anchor_width) / 0.2,
+    ]
+
+
+def plain_decode(offsets, anchor):
+    anchor_y, anchor_x, anchor_height, anchor_width = map(float, anchor)
+    y, x = offsets[0] * 0.1 * anchor_height + anchor_y, offsets[1] * 0.1 * anchor_width + anchor_x
+    height, width = math.exp(offsets[2] * 0.2) * anchor_height, math.exp(offsets[3] * 0.2) * anchor_width
+    return [y - (height - 1) / 2, x - (width - 1) / 2, y + (height - 1) / 2, x + (width - 1) / 2]
+
+
+def test_absolute_encoding_is_that_of_inclusive_pixels():
+    random = np.random.RandomState(1)
+    picked = random.choice(8732, 300, replace=False)
+    low = random.randint(0, 250, (300, 2))
+    boxes = np.concatenate([low, low + random.randint(0, 49, (300, 2))], axis=1).astype(np.float64)
+    exact = am.DefaultBoxes(  # in float32, pixels of 300 are good to 3e-5
+        ABSOLUTE.cyxhw[picked].astype(np.float64), ABSOLUTE.frame, np.array([0.1, 0.1, 0.2, 0.2])
+    )
+    wanted = np.array([plain_encode(box, anchor) for box, anchor in zip(boxes, exact.cyxhw, strict=True)])
+    found = am.encode(tf2.constant(boxes), exact).numpy()
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+    again = am.decode(tf2.constant(found), exact).numpy()
+    np.testing.assert_allclose(again, boxes, atol=1e-5)
+    plain = [plain_decode(offsets, anchor) for offsets, anchor in zip(wanted, exact.cyxhw, strict=True)]
+    np.testing.assert_allclose(again, plain, atol=1e-9)
+    single = am.encode(tf2.constant(boxes, tf2.float32), ABSOLUTE._replace(cyxhw=ABSOLUTE.cyxhw[picked]))
+    np.testing.assert_allclose(single.numpy(), wanted, rtol=1e-4, atol=1e-3)
