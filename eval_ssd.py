@@ -3,7 +3,7 @@
   python eval_ssd.py --data_dir=dataset/tfrecords --model_dir=logs
 
 Takes the newest checkpoint in --model_dir, with the config and the class names that it was trained with. The
-results in {model_dir}/predict are what voc_eval.py reads.
+results in {model_dir}/predict are what voc_eval.py reads; of images from COCO they are written in its format too.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ FLAGS = flags.FLAGS
 def main() -> None:
     """Read the flags, detect, write and score."""
     runtime.start_tensorflow()
-    from dataset import dataset_common, labels, records, voc, voc_metric  # noqa: PLC0415
+    from dataset import coco_results, dataset_common, labels, records, voc, voc_metric  # noqa: PLC0415
     from net import estimator  # noqa: PLC0415
     from utility import scaffolds  # noqa: PLC0415
 
@@ -25,6 +25,7 @@ def main() -> None:
     images = dataset_common.count_records(shards)
     checkpoint = scaffolds.resolve(FLAGS.checkpoint_path or FLAGS.model_dir)
     config = _config(checkpoint, dataset_common.class_names(FLAGS.data_dir, FLAGS.num_classes))
+    coco = coco_results.for_records(FLAGS.data_dir, FLAGS.coco_annotations)
     session = estimator.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction)
     run = estimator.run_config(FLAGS.model_dir, session)
     ssd = estimator.build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope)
@@ -35,6 +36,8 @@ def main() -> None:
     voc.write_results(pred_dir, found, config.num_classes)
     labels.write_labels(pred_dir / config_lib.LABELS_FILE, config.class_names)
     runtime.log(f"wrote results_1.txt to results_{config.num_classes - 1}.txt in {pred_dir}")
+    if coco:
+        runtime.log("\n".join(coco.finish(pred_dir, found)))
     ground_truth = dataset_common.ground_truth_of(shards, config.class_names)
     result = voc_metric.evaluate(found, ground_truth, config.class_names)
     for warning in result.warnings:

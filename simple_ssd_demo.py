@@ -2,7 +2,7 @@
 
   python simple_ssd_demo.py --checkpoint_path=logs --input=demo --output=demo/output
 
---input takes a picture or a folder, and may be given several times. Class names and the config come from the
+--input takes pictures and folders, one or several, as in --input *.jpg. Class names and the config come from the
 checkpoint's folder.
 """
 
@@ -100,4 +100,4 @@ def _draw(found: dict[str, Any], class_names: tuple[str, ...], output: Path) -> 
 
 
 if __name__ == "__main__":
-    runtime.run(main, flags.define_demo)
+    runtime.run(main, flags.define_demo, rest_flag="input")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset import labels, voc
+from dataset.annotations import Annotation
 from dataset.voc_metric import evaluate, format_report
 from utility import flags, runtime
 
@@ -81,7 +82,7 @@ def _find_class_names(pred_dir: str | Path, labels_file: str | Path | None) -> t
     return labels.VOC_CLASSES
 
 
-def _read_ground_truth(dataset_directory: str | Path, split: str, image_set: str) -> list[voc.VocAnnotation]:
+def _read_ground_truth(dataset_directory: str | Path, split: str, image_set: str) -> list[Annotation]:
     if not dataset_directory:
         raise ValueError("--dataset_directory is not set: give the folder that holds VOC2007TEST or another split")
     split_dir = Path(dataset_directory) / split

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataset.voc_examples import CLIPPED, SIZE_DIFFERS, Remark, VocExample
+from dataset.examples import CLIPPED, SIZE_DIFFERS, Remark, Example
 
 _LINES_SHOWN = 20
 
@@ -24,12 +24,12 @@ class Tally:
     remarks: list[Remark] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
-    def add(self, example: VocExample) -> None:
+    def add(self, example: Example) -> None:
         """Count one more record."""
         self.images += 1
         self.images_without_objects += not example.objects
-        self.objects.update(voc_object.name for voc_object in example.objects)
-        self.difficult.update(voc_object.name for voc_object in example.objects if voc_object.difficult)
+        self.objects.update(labelled.name for labelled in example.objects)
+        self.difficult.update(labelled.name for labelled in example.objects if labelled.difficult)
         self.pictures.update([example.picture_note] if example.picture_note else [])
         self.remarks.extend(example.remarks)
 
@@ -60,7 +60,7 @@ def lines(prefix: str, summary: dict[str, Any], *, all_remarks: bool) -> list[st
     wrong = {
         **{f"boxes dropped, {reason}": count for reason, count in summary["dropped"].items()},
         "boxes clipped": summary["clipped"],
-        "wrong <size>s": summary["size_differs"],
+        "wrong image sizes": summary["size_differs"],
         **{f"pictures {note}": count for note, count in summary["pictures"].items()},
         "images skipped": len(summary["skipped"]),
     }

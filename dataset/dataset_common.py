@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dataset import labels, records
-from dataset.voc import VocAnnotation, VocObject
+from dataset.annotations import Annotation, LabelledObject
 from preprocessing.ssd_preprocessing import decode, preprocess_for_eval, preprocess_for_train
 from utility.config import LABELS_FILE, Config
 
@@ -177,7 +177,7 @@ def _configured(dataset: tf.data.Dataset, deterministic: bool) -> tf.data.Datase
     return dataset.with_options(options)
 
 
-def ground_truth_of(shards: list[str], class_names: Sequence[str]) -> list[VocAnnotation]:
+def ground_truth_of(shards: list[str], class_names: Sequence[str]) -> list[Annotation]:
     """Read the objects of records back as annotations; no picture is decoded.
 
     Boxes are in VOC's 1-based inclusive pixels again, exactly where those are whole numbers. ValueError when a
@@ -187,7 +187,7 @@ def ground_truth_of(shards: list[str], class_names: Sequence[str]) -> list[VocAn
     return [_annotation(example, class_names) for example in examples]
 
 
-def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> VocAnnotation:
+def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> Annotation:
     image_id, height, width = example["image_id"].decode(), int(example["height"]), int(example["width"])
     if example["labels"].size and not 1 <= example["labels"].min() <= example["labels"].max() <= len(class_names):
         raise ValueError(
@@ -197,17 +197,17 @@ def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> VocAnnot
     # float32 parts of the image give back pixels to a thousandth
     boxes = np.round(example["boxes_yxyx"].astype(np.float64) * [height, width, height, width], 3)
     objects = zip(boxes.tolist(), example["labels"].tolist(), example["difficult"].tolist(), strict=True)
-    return VocAnnotation(
+    return Annotation(
         image_id,
         Path(image_id),
         height,
         width,
-        tuple(VocObject(class_names[label - 1], tuple(box), difficult, False) for box, label, difficult in objects),
+        tuple(LabelledObject(class_names[label - 1], tuple(box), difficult, False) for box, label, difficult in objects),
     )
 
 
 def count_records(shards: list[str]) -> int:
-    """Return how many records the shards hold; ValueError when there is none or when a file is cut off.
+    """Return how many records the shards hold; ValueError when there is none, or a file is cut off or of zeros.
 
     Reads only the lengths that stand before each record, so it takes a fraction of a second.
     """
@@ -223,7 +223,10 @@ def _records_of(shard: str) -> int:
     with Path(shard).open("rb") as file:
         while place < size:
             file.seek(place)
-            place += 16 + int.from_bytes(file.read(8), "little")
+            length = int.from_bytes(file.read(8), "little")
+            if not length:  # a file that the disk has lost is one of zeros, and those would be frames of nothing
+                break
+            place += 16 + length
             count += 1
     if place != size:
         raise ValueError(f"the record file {shard} is cut off or no TFRecord: copy or convert it again")

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset import labels, sample_scenes, voc
-from dataset.voc import VocObject
+from dataset.annotations import LabelledObject
 from utility import flags, runtime
 from utility.config import LABELS_FILE
 
@@ -83,7 +83,7 @@ def _draw_split(split_dir: Path, number: int, seed: list[int]) -> list[str]:
     return ids
 
 
-def _annotation(filename: str, folder: str, size: tuple[int, int], objects: Sequence[VocObject]) -> str:
+def _annotation(filename: str, folder: str, size: tuple[int, int], objects: Sequence[LabelledObject]) -> str:
     """Return the XML of an annotation as VOC writes it; `size` is width, height in pixels."""
     return (
         f"<annotation>\n\t<folder>{folder}</folder>\n\t<filename>{filename}</filename>\n"
@@ -94,7 +94,7 @@ def _annotation(filename: str, folder: str, size: tuple[int, int], objects: Sequ
     )
 
 
-def _object(voc_object: VocObject) -> str:
+def _object(voc_object: LabelledObject) -> str:
     ymin, xmin, ymax, xmax = voc_object.box_yxyx_px
     return (
         f"\t<object>\n\t\t<name>{voc_object.name}</name>\n\t\t<pose>Unspecified</pose>\n"

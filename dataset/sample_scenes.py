@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from dataset.sample_shapes import SHAPES, Pen, Shape
-from dataset.voc import VocObject
+from dataset.annotations import LabelledObject
 
 CLASS_NAMES = tuple(sorted(SHAPES))
 
@@ -25,7 +25,7 @@ _DIFFICULT_SIDE = 0.07  # of the image's shorter side
 _TRUNCATED_INSIDE = 0.95
 
 
-def draw_scene(rng: np.random.Generator, num_objects: int) -> tuple[Image.Image, list[VocObject]]:
+def draw_scene(rng: np.random.Generator, num_objects: int) -> tuple[Image.Image, list[LabelledObject]]:
     """Draw an image of about 500x375, either way up, with up to `num_objects` objects.
 
     Boxes hold the visible pixels tightly, 1-based and inclusive. Objects that are largely hidden, cut off or
@@ -150,7 +150,7 @@ def _window(owner: np.ndarray, sprite: Image.Image, place: tuple[int, int]) -> t
     return owner[top : top + mask.shape[0], left : left + mask.shape[1]], mask
 
 
-def _annotate(visible: np.ndarray, name: str, total: int, inside: int) -> VocObject:
+def _annotate(visible: np.ndarray, name: str, total: int, inside: int) -> LabelledObject:
     rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
     box = (int(rows[0]) + 1, int(columns[0]) + 1, int(rows[-1]) + 1, int(columns[-1]) + 1)
     least_side = _DIFFICULT_SIDE * min(visible.shape)
@@ -159,7 +159,7 @@ def _annotate(visible: np.ndarray, name: str, total: int, inside: int) -> VocObj
         or inside < _DIFFICULT_INSIDE * total
         or min(box[2] - box[0], box[3] - box[1]) < least_side
     )
-    return VocObject(name, box, bool(difficult), inside < _TRUNCATED_INSIDE * total)
+    return LabelledObject(name, box, bool(difficult), inside < _TRUNCATED_INSIDE * total)
 
 
 def _photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:

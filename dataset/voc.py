@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from lxml import etree
 
+from dataset.annotations import Annotation, LabelledObject
 from dataset.labels import read_utf8, write_whole
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -29,31 +30,6 @@ _PER_CLASS_MARKS = frozenset({"1", "-1", "0"})
 
 class AnnotationError(ValueError):
     """An annotation that is missing or cannot be read; the message names the file and the object."""
-
-
-@dataclass(frozen=True)
-class VocObject:
-    """One labelled object: `box_yxyx_px` holds the raw XML values ymin, xmin, ymax, xmax.
-
-    The values are pixels from 1, both ends inclusive. They are finite, but nothing more is promised: a box
-    may be inverted, have no area, or lie outside of the image.
-    """
-
-    name: str
-    box_yxyx_px: tuple[float, float, float, float]
-    difficult: bool
-    truncated: bool
-
-
-@dataclass(frozen=True)
-class VocAnnotation:
-    """One annotation file; `height` and `width` are in pixels, 0 where the file does not give them."""
-
-    image_id: str
-    path: Path
-    height: int
-    width: int
-    objects: tuple[VocObject, ...]
 
 
 @dataclass(frozen=True)
@@ -84,7 +60,7 @@ class Detections:
         return len(self.scores)
 
 
-def read_annotation(path: str | Path) -> VocAnnotation:
+def read_annotation(path: str | Path) -> Annotation:
     """Read one VOC annotation; only direct children count, so the boxes of `<part>`s are left alone.
 
     `<difficult>`, `<truncated>` and `<size>` may be missing. A document type, and with it every entity, is
@@ -98,7 +74,7 @@ def read_annotation(path: str | Path) -> VocAnnotation:
     root = _parse_xml(path)
     size_element = root.find("size")
     size = {} if size_element is None else _texts(size_element)
-    return VocAnnotation(
+    return Annotation(
         image_id=path.stem,
         path=path,
         height=_side_px(size, "height"),
@@ -127,7 +103,7 @@ def _parse_xml(path: Path) -> Any:
     return root
 
 
-def _read_object(element: Any, where: str) -> VocObject:
+def _read_object(element: Any, where: str) -> LabelledObject:
     texts = _texts(element)
     name = texts.get("name", "").strip()
     if not name:
@@ -138,7 +114,7 @@ def _read_object(element: Any, where: str) -> VocObject:
         raise AnnotationError(f"{where} has no <bndbox>")
     sides = _texts(box)
     ymin, xmin, ymax, xmax = (_coordinate_px(sides, side, where) for side in ("ymin", "xmin", "ymax", "xmax"))
-    return VocObject(
+    return LabelledObject(
         name=name,
         box_yxyx_px=(ymin, xmin, ymax, xmax),
         difficult=_read_mark(texts, "difficult", where),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dataset import voc
+from dataset.annotations import Annotation
 
 _BLOCK = 8192  # detections compared at once: bounds the memory for images crowded with ground truth.
 
@@ -56,7 +57,7 @@ class _Truth:
 
 def evaluate(
     detections: Mapping[int, voc.Detections],
-    ground_truth: Sequence[voc.VocAnnotation],
+    ground_truth: Sequence[Annotation],
     class_names: Sequence[str],
     iou_threshold: float = 0.5,
     use_07_metric: bool = True,
@@ -106,7 +107,7 @@ def evaluate(
     return EvaluationResult(classes, sum(scores) / len(scores), iou_threshold, use_07_metric, tuple(warnings))
 
 
-def _index_images(ground_truth: Sequence[voc.VocAnnotation]) -> dict[str, int]:
+def _index_images(ground_truth: Sequence[Annotation]) -> dict[str, int]:
     image_index = {annotation.image_id: index for index, annotation in enumerate(ground_truth)}
     if len(image_index) < len(ground_truth):
         counts = Counter(annotation.image_id for annotation in ground_truth)
@@ -119,7 +120,7 @@ def _has_area(box_yxyx_px: tuple[float, float, float, float]) -> bool:
     return ymax > ymin and xmax > xmin
 
 
-def _group_by_class(ground_truth: Sequence[voc.VocAnnotation], class_names: Sequence[str]) -> dict[str, _Truth]:
+def _group_by_class(ground_truth: Sequence[Annotation], class_names: Sequence[str]) -> dict[str, _Truth]:
     rows: dict[str, list[tuple]] = {name: [] for name in class_names}
     for image, annotation in enumerate(ground_truth):
         for item in annotation.objects:
@@ -243,7 +244,7 @@ def _area(true_positive: np.ndarray, to_find: int) -> float:
     return float(_envelope(true_positive).sum() / max(to_find, 1))
 
 
-def _doubts_about_truth(ground_truth: Sequence[voc.VocAnnotation], class_names: Sequence[str]) -> list[str]:
+def _doubts_about_truth(ground_truth: Sequence[Annotation], class_names: Sequence[str]) -> list[str]:
     known = frozenset(class_names)
     items = [(annotation, item) for annotation in ground_truth for item in annotation.objects]
     warnings = []

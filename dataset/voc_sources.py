@@ -1,30 +1,55 @@
-"""What a converter reads of a VOCROOT before any picture: splits, image sets, annotations and class names."""
+"""VOC as a source of the converter: a VOCROOT's splits, image sets, annotations and class names."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from dataset import labels, voc
-from dataset.voc_examples import Source
+from dataset import labels, records, voc
+from dataset.annotations import DataSet, Source, Split
 
 USUAL_TRAIN_SPLITS = ("VOC2007", "VOC2012")
 USUAL_VALIDATION_SPLIT = "VOC2007TEST"
 AUTO = "auto"
 
 
-@dataclass(frozen=True)
-class Sources:
-    """The images of some splits, in the order of their image sets, and why others were left out."""
+def read_data_set(
+    root: Path,
+    *,
+    train_splits: Sequence[str] | None,
+    validation_splits: Sequence[str] | None,
+    train_image_set: str,
+    validation_image_set: str,
+    labels_file: str | None,
+    skip_bad: bool,
+) -> DataSet:
+    """Read what a VOCROOT has of the splits: see `convert_tfrecords.convert` for the arguments.
 
-    split_names: tuple[str, ...]
-    image_set: str
-    sources: tuple[Source, ...]
-    skipped: tuple[str, ...]
+    Raises:
+        FileNotFoundError: a folder or file is missing.
+        ValueError: no split, a bad annotation or class name, or a validation image that is in several splits.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"--dataset_directory: {root} is not a folder")
+    training = choose_train_splits(root, train_splits)
+    validation = choose_validation_splits(root, validation_splits, validation_image_set)
+    if not (training or validation):
+        raise ValueError("--train_splits and --validation_splits are both empty: no split to convert")
+    splits = {
+        prefix: read_split(root, names, image_set, skip_bad)
+        for prefix, names, image_set in (
+            (records.TRAIN, training, train_image_set),
+            (records.VALIDATION, validation, validation_image_set),
+        )
+        if names
+    }
+    if records.VALIDATION in splits:
+        _check_distinct(splits[records.VALIDATION])
+    class_names = choose_class_names(labels_file, [source for split in splits.values() for source in split.sources])
+    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits)
 
 
 def choose_train_splits(root: Path, named: Sequence[str] | None) -> tuple[str, ...]:
@@ -61,8 +86,8 @@ def choose_validation_splits(root: Path, named: Sequence[str] | None, image_set:
     return ("VOC2007",) if in_devkit.is_file() else ()
 
 
-def read_sources(root: Path, split_names: Sequence[str], image_set: str, skip_bad: bool) -> Sources:
-    """Read the annotations of an image set in each split and find the images by id.
+def read_split(root: Path, split_names: Sequence[str], image_set: str, skip_bad: bool) -> Split:
+    """Read the annotations of an image set in each of the split folders and find the images by id.
 
     Raises:
         FileNotFoundError: a split has no such image set or no images.
@@ -80,7 +105,8 @@ def read_sources(root: Path, split_names: Sequence[str], image_set: str, skip_ba
                 if not skip_bad:
                     raise ValueError(f"{error} (--skip_bad_images leaves such images out)") from error
                 skipped.append(str(error))
-    return Sources(tuple(split_names), image_set, tuple(sources), tuple(skipped))
+    origin = {"source_splits": list(split_names), "image_set": image_set}
+    return Split(f"{', '.join(split_names)} ({image_set})", origin, tuple(sources), tuple(skipped))
 
 
 def choose_class_names(labels_file: str | None, sources: Iterable[Source]) -> tuple[str, ...]:
@@ -91,7 +117,7 @@ def choose_class_names(labels_file: str | None, sources: Iterable[Source]) -> tu
         ValueError: no name in the file or the annotations, or a name that cannot be one; or an annotation has
             names that are not among them, which are all listed with their counts.
     """
-    counts = Counter(voc_object.name for source in sources for voc_object in source.annotation.objects)
+    counts = Counter(labelled.name for source in sources for labelled in source.annotation.objects)
     if labels_file == AUTO:
         if not counts:
             raise ValueError("--labels_file=auto finds no class: there is no object in any annotation")
@@ -105,6 +131,15 @@ def choose_class_names(labels_file: str | None, sources: Iterable[Source]) -> tu
             "take all names with --labels_file=auto, or give --labels_file a file with one name a line"
         )
     return names
+
+
+def _check_distinct(split: Split) -> None:
+    """Refuse validation images that results could not tell apart."""
+    ids = Counter(source.annotation.image_id for source in split.sources)
+    doubled = [image_id for image_id, count in ids.items() if count > 1]
+    if doubled:
+        names = ", ".join(split.origin["source_splits"])
+        raise ValueError(f"image {doubled[0]} is in several of the validation splits {names}: rename it")
 
 
 def _checked(root: Path, named: Sequence[str], flag: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from dataset import labels, sample_scenes, voc
+from dataset.annotations import LabelledObject
 from dataset.make_sample_voc import make
 from dataset.sample_shapes import SHAPES, Pen
 
@@ -127,7 +128,7 @@ def test_hidden_and_cut_off_objects_are_marked():
     visible = np.zeros((300, 400), bool)
     visible[100:200, 50:150] = True
     pixels = 100 * 100
-    assert sample_scenes._annotate(visible, "car", pixels, pixels) == voc.VocObject(
+    assert sample_scenes._annotate(visible, "car", pixels, pixels) == LabelledObject(
         "car", (101, 51, 200, 150), difficult=False, truncated=False
     )
     assert sample_scenes._annotate(visible, "car", 2 * pixels, 2 * pixels).difficult

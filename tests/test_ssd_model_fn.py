@@ -9,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dataset import voc, voc_metric
-from dataset.voc import VocAnnotation, VocObject
+from dataset.annotations import Annotation, LabelledObject
 from net import estimator as estimator_lib
 from net import ssd_model_fn as model
 from tests.helpers import VOC_LIKE, voc_config
@@ -72,7 +72,7 @@ def test_it_learns_a_picture_by_heart_and_finds_its_object_again(tiny, tmp_path)
     found = list(estimator_lib.detect(estimator, input_fn, tf.train.latest_checkpoint(tmp_path)))
     assert [image["classes"][0] for image in found] == [3, 5]
     truth = [
-        VocAnnotation(name, tmp_path, 300, 300, (VocObject(VOC_LIKE[label - 1], tuple(box * 300), False, False),))
+        Annotation(name, tmp_path, 300, 300, (LabelledObject(VOC_LIKE[label - 1], tuple(box * 300), False, False),))
         for name, label, box in zip(("first", "second"), (3, 5), labels["boxes_yxyx"][:, 0], strict=True)
     ]
     assert voc_metric.evaluate(voc.detections_by_class(found), truth, VOC_LIKE).mean_ap >= 0.9

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset import voc
+from dataset.annotations import LabelledObject
 
 BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>"
 
@@ -24,20 +25,20 @@ def test_a_genuine_annotation(voc_sample):
     annotation = voc.read_annotation(voc.annotation_path(voc_sample / "VOC2007", "000022"))
     assert (annotation.image_id, annotation.height, annotation.width) == ("000022", 332, 500)
     assert annotation.objects == (
-        voc.VocObject("horse", (103.0, 68.0, 283.0, 368.0), difficult=False, truncated=False),
-        voc.VocObject("person", (44.0, 186.0, 230.0, 255.0), difficult=False, truncated=False),
+        LabelledObject("horse", (103.0, 68.0, 283.0, 368.0), difficult=False, truncated=False),
+        LabelledObject("person", (44.0, 186.0, 230.0, 255.0), difficult=False, truncated=False),
     )
 
 
 def test_parts_of_a_person_are_not_objects(tmp_path):
     part = f"<part><name>head</name>{BOX.replace('0', '')}</part>"
     body = f"<object>{part}<name>person</name>{part}{BOX}{part}<difficult>1</difficult></object>"
-    assert read_objects(tmp_path, body) == (voc.VocObject("person", (2, 1, 40, 30), True, False),)
+    assert read_objects(tmp_path, body) == (LabelledObject("person", (2, 1, 40, 30), True, False),)
 
 
 def test_everything_optional_may_be_missing(tmp_path):
     annotation = voc.read_annotation(write_annotation(tmp_path, f"<object>{BOX}<name> cat </name></object>"))
-    assert annotation.objects == (voc.VocObject("cat", (2, 1, 40, 30), False, False),)
+    assert annotation.objects == (LabelledObject("cat", (2, 1, 40, 30), False, False),)
     assert (annotation.height, annotation.width) == (0, 0)
 
 

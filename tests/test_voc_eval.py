@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import voc_eval
 from dataset import labels, voc, voc_metric
+from dataset.annotations import Annotation, LabelledObject
 from utility.benchmark import write_random_voc
 
 CLASSES = ("cat", "dog", "owl")
@@ -23,8 +24,8 @@ CLASSES = ("cat", "dog", "owl")
 
 def annotate(image_id, *objects):
     """Objects are (name, box) or (name, box, difficult)."""
-    items = tuple(voc.VocObject(name, box, any(mark), False) for name, box, *mark in objects)
-    return voc.VocAnnotation(image_id, Path(f"{image_id}.xml"), 100, 100, items)
+    items = tuple(LabelledObject(name, box, any(mark), False) for name, box, *mark in objects)
+    return Annotation(image_id, Path(f"{image_id}.xml"), 100, 100, items)
 
 
 def detect(*rows):

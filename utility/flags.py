@@ -53,6 +53,17 @@ _WITHOUT_EFFECT = (
     "match_threshold",
     "neg_threshold",
 )
+_CONVERTED_FROM = {
+    "voc": (
+        "dataset_directory",
+        "train_splits",
+        "validation_splits",
+        "train_image_set",
+        "validation_image_set",
+        "labels_file",
+    ),
+    "coco": ("annotations", "images", "validation_annotations", "validation_images"),
+}
 _SIZE_SETTING = {"train_image_size": ("network.image_size", "side of the network's input, or HEIGHTxWIDTH, pixels")}
 
 
@@ -128,12 +139,13 @@ def define_eval() -> None:
     flags.DEFINE_integer("batch_size", 8, "images at once", lower_bound=1)
     flags.DEFINE_string("checkpoint_path", None, "a checkpoint or its folder, instead of model_dir's newest")
     flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")
+    flags.DEFINE_string("coco_annotations", None, "of images from COCO: their instances JSON, to score by COCO's rules")
 
 
 def define_demo() -> None:
     """Define the flags of simple_ssd_demo.py."""
     _define_device()
-    flags.DEFINE_multi_string("input", ["demo"], "pictures, or folders of pictures; give it once for each")
+    flags.DEFINE_multi_string("input", ["demo"], "pictures, or folders of pictures; several may follow each other")
     flags.DEFINE_string("output", "demo/output", "folder for the drawn pictures")
     flags.DEFINE_string("checkpoint_path", "./logs", "a checkpoint or its folder")
     flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")
@@ -156,20 +168,45 @@ def define_voc_eval() -> None:
 
 def define_convert() -> None:
     """Define the flags of dataset/convert_tfrecords.py."""
-    flags.DEFINE_string(
-        "dataset_directory", None, "VOCROOT: the folder that holds VOC2007, VOC2012, ...", required=True
-    )
+    flags.DEFINE_enum("format", "voc", ["voc", "coco"], "what the annotations are")
+    flags.DEFINE_string("dataset_directory", None, "VOCROOT: the folder that holds VOC2007, VOC2012, ...")
     flags.DEFINE_string("output_directory", "./dataset/tfrecords", "folder for the records")
     flags.DEFINE_list("train_splits", None, "folders of VOCROOT; default: VOC2007 and VOC2012, whichever is there")
-    flags.DEFINE_list("validation_splits", None, "folders of VOCROOT; default: VOC2007TEST, if it is there")
+    flags.DEFINE_list(
+        "validation_splits",
+        None,
+        "folders of VOCROOT; default: VOC2007TEST, or without it VOC2007, if that has the validation image set",
+    )
     flags.DEFINE_string("train_image_set", "trainval", "list of training images in ImageSets/Main")
-    flags.DEFINE_string("validation_image_set", "test", "list of validation images in ImageSets/Main")
+    flags.DEFINE_string(
+        "validation_image_set",
+        "test",
+        "list of validation images in ImageSets/Main; VOC2007 must have it to stand in for VOC2007TEST",
+    )
+    flags.DEFINE_string("annotations", None, "of COCO: instances JSON of the training images")
+    flags.DEFINE_string("images", None, "of COCO: folder with the training images")
+    flags.DEFINE_string("validation_annotations", None, "of COCO: instances JSON of the validation images")
+    flags.DEFINE_string("validation_images", None, "of COCO: folder with the validation images")
     flags.DEFINE_integer("train_shards", 16, "number of training record files", lower_bound=1)
     flags.DEFINE_integer("validation_shards", 16, "number of validation record files", lower_bound=1)
     flags.DEFINE_integer("num_threads", 8, "threads that read and check pictures", lower_bound=1)
-    flags.DEFINE_string("labels_file", None, "class names, one a line; 'auto' collects them; default: the 20 of VOC")
+    flags.DEFINE_string(
+        "labels_file", None, "of VOC: class names, one a line; 'auto' collects them; default: VOC's 20"
+    )
     flags.DEFINE_boolean("strict", False, "take a bad annotation as an error instead of mending or dropping it")
     flags.DEFINE_boolean("skip_bad_images", False, "leave out pictures that cannot be read, instead of stopping")
+    flags.register_validator("format", _check_format)
+
+
+def _check_format(chosen: str) -> bool:
+    """Refuse flags of the other format, which would have no effect, and VOC without its folder."""
+    other = "voc" if chosen == "coco" else "coco"
+    foreign = [name for name in _CONVERTED_FROM[other] if FLAGS[name].present]
+    if foreign:
+        raise flags.ValidationError(f"--{foreign[0]} is for --format={other}; leave one of the two out")
+    if chosen == "voc" and not FLAGS["dataset_directory"].value:
+        raise flags.ValidationError("--dataset_directory is missing: give VOCROOT, the folder that holds VOC2007, ...")
+    return True
 
 
 def define_sample() -> None:

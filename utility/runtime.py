@@ -29,15 +29,18 @@ _IMPORT_NOISE = (
 _DEPRECATION = ("is deprecated", "Instructions for updating", "will be removed in a future version")
 
 
-def run(main: Callable[[], int | None], define_flags: Callable[[], None]) -> None:
+def run(main: Callable[[], int | None], define_flags: Callable[[], None], rest_flag: str | None = None) -> None:
     """Define and parse the flags, call `main`, and exit with its status.
+
+    `rest_flag` names the flag, one that may be given several times, that takes the arguments which are no flags, such
+    as the files that a shell makes of a pattern. Without it there may be none.
 
     A mistake of the user (a ValueError of this project, or an OSError) becomes one line on stderr and status 1;
     a wrong flag, status 2; Ctrl-C, status 130. Anything else is a defect and keeps its traceback.
     """
     define_flags()
     try:
-        _parse(sys.argv)
+        _parse(sys.argv, rest_flag)
         sys.exit(main() or 0)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
@@ -50,16 +53,20 @@ def run(main: Callable[[], int | None], define_flags: Callable[[], None]) -> Non
         _fail(f"error: {error}", 1)
 
 
-def _parse(argv: list[str]) -> None:
+def _parse(argv: list[str], rest_flag: str | None) -> None:
     """Parse a command line; print the flags for --help and exit 0; a wrong flag is one line and status 2."""
     if {"--help", "-help", "-h", "--helpfull", "--helpshort"} & set(argv[1:]):
         description = sys.modules["__main__"].__doc__ or Path(argv[0]).name
         print(f"{description.strip()}\n\n{flags.FLAGS.module_help('utility.flags')}")
         sys.exit(0)
+    flags.FLAGS.set_gnu_getopt(True)  # flags may follow what is no flag
     try:
         rest = flags.FLAGS(argv)[1:]
-        if rest:
+        if rest and not rest_flag:
             raise flags.Error(f"unexpected argument {rest[0]!r}: flags are written --name=value")
+        if rest and rest_flag:
+            flag = flags.FLAGS[rest_flag]
+            flag.value = [*(flag.value if flag.present else []), *rest]
     except flags.Error as error:
         _fail(f"error: {error}\n'{Path(argv[0]).name} --help' lists the flags", 2)
 

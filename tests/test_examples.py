@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset import voc, voc_examples
+from dataset import examples, voc
+from dataset.annotations import Source
 from dataset.dataset_inspect import read_examples
 from dataset.tfrecord import frame
-from dataset.voc_examples import CLIPPED, INVERTED, OUTSIDE, ZERO_AREA, clip_box_px
+from dataset.examples import CLIPPED, INVERTED, OUTSIDE, ZERO_AREA, clip_box_px
 from tests.voc_builder import VocBuilder, box, picture
 
 COORDINATE = st.one_of(st.integers(-50, 150), st.floats(-1e6, 1e6))
@@ -52,8 +53,8 @@ def make(tmp_path, *objects, **details):
     builder = VocBuilder(tmp_path)
     image_path = builder.add("000001", *objects, **details)
     annotation = voc.read_annotation(voc.annotation_path(tmp_path / "VOC2007", "000001"))
-    source = voc_examples.Source("VOC2007/Annotations/000001.xml", annotation, image_path)
-    example = voc_examples.make_example(source, {"cat": 1, "dog": 2})
+    source = Source("VOC2007/Annotations/000001.xml", annotation, image_path)
+    example = examples.make_example(source, {"cat": 1, "dog": 2})
     (tmp_path / "shard").write_bytes(frame(example.serialized))
     (record,) = read_examples([str(tmp_path / "shard")])
     return example, record
@@ -81,7 +82,7 @@ def test_a_wrong_size_is_remarked_upon_and_not_used(tmp_path):
     assert record["boxes_yxyx"].tolist() == [[0.5, 0.5, 1, 1]]
     (remark,) = example.remarks
     assert remark.reason == "size differs"
-    assert "000001.xml: <size> is 600x400, but the image is 60x40" in remark.text
+    assert "000001.xml: the size is given as 600x400, but the image is 60x40" in remark.text
 
 
 def test_bad_boxes_are_named_by_file_and_object(tmp_path):

@@ -1,4 +1,4 @@
-"""One VOC image with its annotation becomes one record; whatever is wrong with it is remarked upon."""
+"""One image with its annotation becomes one record; whatever is wrong with it is remarked upon."""
 
 from __future__ import annotations
 
@@ -9,22 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from dataset import pictures, records
-from dataset.voc import VocAnnotation, VocObject
+from dataset.annotations import LabelledObject, Source
 
 CLIPPED = "clipped"
 ZERO_AREA = "zero area"
 INVERTED = "inverted"
 OUTSIDE = "outside the image"
 SIZE_DIFFERS = "size differs"
-
-
-@dataclass(frozen=True)
-class Source:
-    """An annotation and its image file; `where` names the annotation to the user, relative to VOCROOT."""
-
-    where: str
-    annotation: VocAnnotation
-    image_path: Path
 
 
 @dataclass(frozen=True)
@@ -36,29 +27,29 @@ class Remark:
 
 
 @dataclass(frozen=True)
-class VocExample:
+class Example:
     """A serialized record, its objects, what was wrong, and what was done to the picture, or ''."""
 
     serialized: bytes
-    objects: tuple[VocObject, ...]
+    objects: tuple[LabelledObject, ...]
     remarks: tuple[Remark, ...]
     picture_note: str
 
 
 @dataclass
 class _Cleaned:
-    """The objects that are kept, their boxes in pixels (raw VOC values), and the remarks on all."""
+    """The objects that are kept, their boxes in pixels (the annotation's raw values), and the remarks on all."""
 
-    objects: list[VocObject] = field(default_factory=list)
+    objects: list[LabelledObject] = field(default_factory=list)
     boxes_yxyx_px: list[tuple[float, ...]] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
 
 
-def make_example(source: Source, class_ids: Mapping[str, int]) -> VocExample:
+def make_example(source: Source, class_ids: Mapping[str, int]) -> Example:
     """Read the picture, clip or drop bad boxes, and serialize.
 
-    A record's boxes are VOC's raw values over the size of the picture as it decodes; `<size>` is not trusted.
-    `class_ids` has every name of the annotation.
+    A record's boxes are the annotation's raw values over the size of the picture as it decodes; the size that the
+    annotation gives is not trusted. `class_ids` has every name of the annotation.
 
     Raises:
         pictures.PictureError: the picture is missing or does not decode; the message names it.
@@ -69,36 +60,36 @@ def make_example(source: Source, class_ids: Mapping[str, int]) -> VocExample:
     size = np.array([picture.height, picture.width] * 2, np.float64)
     serialized = records.serialize(
         image_encoded=picture.encoded,
-        filename=source.image_path.name,
+        filename=annotation.image_id + source.image_path.suffix,
         height=picture.height,
         width=picture.width,
         boxes_yxyx=np.array(cleaned.boxes_yxyx_px, np.float64).reshape(-1, 4) / size,
-        labels=[class_ids[voc_object.name] for voc_object in cleaned.objects],
-        label_texts=[voc_object.name for voc_object in cleaned.objects],
-        difficult=[voc_object.difficult for voc_object in cleaned.objects],
-        truncated=[voc_object.truncated for voc_object in cleaned.objects],
+        labels=[class_ids[labelled.name] for labelled in cleaned.objects],
+        label_texts=[labelled.name for labelled in cleaned.objects],
+        difficult=[labelled.difficult for labelled in cleaned.objects],
+        truncated=[labelled.truncated for labelled in cleaned.objects],
     )
-    return VocExample(serialized, tuple(cleaned.objects), tuple(cleaned.remarks), picture.note)
+    return Example(serialized, tuple(cleaned.objects), tuple(cleaned.remarks), picture.note)
 
 
 def _clean(source: Source, height: int, width: int) -> _Cleaned:
     annotation = source.annotation
     cleaned = _Cleaned()
     if annotation.height and annotation.width and (annotation.height, annotation.width) != (height, width):
-        given = f"<size> is {annotation.width}x{annotation.height}"
+        given = f"the size is given as {annotation.width}x{annotation.height}"
         cleaned.remarks.append(
             Remark(SIZE_DIFFERS, f"{source.where}: {given}, but the image is {width}x{height}: used the image's")
         )
-    for number, voc_object in enumerate(annotation.objects, start=1):
-        box, reason = clip_box_px(voc_object.box_yxyx_px, height, width)
+    for number, labelled in enumerate(annotation.objects, start=1):
+        box, reason = clip_box_px(labelled.box_yxyx_px, height, width)
         if reason:
-            ymin, xmin, ymax, xmax = voc_object.box_yxyx_px
+            ymin, xmin, ymax, xmax = labelled.box_yxyx_px
             what = f"xmin {xmin:g} ymin {ymin:g} xmax {xmax:g} ymax {ymax:g} in {width}x{height}"
             done = reason if reason == CLIPPED else f"{reason}, dropped"
-            text = f"{source.where}: object {number} ({voc_object.name}): {what}: {done}"
+            text = f"{source.where}: object {number} ({labelled.name}): {what}: {done}"
             cleaned.remarks.append(Remark(reason, text))
         if reason in ("", CLIPPED):
-            cleaned.objects.append(voc_object)
+            cleaned.objects.append(labelled)
             cleaned.boxes_yxyx_px.append(box)
     return cleaned
 
@@ -106,10 +97,11 @@ def _clean(source: Source, height: int, width: int) -> _Cleaned:
 def clip_box_px(
     box_yxyx_px: tuple[float, float, float, float], height: int, width: int
 ) -> tuple[tuple[float, float, float, float], str]:
-    """Clip a box of raw VOC values to [0, height] and [0, width], and say what is wrong with it.
+    """Clip a box of raw values to [0, height] and [0, width], and say what is wrong with it.
 
     The reason is '' for a good box, CLIPPED, or INVERTED, ZERO_AREA or OUTSIDE for one to drop.
-    VOC counts from 1, but 0 stands too: tools that count from 0 write it, and it is in [0, 1] of the image.
+    VOC counts from 1, but 0 stands too: tools that count from 0 write it, and it is in [0, 1] of the image. COCO's
+    edges run from 0 to the image's size.
     """
     ymin, xmin, ymax, xmax = box_yxyx_px
     if ymax < ymin or xmax < xmin:
