@@ -17,7 +17,7 @@ from typing import Any
 from dataset import labels, records
 from dataset.annotations import Annotation, DataSet, LabelledObject, Source, Split
 
-_EDGE_DECIMALS = 6  # x + width is no sum of exact numbers, and 640.0000000001 is not outside of 640 pixels
+_FLAGS = ("--annotations and --images", "--validation_annotations and --validation_images")
 
 Entry = Mapping[str, Any]
 
@@ -50,32 +50,24 @@ def read_data_set(
         ValueError: no file at all or one without its folder, a JSON file that `read_instances` refuses, two that
             have different categories, or images that are missing and not to be skipped.
     """
-    given = {
-        prefix: (instances, folder)
-        for prefix, instances, folder, flags in (
-            (records.TRAIN, annotations, images, "--annotations and --images"),
-            (records.VALIDATION, validation_annotations, validation_images, _VALIDATION_FLAGS),
-        )
-        if _both_given(instances, folder, flags)
-    }
-    if not given:
-        raise ValueError(f"no images to convert: give --annotations and --images, or {_VALIDATION_FLAGS}, or all four")
-    read = {prefix: read_instances(path) for prefix, (path, _) in given.items()}
+    folders: dict[str, Path] = {}
+    read: dict[str, Instances] = {}
+    for prefix, instances, folder, flags in (
+        (records.TRAIN, annotations, images, _FLAGS[0]),
+        (records.VALIDATION, validation_annotations, validation_images, _FLAGS[1]),
+    ):
+        if instances and folder:
+            read[prefix], folders[prefix] = read_instances(instances), Path(folder)
+        elif instances or folder:
+            raise ValueError(f"{flags} go together: one is the JSON file, the other the folder with its images")
+    if not read:
+        raise ValueError(f"no images to convert: give {_FLAGS[0]}, or {_FLAGS[1]}, or all four")
     first, *others = read.values()
     for other in others:
         _check_same_categories(first, other)
-    splits = {prefix: find_images(read[prefix], folder, skip_missing) for prefix, (_, folder) in given.items()}
+    splits = {prefix: find_images(read[prefix], folder, skip_missing) for prefix, folder in folders.items()}
     category_ids, class_names = list(first.category_names), tuple(first.category_names.values())
     return DataSet(class_names, {"category_ids": category_ids}, splits)
-
-
-_VALIDATION_FLAGS = "--validation_annotations and --validation_images"
-
-
-def _both_given(instances: str | Path | None, folder: str | Path | None, flags: str) -> bool:
-    if bool(instances) != bool(folder):
-        raise ValueError(f"{flags} go together: one is the JSON file, the other the folder with its images")
-    return bool(instances)
 
 
 def _check_same_categories(one: Instances, other: Instances) -> None:
@@ -181,7 +173,9 @@ def _by_id(document: Entry, kind: str, needed: tuple[str, ...], path: Path) -> d
         where = f"{path}: entry {number} of {kind!r}"
         lacking = [key for key in ("id", *needed) if not isinstance(entry, dict) or key not in entry]
         if lacking:
-            raise ValueError(f"{where} has no {', '.join(map(repr, lacking))}: add what is missing, or remove the entry")
+            raise ValueError(
+                f"{where} has no {', '.join(map(repr, lacking))}: add what is missing, or remove the entry"
+            )
         if type(entry["id"]) is not int:
             raise ValueError(f"{where}: 'id' is {entry['id']!r}, not a whole number")
         if entry["id"] in found:
@@ -224,7 +218,7 @@ def _box_yxyx_px(entry: Entry, where: str) -> tuple[float, float, float, float]:
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
         raise ValueError(f"{where}: 'bbox' is {box!r}, not four finite numbers x, y, width, height")
     x, y, width, height = map(float, box)
-    return y, x, round(y + height, _EDGE_DECIMALS), round(x + width, _EDGE_DECIMALS)
+    return y, x, y + height, x + width
 
 
 def _is_crowd(entry: Entry, where: str) -> bool:
@@ -236,7 +230,7 @@ def _is_crowd(entry: Entry, where: str) -> bool:
 
 def _side_px(entry: Entry, side: str) -> int:
     """Return a side of the image; 0 when it is not given, for the image itself is the better witness."""
-    value = entry.get(side)
+    value = entry.get(side, 0)
     return int(value) if _is_finite(value) and value > 0 else 0
 
 

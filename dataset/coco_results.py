@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dataset import coco, labels, records
 from dataset.voc import Detections
 
 RESULTS_NAME = "detections.json"
+MOST_PER_IMAGE = 100  # "at most 100 top-scoring detections per image (across all categories)", COCO's rules say
 REQUIREMENT = "pycocotools (pip install -r requirements-coco.txt)"
 
 
@@ -88,22 +91,35 @@ def write(path: str | Path, detections: Mapping[int, Detections], category_ids: 
 
 
 def as_results(detections: Mapping[int, Detections], category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Return detections as COCO's format has them: x, y, width, height in pixels, and COCO's ids.
+    """Return the best MOST_PER_IMAGE detections of each image as COCO's format has them, the best first.
 
-    Records hold edges over the size, so boxes in pixels are COCO's edges: nothing is added to make a width.
+    Boxes become x, y, width, height in pixels, ids become COCO's. Records hold edges over the size, so boxes in
+    pixels are COCO's edges already: nothing is added to make a width.
     """
+    none = Detections(np.zeros(0, np.str_), np.zeros(0), np.zeros((0, 4)))
+    found = [none, *detections.values()]
+    class_ids = np.repeat([0, *detections], [len(one) for one in found])
+    image_ids = np.concatenate([one.image_ids for one in found]).astype(np.int64)
+    scores = np.concatenate([one.scores for one in found])
+    ymin, xmin, ymax, xmax = np.concatenate([one.boxes_yxyx_px for one in found]).T
+    boxes_xywh = np.stack([xmin, ymin, xmax - xmin, ymax - ymin], axis=1)
     return [
         {
-            "image_id": int(image_id),
-            "category_id": category_ids[class_id - 1],
-            "bbox": [round(side, 4) for side in (xmin, ymin, xmax - xmin, ymax - ymin)],
-            "score": round(score, 10),
+            "image_id": int(image_ids[row]),
+            "category_id": category_ids[class_ids[row] - 1],
+            "bbox": boxes_xywh[row].round(4).tolist(),
+            "score": round(float(scores[row]), 10),
         }
-        for class_id, found in sorted(detections.items())
-        for image_id, score, (ymin, xmin, ymax, xmax) in zip(
-            found.image_ids.tolist(), found.scores.tolist(), found.boxes_yxyx_px.tolist(), strict=True
-        )
+        for row in _best_of_images(image_ids, scores)
     ]
+
+
+def _best_of_images(image_ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return the rows of the MOST_PER_IMAGE highest scores of each image, by image and from the highest."""
+    order = np.lexsort((-scores, image_ids))
+    _, starts, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(starts, counts)
+    return order[rank < MOST_PER_IMAGE]
 
 
 def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float], list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataset.examples import CLIPPED, SIZE_DIFFERS, Remark, Example
+from dataset.examples import CLIPPED, SIZE_DIFFERS, Example, Remark
 
 _LINES_SHOWN = 20
 

@@ -202,7 +202,9 @@ def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> Annotati
         Path(image_id),
         height,
         width,
-        tuple(LabelledObject(class_names[label - 1], tuple(box), difficult, False) for box, label, difficult in objects),
+        tuple(
+            LabelledObject(class_names[label - 1], tuple(box), difficult, False) for box, label, difficult in objects
+        ),
     )
 
 

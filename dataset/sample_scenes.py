@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from dataset.sample_shapes import SHAPES, Pen, Shape
 from dataset.annotations import LabelledObject
+from dataset.sample_shapes import SHAPES, Pen, Shape
 
 CLASS_NAMES = tuple(sorted(SHAPES))
 

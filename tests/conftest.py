@@ -30,6 +30,12 @@ def voc_sample() -> Path:
 
 
 @pytest.fixture(scope="session")
+def coco_tiny() -> Path:
+    """50 + 50 genuine COCO images in train2017/ and val2017/, and their instances JSON files in annotations/."""
+    return _shared("data/coco_tiny")
+
+
+@pytest.fixture(scope="session")
 def bccd() -> Path:
     """A VOCROOT of 292 + 72 microscope pictures with 3 classes of blood cells."""
     return _shared("data/bccd")

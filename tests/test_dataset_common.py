@@ -322,6 +322,16 @@ def test_a_file_of_something_else_is_named(tmp_path):
         dataset_common.count_records(records.find_shards(tmp_path, "train"))
 
 
+@pytest.mark.parametrize("zeros", [16, 160, 163])
+def test_zeros_are_no_records(tmp_path, zeros):
+    first, second = write_shards(tmp_path, [record(0), record(1)], 2)
+    whole = (tmp_path / second).read_bytes()
+    for start in (b"", whole):
+        (tmp_path / second).write_bytes(start + bytes(zeros))
+        with pytest.raises(ValueError, match=r"train-00001-of-00002 is cut off or no TFRecord"):
+            dataset_common.count_records([first, second])
+
+
 def test_missing_record_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"no record files .*train-\*-of-\*"):
         records.find_shards(tmp_path, "train")

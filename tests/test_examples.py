@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from dataset import examples, voc
 from dataset.annotations import Source
 from dataset.dataset_inspect import read_examples
-from dataset.tfrecord import frame
 from dataset.examples import CLIPPED, INVERTED, OUTSIDE, ZERO_AREA, clip_box_px
+from dataset.tfrecord import frame
 from tests.voc_builder import VocBuilder, box, picture
 
 COORDINATE = st.one_of(st.integers(-50, 150), st.floats(-1e6, 1e6))

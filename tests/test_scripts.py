@@ -1,5 +1,6 @@
 """The scripts, run as a user runs them: SSD300-VGG16 on a few pictures, from conversion to drawing."""
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -9,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from dataset import voc
+from dataset.convert_tfrecords import convert_coco
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -84,6 +88,38 @@ def test_evaluation_writes_results_that_score_the_same(home):
     assert re.findall(r"(?:AP for .*|Mean AP) = .*", scored) == re.findall(r"(?:AP for .*|Mean AP) = .*", printed)
 
 
+def test_evaluation_of_coco_images_writes_its_results_too(home, tmp_path):
+    """The sample's test images again, described as COCO does, with ids of its kind."""
+    names = (home / "tfrecords/labels.txt").read_text().split()
+    split = home / "VOC" / "VOC2007TEST"
+    document: dict[str, list] = {"images": [], "annotations": [], "categories": []}
+    document["categories"] = [{"id": 7 * number, "name": name} for number, name in enumerate(names, start=1)]
+    for number, name in enumerate(voc.read_image_set(split, "test"), start=500):
+        document["images"].append({"id": number, "file_name": f"{name}.jpg"})
+        for item in voc.read_annotation(voc.annotation_path(split, name)).objects:
+            ymin, xmin, ymax, xmax = item.box_yxyx_px
+            entry = {
+                "id": len(document["annotations"]),
+                "image_id": number,
+                "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
+            }
+            document["annotations"].append({**entry, "category_id": 7 * (names.index(item.name) + 1)})
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(document))
+    convert_coco(
+        validation_annotations=path, validation_images=split / "JPEGImages", output_directory=tmp_path / "records"
+    )
+    arguments = [f"--data_dir={tmp_path}/records", f"--checkpoint_path={home}/logs", f"--model_dir={tmp_path}/logs"]
+    installed = importlib.util.find_spec("pycocotools") is not None
+    printed = run("eval_ssd.py", *arguments, *([f"--coco_annotations={path}"] if installed else []))
+    results = json.loads((tmp_path / "logs/predict/detections.json").read_text())
+    assert {result["image_id"] for result in results} == {500, 501, 502}
+    assert {result["category_id"] for result in results} <= {7 * number for number in range(1, len(names) + 1)}
+    assert len(re.findall(r"Average (?:Precision|Recall) .* = ", printed)) == (12 if installed else 0)
+    assert ("requirements-coco.txt" in printed) != installed
+    assert "Mean AP" in printed
+
+
 def test_demo_draws_what_it_can_and_names_what_it_cannot(home, tmp_path):
     Image.new("L", (40, 70), 90).save(tmp_path / "grey.png")
     Image.fromarray(np.zeros((30, 300, 3), np.uint8)).save(tmp_path / "wide.JPG")
@@ -104,6 +140,17 @@ def test_demo_does_not_draw_over_its_pictures(home, tmp_path):
     arguments = [f"--input={tmp_path}", f"--output={tmp_path}"]
     assert "drawn over" in one_line_error(run("simple_ssd_demo.py", *arguments, status=1))
     assert (tmp_path / "a.jpg").read_bytes() == before
+
+
+def test_demo_takes_the_files_that_a_shell_makes_of_a_pattern(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (40, 40)).save(tmp_path / folder / "a.jpg")
+    one, two = tmp_path / "one" / "a.jpg", tmp_path / "two" / "a.jpg"
+    for arguments in (["--input", one, two], [one, two], [f"--input={one}", two]):
+        printed = run("simple_ssd_demo.py", *arguments, f"--output={tmp_path}/drawn", status=1)
+        assert f"{two} would be drawn over {one}" in one_line_error(printed)
+    assert "unexpected argument" in one_line_error(run("eval_ssd.py", one, "--batch_size=2", status=2))
 
 
 def one_line_error(printed):

@@ -190,9 +190,7 @@ def define_convert() -> None:
     flags.DEFINE_integer("train_shards", 16, "number of training record files", lower_bound=1)
     flags.DEFINE_integer("validation_shards", 16, "number of validation record files", lower_bound=1)
     flags.DEFINE_integer("num_threads", 8, "threads that read and check pictures", lower_bound=1)
-    flags.DEFINE_string(
-        "labels_file", None, "of VOC: class names, one a line; 'auto' collects them; default: VOC's 20"
-    )
+    flags.DEFINE_string("labels_file", None, "of VOC: class names, one a line; 'auto' collects them; default: VOC's 20")
     flags.DEFINE_boolean("strict", False, "take a bad annotation as an error instead of mending or dropping it")
     flags.DEFINE_boolean("skip_bad_images", False, "leave out pictures that cannot be read, instead of stopping")
     flags.register_validator("format", _check_format)

@@ -66,7 +66,7 @@ def _parse(argv: list[str], rest_flag: str | None) -> None:
             raise flags.Error(f"unexpected argument {rest[0]!r}: flags are written --name=value")
         if rest and rest_flag:
             flag = flags.FLAGS[rest_flag]
-            flag.value = [*(flag.value if flag.present else []), *rest]
+            flag.value = (flag.value or []) + rest if flag.present else rest
     except flags.Error as error:
         _fail(f"error: {error}\n'{Path(argv[0]).name} --help' lists the flags", 2)
 
