@@ -89,23 +89,9 @@ def test_evaluation_writes_results_that_score_the_same(home):
 
 
 def test_evaluation_of_coco_images_writes_its_results_too(home, tmp_path):
-    """The sample's test images again, described as COCO does, with ids of its kind."""
     names = (home / "tfrecords/labels.txt").read_text().split()
-    split = home / "VOC" / "VOC2007TEST"
-    document: dict[str, list] = {"images": [], "annotations": [], "categories": []}
-    document["categories"] = [{"id": 7 * number, "name": name} for number, name in enumerate(names, start=1)]
-    for number, name in enumerate(voc.read_image_set(split, "test"), start=500):
-        document["images"].append({"id": number, "file_name": f"{name}.jpg"})
-        for item in voc.read_annotation(voc.annotation_path(split, name)).objects:
-            ymin, xmin, ymax, xmax = item.box_yxyx_px
-            entry = {
-                "id": len(document["annotations"]),
-                "image_id": number,
-                "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
-            }
-            document["annotations"].append({**entry, "category_id": 7 * (names.index(item.name) + 1)})
-    path = tmp_path / "instances.json"
-    path.write_text(json.dumps(document))
+    split, path = home / "VOC" / "VOC2007TEST", tmp_path / "instances.json"
+    path.write_text(json.dumps(as_coco(split, names)))
     convert_coco(
         validation_annotations=path, validation_images=split / "JPEGImages", output_directory=tmp_path / "records"
     )
@@ -118,6 +104,20 @@ def test_evaluation_of_coco_images_writes_its_results_too(home, tmp_path):
     assert len(re.findall(r"Average (?:Precision|Recall) .* = ", printed)) == (12 if installed else 0)
     assert ("requirements-coco.txt" in printed) != installed
     assert "Mean AP" in printed
+
+
+def as_coco(split, names):
+    """The test images of a VOC folder as an instances JSON, with ids of its kind: images from 500, categories 7 apart."""
+    objects, images = [], []
+    for image_id, name in enumerate(voc.read_image_set(split, "test"), start=500):
+        images.append({"id": image_id, "file_name": f"{name}.jpg"})
+        for item in voc.read_annotation(voc.annotation_path(split, name)).objects:
+            ymin, xmin, ymax, xmax = item.box_yxyx_px
+            box = [xmin, ymin, xmax - xmin, ymax - ymin]
+            category_id = 7 * (names.index(item.name) + 1)
+            objects.append({"id": len(objects), "image_id": image_id, "category_id": category_id, "bbox": box})
+    categories = [{"id": 7 * number, "name": name} for number, name in enumerate(names, start=1)]
+    return {"images": images, "annotations": objects, "categories": categories}
 
 
 def test_demo_draws_what_it_can_and_names_what_it_cannot(home, tmp_path):

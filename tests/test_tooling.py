@@ -226,6 +226,7 @@ def test_every_list_is_pinned_and_they_agree():
     assert pins("requirements.txt").items() <= lock.items()
     assert not pins("requirements-dev.txt").keys() & lock.keys()
     assert not pins("requirements-gpu.txt").keys() & lock.keys()
+    assert pins("requirements-coco.txt").keys() == {"pycocotools"}  # which needs numpy and nothing else
 
 
 def test_run_time_dependencies_are_the_ones_allowed():
