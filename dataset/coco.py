@@ -96,7 +96,7 @@ def find_images(instances: Instances, folder: str | Path, skip_missing: bool) ->
         if image_path.is_file():
             sources.append(Source(f"{instances.path.name}, image {image_id}", annotation, image_path))
         else:
-            missing.append(f"{image_path}: there is no such file, but image {image_id} of {instances.path} is it")
+            missing.append(f"{image_path}: there is no such file, the picture of image {image_id} in {instances.path}")
     if missing and not skip_missing:
         raise ValueError(
             f"{missing[0]} ({len(missing)} of {len(instances.annotations)} are missing; --skip_bad_images leaves"

@@ -107,8 +107,9 @@ def test_evaluation_of_coco_images_writes_its_results_too(home, tmp_path):
 
 
 def as_coco(split, names):
-    """The test images of a VOC folder as an instances JSON, with ids of its kind: images from 500, categories 7 apart."""
-    objects, images = [], []
+    """The test images of a VOC folder as an instances JSON: image ids from 500, category ids 7 apart."""
+    objects: list[dict] = []
+    images: list[dict] = []
     for image_id, name in enumerate(voc.read_image_set(split, "test"), start=500):
         images.append({"id": image_id, "file_name": f"{name}.jpg"})
         for item in voc.read_annotation(voc.annotation_path(split, name)).objects:
