@@ -150,7 +150,7 @@ def test_demo_takes_the_files_that_a_shell_makes_of_a_pattern(tmp_path):
     one, two = tmp_path / "one" / "a.jpg", tmp_path / "two" / "a.jpg"
     for arguments in (["--input", one, two], [one, two], [f"--input={one}", two]):
         printed = run("simple_ssd_demo.py", *arguments, f"--output={tmp_path}/drawn", status=1)
-        assert f"{two} would be drawn over {one}" in one_line_error(printed)
+        assert f"--output={tmp_path}/drawn: {two} would be drawn over {one}" in one_line_error(printed)
     assert "unexpected argument" in one_line_error(run("eval_ssd.py", one, "--batch_size=2", status=2))
 
 
