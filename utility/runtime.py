@@ -59,7 +59,6 @@ def _parse(argv: list[str], rest_flag: str | None) -> None:
         description = sys.modules["__main__"].__doc__ or Path(argv[0]).name
         print(f"{description.strip()}\n\n{flags.FLAGS.module_help('utility.flags')}")
         sys.exit(0)
-    flags.FLAGS.set_gnu_getopt(True)  # flags may follow what is no flag
     try:
         rest = flags.FLAGS(argv)[1:]
         if rest and not rest_flag:
