@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf2
 
-from net.detections import detect
+from net.detections import detect, suppress_by_class
 from net.ssd_net import SsdOutput
 from tests.helpers import voc_config
 from utility import anchor_manipulator as am
@@ -68,6 +68,10 @@ def test_detections_agree_with_the_plain_version(coordinates, limit):
     logits = random.randn(2, 8732, 4).astype(np.float32)
     logits[:, 300:, 0] += 20  # most are background
     found = detect(SsdOutput(offsets_of(boxes, anchors), tf2.constant(logits)), anchors, settings)
+    for image in range(2):
+        alone = SsdOutput(offsets_of(boxes[image : image + 1], anchors), tf2.constant(logits[image : image + 1]))
+        for one, both in zip(detect(alone, anchors, settings, suppress_by_class), found, strict=True):
+            np.testing.assert_allclose(one, both[image : image + 1], atol=1e-6)
     probabilities = tf2.nn.softmax(logits).numpy()
     frame = (1.0, 300.0) if coordinates == "absolute" else (0.0, 1.0)
     for image in range(2):

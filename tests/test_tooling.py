@@ -271,6 +271,7 @@ SCRIPTS = {
     "dataset/convert_tfrecords.py": "dataset_directory",
     "dataset/make_sample_voc.py": "output_directory",
     "dataset/dataset_inspect.py": "data_dir",
+    "utility/export_model.py": "format",
 }
 
 

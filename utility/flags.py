@@ -242,6 +242,16 @@ def define_checkpoint_inspect() -> None:
     flags.DEFINE_boolean("slots", False, "list the optimizer's variables too")
 
 
+def define_export() -> None:
+    """Define the flags of utility/export_model.py."""
+    flags.DEFINE_string("checkpoint_path", "./logs", "a checkpoint or its folder")
+    flags.DEFINE_string("output", None, "folder for the exported model; must be new or empty", required=True)
+    flags.DEFINE_enum("format", "saved_model", ["saved_model", "tflite"], "what to export")
+    flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")
+    _define(_DETECTION_SETTINGS)
+    _define_checked_size()
+
+
 def define_benchmark() -> None:
     """Define the flags of utility/benchmark.py."""
     flags.DEFINE_enum("measure", "input", ["input", "train", "eval", "metric"], "what to time")

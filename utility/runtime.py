@@ -88,7 +88,7 @@ def start_tensorflow() -> None:
 
     Everything that reads a log calls this first, since TensorFlow writes part of it while it is imported.
     """
-    with _filtered_stderr(_IMPORT_NOISE):
+    with filtered_stderr(_IMPORT_NOISE):
         import tensorflow.compat.v1 as tf  # noqa: PLC0415
     tf.logging.set_verbosity(tf.logging.WARN)
     logging.getLogger("tensorflow").addFilter(_is_no_deprecation)
@@ -101,8 +101,8 @@ def _is_no_deprecation(record: logging.LogRecord) -> bool:
 
 
 @contextmanager
-def _filtered_stderr(noise: tuple[str, ...]) -> Iterator[None]:
-    """Hold back what is written to file descriptor 2, and then pass on the lines without `noise`.
+def filtered_stderr(noise: tuple[str, ...]) -> Iterator[None]:
+    """Hold back what is written to file descriptor 2, and then pass on the lines without any of `noise`.
 
     TensorFlow's C++ side writes there directly, so that sys.stderr cannot be asked to do it.
     """
