@@ -101,6 +101,7 @@ def measure_train(folder: Path) -> dict[str, Any]:
 
     seconds = _take_turns({"step": step, "bare": bare})
     return {
+        **_network_facts(config),
         "training step, s/image": round(seconds["step"], 4),
         "bare network, forward and backward, s/image": round(seconds["bare"], 4),
         "step / bare network": round(seconds["step"] / seconds["bare"], 3),
@@ -143,6 +144,7 @@ def measure_eval(folder: Path) -> dict[str, Any]:
         }
     )
     return {
+        **_network_facts(config),
         "evaluation, s/image": round(seconds["evaluation"], 4),
         "bare network, forward, s/image": round(seconds["bare"], 4),
         "evaluation / bare network": round(seconds["evaluation"] / seconds["bare"], 3),
@@ -213,6 +215,33 @@ def _bare_network(config: config_lib.Config, training: bool = False) -> Any:
     images = tf.get_variable("images", shape, initializer=tf.random_normal_initializer(0, 64), trainable=False)
     data_format = FLAGS.data_format or estimator.default_data_format()
     return ssd_net.ssd_network(images, config, data_format, training=training)
+
+
+def _network_facts(config: config_lib.Config) -> dict[str, Any]:
+    """Count default boxes, trained parameters, and the multiplications of an image's convolutions."""
+    import tensorflow.compat.v1 as tf  # noqa: PLC0415
+
+    from net import ssd_net  # noqa: PLC0415
+
+    with tf.Graph().as_default() as graph:
+        images = tf.placeholder(tf.float32, [1, *config.network.image_size, 3])
+        output = ssd_net.ssd_network(images, config, "channels_last")
+        parameters = sum(variable.shape.num_elements() for variable in tf.trainable_variables())
+        multiplications = 0
+        for operation in graph.get_operations():
+            if operation.type in ("Conv2D", "DepthwiseConv2dNative"):
+                rows, columns, inputs, _ = operation.inputs[1].shape
+                each = rows * columns * (inputs if operation.type == "Conv2D" else 1)
+                # a dilated one works on rearranged and padded cells: what counts is the map that comes out
+                behind = operation.outputs[0].consumers()[0]
+                output_map = (behind if behind.type == "BatchToSpaceND" else operation).outputs[0]
+                multiplications += output_map.shape.num_elements() * each
+    return {
+        "preset": f"{config.preset}, {config.network.backbone} x {config.network.depth_multiplier:g}",
+        "default boxes": int(output.offsets.shape[1]),
+        "parameters, millions": round(parameters / 1e6, 2),
+        "multiplications, GMAC/image": round(multiplications / 1e9, 2),
+    }
 
 
 def _take_turns(parts: Mapping[str, Callable[[], Any]], warm_up: int = 0) -> dict[str, float]:
