@@ -150,7 +150,8 @@ def one_pass(shards, images, **settings):
     """One pass without augmentation, as {image_id: (boxes, labels)}; one batch."""
     switches = {name: settings.pop(name) for name in ("skip_empty_images",) if name in settings}
     setting = config(batch_size=images, augment=NO_AUGMENTATION, **settings)
-    ((features, truth),) = elements(dataset_common.training_input_fn(shards, setting, 1, **switches), 1)
+    input_fn = dataset_common.training_input_fn(shards, setting, 1, deterministic=True, **switches)
+    ((features, truth),) = elements(input_fn, 1)
     rows = zip(features["image_id"], truth["boxes_yxyx"], truth["labels"], strict=True)
     return {image_id.decode(): (boxes, found) for image_id, boxes, found in rows}
 
