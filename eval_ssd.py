@@ -17,32 +17,27 @@ FLAGS = flags.FLAGS
 def main() -> None:
     """Read the flags, detect, write and score."""
     runtime.start_tensorflow()
-    from dataset import coco_results, dataset_common, labels, records, voc, voc_metric  # noqa: PLC0415
-    from net import estimator  # noqa: PLC0415
-    from utility import scaffolds  # noqa: PLC0415
+    from dataset import coco_results, dataset_common, labels, records, voc  # noqa: PLC0415
+    from net import estimator, evaluation  # noqa: PLC0415
+    from utility import checkpoints  # noqa: PLC0415
 
     shards = records.find_shards(FLAGS.data_dir, records.VALIDATION)
-    images = dataset_common.count_records(shards)
-    checkpoint = scaffolds.resolve(FLAGS.checkpoint_path or FLAGS.model_dir)
+    checkpoint = checkpoints.resolve(FLAGS.checkpoint_path or FLAGS.model_dir)
     config = _config(checkpoint, dataset_common.class_names(FLAGS.data_dir, FLAGS.num_classes))
     coco = coco_results.for_records(FLAGS.data_dir, FLAGS.coco_annotations)
     session = estimator.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction)
     run = estimator.run_config(FLAGS.model_dir, session)
     ssd = estimator.build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope)
-    input_fn = dataset_common.eval_input_fn(shards, config, FLAGS.batch_size, FLAGS.num_preprocessing_threads)
-    runtime.log(f"detecting in {images} images with {checkpoint}")
-    found = voc.detections_by_class(runtime.progress(estimator.detect(ssd, input_fn, checkpoint), images, "image"))
+    evaluator = evaluation.Evaluation(shards, config, FLAGS.batch_size, FLAGS.num_preprocessing_threads)
+    runtime.log(f"detecting in {evaluator.images} images with {checkpoint}")
+    found = evaluator.detect(ssd, checkpoint)
     pred_dir = Path(FLAGS.model_dir) / "predict"
     voc.write_results(pred_dir, found, config.num_classes)
     labels.write_labels(pred_dir / config_lib.LABELS_FILE, config.class_names)
     runtime.log(f"wrote results_1.txt to results_{config.num_classes - 1}.txt in {pred_dir}")
     if coco:
         runtime.log("\n".join(coco.finish(pred_dir, found)))
-    ground_truth = dataset_common.ground_truth_of(shards, config.class_names)
-    result = voc_metric.evaluate(found, ground_truth, config.class_names)
-    for warning in result.warnings:
-        runtime.log(f"warning: {warning}")
-    runtime.log("\n".join(voc_metric.format_report(result)))
+    evaluator.score(found)
 
 
 def _config(checkpoint: str, class_names: tuple[str, ...]) -> config_lib.Config:

@@ -28,9 +28,9 @@ def main() -> int:
     runtime.start_tensorflow()
     from dataset import dataset_common  # noqa: PLC0415
     from net import estimator  # noqa: PLC0415
-    from utility import scaffolds  # noqa: PLC0415
+    from utility import checkpoints  # noqa: PLC0415
 
-    checkpoint = scaffolds.resolve(FLAGS.checkpoint_path)
+    checkpoint = checkpoints.resolve(FLAGS.checkpoint_path)
     config = _config(Path(checkpoint).parent)
     session = estimator.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction)
     run = estimator.run_config(str(Path(checkpoint).parent), session)

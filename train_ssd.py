@@ -19,12 +19,17 @@ def main() -> None:
     runtime.start_tensorflow()
     from dataset import dataset_common, records  # noqa: PLC0415
     from net import estimator  # noqa: PLC0415
+    from utility import checkpoints  # noqa: PLC0415
 
     shards = records.find_shards(FLAGS.data_dir, records.TRAIN)
-    images = dataset_common.count_records(shards)
-    config = _config(dataset_common.class_names(FLAGS.data_dir, FLAGS.num_classes), images)
-    if estimator.has_checkpoint(FLAGS.model_dir):
-        config_lib.check_same_model(config, FLAGS.model_dir)
+    config = _config(dataset_common.class_names(FLAGS.data_dir, FLAGS.num_classes))
+    dataset_common.check_labels(shards, config.class_names)
+    images = dataset_common.count_images(shards, config, FLAGS.skip_empty_images)
+    config = _with_epochs(config, images)
+    evaluation = _evaluation(config)
+    if checkpoints.settle(FLAGS.model_dir):
+        for change in config_lib.check_same_model(config, FLAGS.model_dir):
+            runtime.log(f"other than before: {change}")
     devices = estimator.gpus() if FLAGS.multi_gpu else estimator.gpus()[:1]
     runtime.log(
         f"{images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}; preset {config.preset};"
@@ -39,6 +44,8 @@ def main() -> None:
         FLAGS.deterministic,
         FLAGS.skip_empty_images,
         max(len(devices), 1),
+        images,
+        lambda: checkpoints.step_of(checkpoints.newest(FLAGS.model_dir)),
     )
     run = estimator.run_config(
         FLAGS.model_dir,
@@ -48,6 +55,7 @@ def main() -> None:
         save_checkpoints_secs=FLAGS.save_checkpoints_secs,
         save_checkpoints_steps=FLAGS.save_checkpoints_steps,
         devices=devices,
+        deterministic=FLAGS.deterministic,
     )
     ssd = estimator.build(
         config,
@@ -55,21 +63,41 @@ def main() -> None:
         FLAGS.data_format,
         model_scope=FLAGS.model_scope,
         log_every_n_steps=FLAGS.log_every_n_steps,
+        images_per_epoch=images,
         start=_start(config),
     )
     steps = config.schedule.max_number_of_steps
-    estimator.train(ssd, input_fn, steps, on_start=lambda: config_lib.save(config, FLAGS.model_dir))
+    estimator.train(ssd, input_fn, steps, lambda: config_lib.save(config, FLAGS.model_dir), evaluation)
 
 
-def _config(class_names: tuple[str, ...], images: int) -> config_lib.Config:
+def _config(class_names: tuple[str, ...]) -> config_lib.Config:
     config = presets.preset(FLAGS.preset).replace({"class_names": class_names})
     config = flags.with_training_flags(config)
     if not FLAGS.augment:
         config = config.replace({"augment": config_lib.NO_AUGMENTATION})
-    if FLAGS.train_epochs:
-        steps = math.ceil(FLAGS.train_epochs * images / config.schedule.batch_size)
-        config = config.replace({"schedule.max_number_of_steps": steps})
     return config_lib.check(config)
+
+
+def _with_epochs(config: config_lib.Config, images: int) -> config_lib.Config:
+    """Return the config with the end that --train_epochs asks for; the earlier one if both ends are given."""
+    if not FLAGS.train_epochs:
+        return config
+    steps = math.ceil(FLAGS.train_epochs * images / config.schedule.batch_size)
+    if FLAGS["max_number_of_steps"].present:
+        steps = min(steps, FLAGS.max_number_of_steps)
+    return config.replace({"schedule.max_number_of_steps": steps})
+
+
+def _evaluation(config: config_lib.Config):
+    from net import evaluation  # noqa: PLC0415
+
+    if FLAGS.eval_every_steps:
+        return evaluation.in_training(
+            FLAGS.data_dir, config, FLAGS.model_dir, FLAGS.eval_every_steps, FLAGS.early_stop_evals
+        )
+    if FLAGS.early_stop_evals:
+        raise ValueError(f"--early_stop_evals={FLAGS.early_stop_evals}: give --eval_every_steps too")
+    return None
 
 
 def _start(config: config_lib.Config):
@@ -80,6 +108,7 @@ def _start(config: config_lib.Config):
         FLAGS.checkpoint_path or backbone.weights,
         optional=FLAGS.checkpoint_path is None,
         model_dir=FLAGS.model_dir,
+        config=config,
         checkpoint_scope=backbone.weights_scope
         if FLAGS.checkpoint_model_scope is None
         else FLAGS.checkpoint_model_scope,

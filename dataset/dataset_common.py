@@ -16,6 +16,7 @@ from preprocessing.ssd_preprocessing import decode, preprocess_for_eval, preproc
 from utility.config import LABELS_FILE, Config
 
 SHUFFLE_BUFFER = 1024  # encoded records; about 100 MB of VOC
+_LOOKED_AT = 64  # records of a file that are checked before training starts
 _MIXED_SHARDS = 16  # record files that a pass takes records from in turn; fixed, for the order depends on it
 
 InputFn = Callable[[], tf.data.Dataset]
@@ -30,12 +31,18 @@ def training_input_fn(
     deterministic: bool = False,
     skip_empty_images: bool = False,
     replicas: int = 1,
+    images: int | None = None,
+    first_step: Callable[[], int] = lambda: 0,
 ) -> InputFn:
     """Return the input function of training: endless, shuffled, augmented batches.
 
+    Where the stream starts follows from the global step alone, so a run that goes on gets the batches that an
+    undisturbed one gets: exactly these if `deterministic`, else these up to their order.
+
     Each element is (features, labels): `image` float32 [B, H, W, 3], `image_id` string [B]; `boxes_yxyx`
     float32 [B, N, 4] in [0, 1] of the input and `labels` int64 [B, N], padded with label 0 to the most
-    objects of the batch.
+    objects of the batch. On one device, unless `deterministic`, features also hold `waited`, float64 [], the
+    seconds that the step had to wait for this element.
 
     Args:
       shards: record files.
@@ -44,8 +51,10 @@ def training_input_fn(
       readers: record files read at once.
       threads: images preprocessed at once.
       deterministic: the same seed gives the same batches; else the order may vary for speed.
+      skip_empty_images: leave out images without objects to learn from.
       replicas: devices that share a batch; each gets elements of B / replicas images.
-      skip_empty_images: leave out images without objects to learn from; ValueError when that is all of them.
+      images: of an epoch, as `count_images` gives it; None: they are counted here.
+      first_step: gives the global step to go on from, whenever the stream is started.
     """
     if config.schedule.batch_size % replicas:
         raise ValueError(
@@ -53,13 +62,7 @@ def training_input_fn(
             " --nomulti_gpu takes one"
         )
     network, augment = config.network, config.augment
-
-    def parsed(dataset: tf.data.Dataset) -> tf.data.Dataset:
-        dataset = dataset.map(
-            lambda record: _learnable(records.parse(record), config.targets.use_difficult),
-            num_parallel_calls=threads,
-        )
-        return dataset.filter(lambda example: tf.size(example["labels"]) > 0) if skip_empty_images else dataset
+    epoch = images or count_images(shards, config, skip_empty_images)
 
     def augmented(index: tf.Tensor, example: dict[str, tf.Tensor]):
         image, boxes, kept = preprocess_for_train(
@@ -73,18 +76,59 @@ def training_input_fn(
         return _element(image, example, boxes, tf.boolean_mask(example["labels"], kept))
 
     def input_fn() -> tf.data.Dataset:
-        dataset = parsed(_shuffled_records(shards, seed, readers, deterministic))
-        dataset = dataset.enumerate().map(augmented, num_parallel_calls=threads)
+        start = first_step() * config.schedule.batch_size  # the number of the first image in the stream
+        dataset = _shuffled_records(shards, seed, start // epoch, readers)
+        dataset = _parsed(dataset, config, skip_empty_images, threads).skip(start % epoch).enumerate(start)
+        dataset = dataset.map(augmented, num_parallel_calls=threads)
         dataset = dataset.padded_batch(config.schedule.batch_size // replicas, drop_remainder=True)
-        return _configured(dataset, deterministic).prefetch(2)
+        dataset = _configured(dataset, deterministic).prefetch(2)
+        # several devices are fed ahead, by threads; and TensorFlow has no clock where all is to be repeatable
+        return dataset if deterministic or replicas > 1 else _timed(dataset)
 
-    # an endless stream of nothing would wait for ever
-    if skip_empty_images and not _elements(lambda: parsed(tf.data.TFRecordDataset(shards)).take(1)):
+    return input_fn
+
+
+def count_images(shards: list[str], config: Config, skip_empty_images: bool = False) -> int:
+    """Return the images of an epoch; ValueError when there is none, for an endless stream of nothing never comes.
+
+    Leaving out images without objects to learn from takes a look into all the records.
+    """
+    if not skip_empty_images:
+        return count_records(shards)
+    count = len(_elements(lambda: _parsed(tf.data.TFRecordDataset(shards), config, skip_empty_images)))
+    if not count:
         raise ValueError(
             f"--skip_empty_images leaves none of the images in {shards[0]}, ...: none has an object to learn from;"
             " leave the flag out or check the annotations"
         )
-    return input_fn
+    return count
+
+
+def _parsed(dataset: tf.data.Dataset, config: Config, skip_empty_images: bool, threads: int = 2) -> tf.data.Dataset:
+    """Read records as examples with the objects to learn from, those without one left out when asked for."""
+    dataset = dataset.map(
+        lambda record: _learnable(records.parse(record), config.targets.use_difficult),
+        num_parallel_calls=threads,
+        deterministic=True,
+    )
+    return dataset.filter(lambda example: tf.size(example["labels"]) > 0) if skip_empty_images else dataset
+
+
+def _timed(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Add to the features how long it took from asking for an element to having it.
+
+    Both data sets of the pair are asked in turn, by the one who waits: the clock, and then the element.
+    """
+    clock = tf.data.Dataset.range(np.iinfo(np.int64).max).map(lambda _: tf.timestamp())
+
+    def stamped(asked: tf.Tensor, element: tuple[dict, dict]):
+        features, labels = element
+        with tf.control_dependencies(tf.nest.flatten(element)):
+            return {**features, "waited": tf.timestamp() - asked}, labels
+
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False  # a buffer behind the clock would stop it
+    return tf.data.Dataset.zip((clock, dataset)).map(stamped).with_options(options)
 
 
 def _learnable(example: dict[str, tf.Tensor], use_difficult: bool) -> dict[str, tf.Tensor]:
@@ -105,7 +149,7 @@ def _elements(make_dataset: InputFn) -> list[dict[str, Any]]:
     return elements
 
 
-def _shuffled_records(shards: list[str], seed: int, readers: int, deterministic: bool) -> tf.data.Dataset:
+def _shuffled_records(shards: list[str], seed: int, first_pass: int, readers: int) -> tf.data.Dataset:
     """Read all shards again and again, each pass in another order that follows from the seed and its number."""
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
@@ -114,11 +158,11 @@ def _shuffled_records(shards: list[str], seed: int, readers: int, deterministic:
             tf.data.TFRecordDataset,
             cycle_length=_MIXED_SHARDS,
             num_parallel_calls=min(readers, _MIXED_SHARDS),
-            deterministic=deterministic,
+            deterministic=True,  # always, since a run that goes on counts on it; the decoding takes far longer
         )
         return dataset.shuffle(SHUFFLE_BUFFER, seed=seed + number)
 
-    return tf.data.Dataset.range(np.iinfo(np.int64).max).flat_map(one_pass)
+    return tf.data.Dataset.range(first_pass, np.iinfo(np.int64).max).flat_map(one_pass)
 
 
 def eval_input_fn(shards: list[str], config: Config, batch_size: int, threads: int = 24) -> InputFn:
@@ -189,11 +233,7 @@ def ground_truth_of(shards: list[str], class_names: Sequence[str]) -> list[Annot
 
 def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> Annotation:
     image_id, height, width = example["image_id"].decode(), int(example["height"]), int(example["width"])
-    if example["labels"].size and not 1 <= example["labels"].min() <= example["labels"].max() <= len(class_names):
-        raise ValueError(
-            f"the record of image {image_id} has class ids {sorted(set(example['labels'].tolist()))}, but there"
-            f" are {len(class_names)} class names: the records and labels.txt are of different data sets"
-        )
+    _check_ids(example, class_names)
     # float32 parts of the image give back pixels to a thousandth
     boxes = np.round(example["boxes_yxyx"].astype(np.float64) * [height, width, height, width], 3)
     objects = zip(boxes.tolist(), example["labels"].tolist(), example["difficult"].tolist(), strict=True)
@@ -206,6 +246,26 @@ def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> Annotati
             LabelledObject(class_names[label - 1], tuple(box), difficult, False) for box, label, difficult in objects
         ),
     )
+
+
+def check_labels(shards: list[str], class_names: Sequence[str]) -> None:
+    """Raise a ValueError if the first records of each file have a label without a name.
+
+    Not all of them, which can take minutes; that is enough to tell another data set's labels.txt.
+    """
+    files = tf.data.Dataset.from_tensor_slices
+    firsts = lambda: files(shards).flat_map(lambda shard: tf.data.TFRecordDataset(shard).take(_LOOKED_AT))  # noqa: E731
+    for example in _elements(lambda: firsts().map(records.parse)):
+        _check_ids(example, class_names)
+
+
+def _check_ids(example: dict[str, Any], class_names: Sequence[str]) -> None:
+    ids = example["labels"]
+    if ids.size and not 1 <= ids.min() <= ids.max() <= len(class_names):
+        raise ValueError(
+            f"the record of image {example['image_id'].decode()} has class ids {sorted(set(ids.tolist()))}, but there"
+            f" are {len(class_names)} class names: the records and labels.txt are of different data sets"
+        )
 
 
 def count_records(shards: list[str]) -> int:
@@ -239,10 +299,17 @@ def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:
     """Return the class names of a converted data set, background left out.
 
     Records of the reference have no labels.txt; theirs are the classes of VOC. ValueError when the given
-    `num_classes` (background included) is another number.
+    `num_classes` (background included) is another number, or the converter wrote other names.
     """
     path = Path(data_dir) / LABELS_FILE
     names = labels.read_labels(path) if path.is_file() else labels.VOC_CLASSES
+    if (Path(data_dir) / records.INFO_NAME).is_file():
+        converted = tuple(records.read_dataset_info(data_dir)["class_names"])
+        if names != converted:
+            raise ValueError(
+                f"{path} has the classes {', '.join(names)}, but the records were converted with"
+                f" {', '.join(converted)} ({records.INFO_NAME}): restore the file or convert the data set again"
+            )
     source = str(path) if path.is_file() else f"there is no {path}, so the classes are VOC's; it"
     if num_classes is not None and num_classes != len(names) + 1:
         raise ValueError(

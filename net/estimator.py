@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tensorflow
 import tensorflow.compat.v1 as tf
 
 from net.ssd_model_fn import ssd_model_fn
+from utility import checkpoints, scaffolds
 from utility.config import Config
-from utility.runtime import log
+from utility.runtime import StopRequest, log, stop_requests
+
+if TYPE_CHECKING:
+    from net.evaluation import InTraining
+
+
+# why a file that could be opened cannot be written
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def gpus() -> list[str]:
@@ -45,8 +56,15 @@ def run_config(
     save_checkpoints_secs: int | None = None,
     save_checkpoints_steps: int | None = None,
     devices: Sequence[str] = (),
+    deterministic: bool = False,
 ) -> tf.estimator.RunConfig:
-    """Return the Estimator's settings; several `devices` train as mirrors of each other."""
+    """Return the Estimator's settings; several `devices` train as mirrors of each other.
+
+    `deterministic` makes the operations of this process give the same numbers each time, at some cost of speed;
+    on a GPU they do not by themselves. It needs the `seed`.
+    """
+    if deterministic:
+        tensorflow.config.experimental.enable_op_determinism()  # compat.v1 has left it out
     return tf.estimator.RunConfig(
         model_dir=model_dir,
         session_config=session,
@@ -71,11 +89,6 @@ def build(config: Config, run: tf.estimator.RunConfig, data_format: str | None =
     return tf.estimator.Estimator(ssd_model_fn, config=run, params=params)
 
 
-def has_checkpoint(model_dir: str) -> bool:
-    """Tell whether a run has left a checkpoint in a model directory."""
-    return tf.train.latest_checkpoint(model_dir) is not None
-
-
 class _Started(tf.train.SessionRunHook):
     """Calls a function once the graph stands and its variables are restored."""
 
@@ -88,30 +101,120 @@ class _Started(tf.train.SessionRunHook):
         self._call()
 
 
+class _Stop(tf.train.SessionRunHook):
+    """Ends the training after the step during which a signal asked for it; the last checkpoint is of that step."""
+
+    def __init__(self, request: StopRequest):
+        self._request = request
+
+    def after_run(self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues) -> None:
+        """Look whether one did."""
+        del run_values
+        if self._request.signum is not None:
+            run_context.request_stop()
+
+
+class _Checkpoints(tf.train.CheckpointSaverHook):
+    """Saves checkpoints; the one that was restored is not written over, in case that is interrupted."""
+
+    def __init__(self, run: tf.estimator.RunConfig, restored_step: int | None):
+        super().__init__(run.model_dir, run.save_checkpoints_secs, run.save_checkpoints_steps)
+        self._restored_step = restored_step
+
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        """Save the start, with the graph."""
+        if self._restored_step is None:
+            super().after_create_session(session, coord)
+        else:
+            self._timer.update_last_triggered_step(self._restored_step)
+
+
 def train(
-    estimator: tf.estimator.Estimator, input_fn, max_steps: int, on_start: Callable[[], None] = lambda: None
+    estimator: tf.estimator.Estimator,
+    input_fn,
+    max_steps: int,
+    on_start: Callable[[], None] = lambda: None,
+    evaluation: InTraining | None = None,
 ) -> None:
     """Train until the global step is `max_steps`, from the model directory's newest checkpoint if it has one.
 
-    `on_start` is called when everything has been built and restored: what it writes is not written in vain.
+    Args:
+      estimator: what is trained.
+      input_fn: its input; called again wherever training goes on after an evaluation.
+      max_steps: the last step.
+      on_start: called when everything has been built and restored: what it writes is not written in vain.
+      evaluation: evaluates in between, and may stop the training early.
+
+    Raises:
+      Interrupted: SIGINT or SIGTERM ended it, after a step and with a checkpoint.
+      ValueError: a checkpoint cannot be read or written.
     """
-    if has_checkpoint(estimator.model_dir):
-        step = int(tf.train.load_variable(estimator.model_dir, "global_step"))
-        if step >= max_steps:
-            log(f"{estimator.model_dir} is at step {step} already: raise --max_number_of_steps to train further")
-            return
-    if estimator.params.get("start") is None and not has_checkpoint(estimator.model_dir):
+    settle = checkpoints.settle if estimator.config.is_chief else checkpoints.newest
+    first_step = step = checkpoints.step_of(settle(estimator.model_dir))
+    if step >= max_steps:
+        log(f"{estimator.model_dir} is at step {step} already: raise --max_number_of_steps to train further")
+    if evaluation:
+        evaluation.begin(step)
+    with stop_requests() as request:
+        while not _is_over(estimator, step, max_steps, evaluation, request):
+            target = min(max_steps, evaluation.next_step(step)) if evaluation else max_steps
+            step = _train_to(estimator, input_fn, target, on_start, request)
+            # the first to go on has said where it starts from
+            estimator = build(**{**estimator.params, "run": estimator.config, "start": None})
+    if step > first_step:
+        log(f"trained to step {step}; checkpoint and summaries are in {estimator.model_dir}")
+
+
+def _is_over(estimator, step: int, max_steps: int, evaluation: InTraining | None, request: StopRequest) -> bool:
+    """Evaluate if it is time to, and tell whether that was all."""
+    if evaluation and evaluation.is_due(step, max_steps):
+        state = f"evaluation of step {step} broken off; the same command makes up for it"
+        evaluation.run(estimator, checkpoints.resolve(estimator.model_dir), step, lambda: request.check(state))
+    return step >= max_steps or bool(evaluation and evaluation.stops_early())
+
+
+def _train_to(estimator, input_fn, target: int, on_start: Callable[[], None], request: StopRequest) -> int:
+    """Train to a step, and return it."""
+    own = checkpoints.newest(estimator.model_dir)
+    if own is None and estimator.params.get("start") is None:
         log("starting from random weights: there is no checkpoint in --model_dir nor in --checkpoint_path")
-    estimator.train(input_fn, max_steps=max_steps, hooks=[_Started(on_start)])
-    log(f"trained to step {max_steps}; checkpoint and summaries are in {estimator.model_dir}")
+    hooks = [_Started(on_start), _Stop(request)]
+    if estimator.config.is_chief:
+        hooks.append(_Checkpoints(estimator.config, None if own is None else checkpoints.step_of(own)))
+    try:
+        estimator.train(input_fn, max_steps=target, hooks=hooks)
+    except (tf.errors.OpError, RuntimeError) as error:  # of the threads that write checkpoints and summaries
+        if not any(os.strerror(number) in str(error) for number in _NOT_WRITTEN):
+            raise
+        raise ValueError(
+            f"--model_dir={estimator.model_dir}: cannot be written to: {str(error).splitlines()[0]}. The checkpoints"
+            " before are whole: make room, and the same command goes on from the newest"
+        ) from error
+    own = checkpoints.newest(estimator.model_dir)
+    step = checkpoints.step_of(own)
+    request.check(f"stopped at step {step}; the same command goes on from {own}")
+    return step
+
+
+class _Fits(tf.train.SessionRunHook):
+    """Holds a checkpoint against the network before TensorFlow restores it."""
+
+    def __init__(self, checkpoint: str):
+        self._checkpoint = checkpoint
+
+    def begin(self) -> None:
+        """Raise a ValueError if it does not fit."""
+        scaffolds.check_fits(self._checkpoint)
 
 
 def detect(estimator: tf.estimator.Estimator, input_fn, checkpoint: str) -> Iterator[dict[str, np.ndarray]]:
     """Yield one dict an image: what features held but the picture, and the real detections alone.
 
     `boxes_yxyx` float32 [D, 4] in [0, 1] of the image, `scores` float32 [D] from the highest, `classes` int32 [D].
+    A ValueError if the checkpoint is of another network.
     """
-    for batch in estimator.predict(input_fn, checkpoint_path=checkpoint, yield_single_examples=False):
+    hooks = [_Fits(checkpoint)]
+    for batch in estimator.predict(input_fn, hooks=hooks, checkpoint_path=checkpoint, yield_single_examples=False):
         for row in range(len(batch["count"])):
             count = batch["count"][row]
             image = {name: values[row] for name, values in batch.items() if name != "count"}

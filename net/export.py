@@ -139,14 +139,5 @@ def _signature_def(signature: Signature):
 
 def _restore(session: tf.Session, checkpoint: str) -> None:
     """Give all variables of the graph their values in the checkpoint."""
-    stored = scaffolds.open_checkpoint(checkpoint).get_variable_to_shape_map()
-    exact = scaffolds.WarmStart(checkpoint, "", "", (), False)
-    plan = scaffolds.plan_warm_start(exact, stored, tf.global_variables())
-    unfit = [fate for fate in plan if not fate.source]
-    if unfit:
-        raise ValueError(
-            f"--checkpoint_path={checkpoint} is of another network: {unfit[0].name} has {unfit[0].reason}"
-            f" ({len(unfit)} of {len(plan)} variables differ); config.json and labels.txt must be the checkpoint's"
-            " own, and --model_scope the scope of its variables"
-        )
+    plan = scaffolds.check_fits(checkpoint)
     tf.train.Saver({fate.source: fate.variable for fate in plan}).restore(session, checkpoint)

@@ -25,7 +25,7 @@ def ssd_model_fn(features: dict, labels: Any, mode: str, params: dict[str, Any])
       mode: one of tf.estimator.ModeKeys.
       params: `config` (a utility.config.Config); `data_format` ("channels_first" or "channels_last");
         `model_scope`, the scope of all variables; for training, `log_every_n_steps` and optionally
-        `start`, a WarmStart or Resume of utility.scaffolds.
+        `start`, a WarmStart or Resume of utility.scaffolds, and `images_per_epoch`, for the log.
 
     The default boxes are rebuilt from the config as a constant, so the input function need not know them.
     """
@@ -40,7 +40,7 @@ def ssd_model_fn(features: dict, labels: Any, mode: str, params: dict[str, Any])
         return tf.estimator.EstimatorSpec(mode, loss=losses.total, eval_metric_ops=_mean_metrics(losses))
     if params.get("start"):
         params["start"].load()
-    return _training_spec(features, losses, config, params["log_every_n_steps"])
+    return _training_spec(features, losses, config, params)
 
 
 class Losses(NamedTuple):
@@ -98,7 +98,7 @@ def learning_rate(global_step: tf.Tensor, schedule: ScheduleConfig) -> tf.Tensor
     return tf.gather(tf.constant(rates, tf.float32), passed)
 
 
-def _training_spec(features: dict, losses: Losses, config: Config, log_steps: int) -> tf.estimator.EstimatorSpec:
+def _training_spec(features: dict, losses: Losses, config: Config, params: dict) -> tf.estimator.EstimatorSpec:
     global_step = tf.train.get_or_create_global_step()
     rate = learning_rate(global_step, config.schedule)
     optimizer = tf.train.MomentumOptimizer(rate, config.schedule.momentum)
@@ -123,9 +123,11 @@ def _training_spec(features: dict, losses: Losses, config: Config, log_steps: in
         scalars,
         features["image_id"],
         step + 1,
-        every=log_steps,
+        every=params["log_every_n_steps"],
         last_step=config.schedule.max_number_of_steps,
         batch_size=config.schedule.batch_size,
+        images_per_epoch=params.get("images_per_epoch"),
+        waited=features.get("waited"),
     )
     # the Estimator stops at a loss that is no number before our log can say why: it is shown a number
     shown = tf.where_v2(tf.is_finite(losses.total), losses.total, losses.total.dtype.max)
@@ -141,7 +143,9 @@ def _movable_scaffold() -> tf.train.Scaffold | None:
     """
     if tf.distribute.get_replica_context().num_replicas_in_sync > 1:
         return None
-    return tf.train.Scaffold(saver=tf.train.Saver(max_to_keep=5, save_relative_paths=True))
+    saver = tf.train.Saver(max_to_keep=5, save_relative_paths=True)
+    tf.add_to_collection(tf.GraphKeys.SAVERS, saver)  # where the hook that saves looks for it
+    return tf.train.Scaffold(saver=saver)
 
 
 def _safe_gradients(optimizer: tf.train.Optimizer, loss: tf.Tensor, schedule: ScheduleConfig):
@@ -157,6 +161,9 @@ def _safe_gradients(optimizer: tf.train.Optimizer, loss: tf.Tensor, schedule: Sc
     spoilt = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, spoilt)
     finite = tf.equal(spoilt, 0.0)
 
+    if schedule.clip_gradient_norm:
+        pairs = _clipped(pairs, schedule.clip_gradient_norm)
+
     def safe(gradient: tf.Tensor, variable: tf.Variable) -> tf.Tensor:
         factor = schedule.bias_lr_factor if is_bias(variable) else 1.0
         # tf.where would copy 26 million numbers a step
@@ -165,6 +172,19 @@ def _safe_gradients(optimizer: tf.train.Optimizer, loss: tf.Tensor, schedule: Sc
 
     # an infinite norm is what the training log stops at, on whichever replica it reads
     return [(safe(g, v), v) for g, v in pairs], tf.where_v2(finite, norm, float("inf"))
+
+
+def _clipped(pairs: list, largest: float) -> list:
+    """Scale (gradient, variable) pairs so that the norm of all of them together is `largest` at most.
+
+    Replicas add their gradients up when they apply them, so it is the sum that must not be larger.
+    """
+    replica = tf.distribute.get_replica_context()
+    gradients = [gradient for gradient, _ in pairs]
+    if replica.num_replicas_in_sync > 1:
+        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+    scale = largest / tf.maximum(tf.global_norm(gradients), largest)
+    return [(gradient * scale, variable) for gradient, variable in pairs]
 
 
 def _mean_metrics(losses: Losses) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,24 @@ def coco_tiny() -> Path:
 def bccd() -> Path:
     """A VOCROOT of 292 + 72 microscope pictures with 3 classes of blood cells."""
     return _shared("data/bccd")
+
+
+@pytest.fixture
+def file_system(tmp_path):
+    """Mount small file systems in memory; a test that is not allowed to is skipped."""
+    mounted: list[Path] = []
+
+    def mount(options: str) -> Path:
+        folder = tmp_path / f"mounted{len(mounted)}"
+        folder.mkdir()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"mounting a file system takes root: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)

@@ -1,6 +1,8 @@
 """Input functions: which images come, in which order, with which labels; and reading records back."""
 
 import io
+import json
+import time
 from typing import Any
 
 import numpy as np
@@ -69,6 +71,8 @@ def elements(input_fn, count=None, graph_seed=20180503):
                 found.append(session.run(element))
             except tf.errors.OutOfRangeError:
                 break
+    for features, _ in (batch for batch in found if isinstance(batch, tuple)):
+        features.pop("waited", None)
     return found
 
 
@@ -97,6 +101,72 @@ def stream(twenty):
 def test_a_seed_gives_the_same_stream_whatever_the_parallelism(twenty, stream, readers, threads):
     again = dataset_common.training_input_fn(twenty, config(), 7, readers, threads, deterministic=True)
     assert_same(elements(again, 15), stream)
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 7, 10, 14])
+def test_a_stream_that_starts_at_a_step_is_the_rest_of_the_whole_one(twenty, stream, step):
+    """Five steps are an epoch of the 20 images; the graph may hold other operations by then."""
+    late = dataset_common.training_input_fn(twenty, config(), 7, deterministic=True, first_step=lambda: step)
+
+    def in_another_graph():
+        tf.random.uniform([])
+        return late()
+
+    assert_same(elements(in_another_graph, 15 - step), stream[step:])
+
+
+def test_an_epoch_ends_in_the_middle_of_a_batch_too(twenty):
+    def batches_of_three(first_step, count):
+        settings: dict[str, Any] = {"deterministic": True, "first_step": lambda: first_step}
+        return elements(dataset_common.training_input_fn(twenty, config(batch_size=3), 7, **settings), count)
+
+    whole = batches_of_three(0, 16)
+    for step in (6, 7, 13, 14):
+        assert_same(batches_of_three(step, 16 - step), whole[step:])
+
+
+def test_images_that_are_left_out_do_not_count_for_the_place_in_the_data(mixed):
+    """Three of the five images have an object to learn from."""
+    settings: dict[str, Any] = {"deterministic": True, "skip_empty_images": True}
+    whole = elements(dataset_common.training_input_fn(mixed, config(batch_size=2), 7, **settings), 8)
+    assert sorted(ids_of(whole)[:3]) == sorted(ids_of(whole)[3:6]) == ["001", "002", "004"]
+    for step in (1, 2, 3, 5):
+        settings["first_step"] = lambda: step  # noqa: B023 (called in this turn)
+        late = dataset_common.training_input_fn(mixed, config(batch_size=2), 7, **settings)
+        assert_same(elements(late, 8 - step), whole[step:])
+    assert dataset_common.count_images(mixed, config(), skip_empty_images=True) == 3
+    assert dataset_common.count_images(mixed, config(targets__use_difficult=True), skip_empty_images=True) == 4
+    assert dataset_common.count_images(mixed, config()) == 5
+
+
+def test_without_deterministic_a_late_stream_has_the_rest_of_the_epoch_first(twenty):
+    seen = ids_of(elements(dataset_common.training_input_fn(twenty, config(), 7, readers=1, deterministic=True), 4))
+    late = dataset_common.training_input_fn(twenty, config(), 7, readers=1, threads=1, first_step=lambda: 4)
+    assert set(ids_of(elements(late, 1))) == {f"{number:03d}" for number in range(20)} - set(seen)
+
+
+@pytest.mark.parametrize(
+    ("making", "using", "least", "most"), [(0.04, 0.0, 0.75, 1.0), (0.04, 0.02, 0.2, 0.75), (0.0, 0.04, 0.0, 0.25)]
+)
+def test_the_wait_for_an_element_is_what_the_step_stands_still(making, using, least, most):
+    """An element takes so long to make, and a step so long; what is made meanwhile need not be waited for."""
+
+    def slow(number):
+        time.sleep(making)
+        return number
+
+    def input_fn():
+        dataset = tf.data.Dataset.range(1000).map(lambda number: tf.numpy_function(slow, [number], tf.int64))
+        return dataset_common._timed(dataset.map(lambda number: ({"number": number}, {})).prefetch(2))
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        features, _ = tf.data.make_one_shot_iterator(input_fn()).get_next()
+        session.run(features)
+        waited, start = 0.0, time.monotonic()
+        for _ in range(20):
+            waited += session.run(features)["waited"]
+            time.sleep(using)
+        assert least <= waited / (time.monotonic() - start) <= most
 
 
 def test_another_seed_gives_another_stream(twenty, stream):
@@ -197,7 +267,7 @@ def test_images_without_objects_are_left_out_when_asked_for(mixed, use_difficult
 def test_leaving_out_every_image_is_an_error_not_an_endless_wait(tmp_path, objects):
     shards = write_shards(tmp_path, [record(number, objects) for number in range(3)], 1)
     with pytest.raises(ValueError, match=r"--skip_empty_images.*train-00000-of-00001"):
-        dataset_common.training_input_fn(shards, config(), 1, skip_empty_images=True)
+        dataset_common.count_images(shards, config(), skip_empty_images=True)
     assert len(elements(dataset_common.training_input_fn(shards, config(), 1), 2)) == 2
 
 
@@ -355,6 +425,22 @@ def test_another_number_of_classes_is_an_error_that_names_the_flag(tmp_path, nam
     makes = 3 if names else 21
     with pytest.raises(ValueError, match=rf"--num_classes={num_classes}.*labels\.txt.* {makes} classes"):
         dataset_common.class_names(str(tmp_path), num_classes)
+
+
+def test_names_other_than_the_converters_are_an_error(tmp_path):
+    """Their order tells the class ids: an edited labels.txt gives every object another name."""
+    (tmp_path / "dataset.json").write_text(json.dumps({"class_names": ["a", "b"]}))
+    labels.write_labels(tmp_path / "labels.txt", ["a", "b"])
+    assert dataset_common.class_names(str(tmp_path), None) == ("a", "b")
+    labels.write_labels(tmp_path / "labels.txt", ["b", "a"])
+    with pytest.raises(ValueError, match=r"labels\.txt has the classes b, a, but .* converted with a, b"):
+        dataset_common.class_names(str(tmp_path), None)
+
+
+def test_records_with_labels_without_a_name_are_an_error(mixed):
+    dataset_common.check_labels(mixed, labels.VOC_CLASSES[:15])
+    with pytest.raises(ValueError, match=r"image 002 has class ids \[8, 12, 15\], but there are 14 class names"):
+        dataset_common.check_labels(mixed, labels.VOC_CLASSES[:14])
 
 
 def test_ground_truth_is_exactly_that_of_the_annotations(tmp_path, voc_sample):

@@ -1,7 +1,6 @@
 """Checkpoints: which one a path means, what a start loads, and what it says."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,92 +31,6 @@ def save(prefix: Path, variables: dict, **options) -> str:
 
 
 ONE = {"a": floats([1])}
-
-
-# --- which checkpoint -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["", "m.ckpt-7", "m.ckpt-7.index", "m.ckpt-7.data-00000-of-00001"])
-def test_a_folder_a_prefix_and_a_file_mean_the_checkpoint(tmp_path, path):
-    prefix = save(tmp_path / "m.ckpt", ONE, global_step=7)
-    assert resolve(str(tmp_path / path)) == prefix
-
-
-def test_a_folder_means_its_newest(tmp_path):
-    save(tmp_path / "m.ckpt", ONE, global_step=10)
-    newest = save(tmp_path / "m.ckpt", ONE, global_step=9)
-    assert resolve(str(tmp_path)) == newest
-
-
-def test_a_folder_copied_from_another_machine_keeps_its_newest(tmp_path):
-    save(tmp_path / "m.ckpt", ONE, global_step=1)
-    save(tmp_path / "m.ckpt", ONE, global_step=2)
-    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/elsewhere/logs/m.ckpt-1"\n')
-    assert resolve(str(tmp_path)) == str(tmp_path / "m.ckpt-1")
-
-
-def test_a_copied_folder_means_its_own_checkpoint(tmp_path):
-    save(tmp_path / "old" / "m.ckpt", ONE)
-    shutil.copytree(tmp_path / "old", tmp_path / "new")
-    (tmp_path / "new" / "checkpoint").write_text(f'model_checkpoint_path: "{tmp_path}/old/m.ckpt"\n')
-    assert resolve(str(tmp_path / "new")) == str(tmp_path / "new" / "m.ckpt")
-
-
-def test_a_single_checkpoint_needs_no_note(tmp_path):
-    prefix = save(tmp_path / "m.ckpt", ONE)
-    (tmp_path / "checkpoint").unlink()
-    assert resolve(str(tmp_path)) == prefix
-
-
-def test_several_checkpoints_without_a_note_are_not_guessed_at(tmp_path):
-    for name in ("one", "two"):
-        save(tmp_path / name, ONE, write_state=False)
-    with pytest.raises(ValueError, match=r"holds 2 checkpoints and no note of the newest; name one: .*/one, .*/two"):
-        resolve(str(tmp_path))
-    with pytest.raises(ValueError, match="holds 2 checkpoints"):  # not passed over in silence either
-        scaffolds.starting_point(str(tmp_path), optional=True)
-
-
-def test_a_v1_checkpoint_is_a_file_without_suffix(tmp_path):
-    prefix = save(tmp_path / "vgg_16.ckpt", ONE, version=tf.train.SaverDef.V1, write_state=False)
-    assert resolve(prefix) == prefix
-
-
-def test_a_wrong_path_says_what_is_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has no checkpoint; .* is empty"):
-        resolve(str(tmp_path))
-    (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(FileNotFoundError, match=r"has no checkpoint; .* holds notes\.txt"):
-        resolve(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint .*m\.ckpt; .* holds notes\.txt"):
-        resolve(str(tmp_path / "m.ckpt"))
-    save(tmp_path / "model.ckpt", ONE)
-    with pytest.raises(FileNotFoundError, match=r"holds model\.ckpt\.index, checkpoint, notes\.txt$"):
-        resolve(str(tmp_path / "m.ckpt"))
-    with pytest.raises(FileNotFoundError, match=r"the folder .*there does not exist"):
-        resolve(str(tmp_path / "there" / "m.ckpt"))
-
-
-def test_a_file_to_be_converted_says_how(tmp_path):
-    (tmp_path / "vgg16.pth").write_bytes(bytes(100))
-    with pytest.raises(FileNotFoundError, match=r"python model/import_weights\.py --source=.*vgg16\.pth"):
-        resolve(str(tmp_path / "vgg16.pth"))
-
-
-def test_an_index_without_its_data_is_refused(tmp_path):
-    prefix = save(tmp_path / "m.ckpt", ONE)
-    (tmp_path / "m.ckpt.data-00000-of-00001").rename(tmp_path / "m.ckpt.data-00000-of-00002")
-    for path in (prefix, str(tmp_path)):
-        with pytest.raises(ValueError, match=r"not complete: m\.ckpt\.data-\* must lie beside its \.index"):
-            resolve(path)
-
-
-def test_a_damaged_checkpoint_is_one_line(tmp_path):
-    prefix = save(tmp_path / "m.ckpt", ONE)
-    Path(f"{prefix}.index").write_bytes(b"nothing of the kind, and longer than a footer of forty-eight bytes")
-    with pytest.raises(ValueError, match="cannot be read") as caught:
-        scaffolds.open_checkpoint(prefix)
-    assert "\n" not in str(caught.value)
 
 
 # --- what a start loads ---------------------------------------------------------------------------------------

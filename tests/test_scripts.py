@@ -58,7 +58,7 @@ def test_training_says_what_it_does_and_nothing_else(home):
     lines = (home / "train.log").read_text().splitlines()
     assert re.match(r"6 training images of \d classes", lines[0])
     assert "starting from random weights" in lines[1]
-    assert re.match(r"step 1/2  loss [\d.]+ \(cross entropy [\d.]+, location [\d.]+, l2 [\d.]+\)", lines[2])
+    assert re.match(r"step 1/2 epoch 1/1  loss [\d.]+ \(cross entropy [\d.]+, location [\d.]+, l2 [\d.]+\)", lines[2])
     assert re.search(r"step 2/2 .* rate 0.0001 .* images/s .* left", lines[3])
     assert lines[4].startswith("trained to step 2")
     assert len(lines) == 5, "TensorFlow's chatter is in the log"
@@ -72,8 +72,16 @@ def test_model_directory_tells_how_it_was_trained(home):
 
 
 def test_training_goes_on_from_the_newest_checkpoint(home):
-    printed = train(home, 3)
+    printed = train(home, 3, "--eval_every_steps=3")
     assert "going on from" in printed and "model.ckpt-2" in printed and "step 3/3" in printed
+    assert "other than before: schedule.max_number_of_steps 3 instead of 2" in printed
+    assert "evaluating step 3 on 3 images" in printed and f"the best so far: kept in {home}/logs/best" in printed
+    arguments = [f"--data_dir={home}/tfrecords", f"--model_dir={home}/best", f"--checkpoint_path={home}/logs/best"]
+    assert figures(run("eval_ssd.py", *arguments)) == figures(printed)
+
+
+def figures(printed):
+    return re.findall(r"(?:AP for .*|Mean AP) = .*", printed)
 
 
 def test_evaluation_writes_results_that_score_the_same(home):
@@ -85,7 +93,7 @@ def test_evaluation_writes_results_that_score_the_same(home):
     lines = [line.split() for path in results for line in path.read_text().splitlines()]
     assert {len(line) for line in lines} <= {6} and len({line[0] for line in lines}) <= 3
     scored = run("voc_eval.py", f"--dataset_directory={home}/VOC", f"--pred_dir={home}/logs/predict")
-    assert re.findall(r"(?:AP for .*|Mean AP) = .*", scored) == re.findall(r"(?:AP for .*|Mean AP) = .*", printed)
+    assert figures(scored) == figures(printed)
 
 
 def test_evaluation_of_coco_images_writes_its_results_too(home, tmp_path):
@@ -188,3 +196,4 @@ def test_a_wrong_flag_is_one_line_that_names_it(home):
     assert "no_such_flag" in one_line_error(run("train_ssd.py", "--no_such_flag=1", status=2))
     assert "--decay_boundaries=soon" in one_line_error(train(home, 4, "--decay_boundaries=soon", status=1))
     assert "schedule.learning_rate" in one_line_error(train(home, 4, "--learning_rate=0", status=1))
+    assert "--eval_every_steps" in one_line_error(train(home, 4, "--early_stop_evals=2", status=1))

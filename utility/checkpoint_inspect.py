@@ -39,10 +39,10 @@ class Variable(NamedTuple):
 def main() -> None:
     """Read the flags and print the table."""
     runtime.start_tensorflow()
-    from utility import scaffolds  # noqa: PLC0415
+    from utility import checkpoints  # noqa: PLC0415
 
-    prefix = scaffolds.resolve(FLAGS.checkpoint_path)
-    reader = scaffolds.open_checkpoint(prefix)
+    prefix = checkpoints.resolve(FLAGS.checkpoint_path)
+    reader = checkpoints.open_checkpoint(prefix)
     variables = variables_of(reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map())
     step = int(reader.get_tensor(_STEP)) if any(variable.name == _STEP for variable in variables) else None
     runtime.log(prefix)

@@ -131,6 +131,7 @@ class ScheduleConfig:
     lr_decay_factors: tuple[float, ...] = (0.1, 1.0, 0.1, 0.01)  # of learning_rate, one more than boundaries
     momentum: float = 0.9
     bias_lr_factor: float = 1.0  # Caffe: 2
+    clip_gradient_norm: float = 0.0  # largest norm of all gradients together; 0: whatever it is
 
 
 @dataclass(frozen=True)
@@ -319,6 +320,12 @@ def _check_ranges(config: Config) -> None:
         "between 0 and learning_rate",
     )
     _require(0 <= schedule.momentum < 1, "schedule.momentum", schedule.momentum, "in [0, 1)")
+    _require(
+        schedule.clip_gradient_norm >= 0,
+        "schedule.clip_gradient_norm",
+        schedule.clip_gradient_norm,
+        "0 or more",
+    )
 
 
 def _check_layers(config: Config) -> None:
@@ -400,24 +407,36 @@ def save(config: Config, model_dir: str) -> None:
         partial.replace(directory / name)
 
 
-def check_same_model(config: Config, model_dir: str) -> None:
-    """Raise a ValueError that lists the differences if a model directory belongs to another network.
+# What shapes the network and what its outputs mean; and what may change while it is trained.
+_MODEL = ("class_names", "network", "anchors", "targets.coordinates", "targets.prior_variances")
+_TRAINING = ("schedule", "loss", "augment", "targets")
 
-    What shapes the network and what its outputs mean must stay; schedule, loss and augmentation may change.
+
+def check_same_model(config: Config, model_dir: str) -> list[str]:
+    """Return how the training differs from the one that a model directory belongs to, a line for each setting.
+
+    A ValueError lists the differences if it belongs to another network: what shapes the network and what its
+    outputs mean must stay; schedule, loss and augmentation may change.
     """
-    trained = load(model_dir)
-    if trained is None:
-        return
-    lists = [
-        f"{name} {asked} instead of {there}"
-        for part in ("class_names", "network", "anchors", "targets.coordinates", "targets.prior_variances")
-        for name, asked, there in _differences(part, attrgetter(part)(config), attrgetter(part)(trained))
-    ]
+    lists = differences(config, model_dir, _MODEL)
     if lists:
         raise ValueError(
             f"--model_dir={model_dir} holds another model ({CONFIG_FILE}): {'; '.join(lists)}; take another --model_dir"
             " or the settings it was trained with"
         )
+    return differences(config, model_dir, _TRAINING)
+
+
+def differences(config: Config, model_dir: str, parts: tuple[str, ...]) -> list[str]:
+    """List where a config differs from a model directory's in some parts; [] if that directory has none."""
+    trained = load(model_dir)
+    if trained is None:
+        return []
+    return [
+        f"{name} {asked} instead of {there}"
+        for part in parts
+        for name, asked, there in _differences(part, attrgetter(part)(config), attrgetter(part)(trained))
+    ]
 
 
 def _differences(name: str, one: Any, other: Any) -> list[tuple[str, Any, Any]]:

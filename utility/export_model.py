@@ -33,10 +33,10 @@ def main() -> None:
     import tensorflow.compat.v1 as tf  # noqa: PLC0415
 
     from net import export  # noqa: PLC0415
-    from utility import scaffolds  # noqa: PLC0415
+    from utility import checkpoints  # noqa: PLC0415
 
     tf.config.set_visible_devices([], "GPU")  # its memory may be another's, and there is nothing to compute
-    checkpoint = scaffolds.resolve(FLAGS.checkpoint_path)
+    checkpoint = checkpoints.resolve(FLAGS.checkpoint_path)
     config = _config(Path(checkpoint).parent)
     with whole(output) as folder:
         if FLAGS.format == "tflite":

@@ -28,6 +28,7 @@ _TRAINING_SETTINGS = {
         "factors of the learning rate, one more than boundaries",
     ),
     "momentum": ("schedule.momentum", "momentum of the optimizer"),
+    "clip_gradient_norm": ("schedule.clip_gradient_norm", "largest norm of all gradients together; 0: no limit"),
     "weight_decay": ("loss.weight_decay", "weight decay of all variables"),
     "negative_ratio": ("loss.negative_ratio", "mined background boxes for each positive"),
     "match_threshold": ("targets.match_threshold", "IoU from which a default box is positive"),
@@ -95,7 +96,14 @@ def define_train() -> None:
     flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(presets.PRESETS)}")
     _define(_NETWORK_SETTINGS | _SIZE_SETTING | _TRAINING_SETTINGS)
     flags.DEFINE_integer(
-        "train_epochs", None, "passes over the data to train for, instead of max_number_of_steps", lower_bound=1
+        "train_epochs",
+        None,
+        "passes over the data to train for, unless a given max_number_of_steps ends it",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("eval_every_steps", 0, "steps between two evaluations of the run; 0: none", lower_bound=0)
+    flags.DEFINE_integer(
+        "early_stop_evals", 0, "stop after so many evaluations without a better mAP; 0: never", lower_bound=0
     )
     flags.DEFINE_integer("log_every_n_steps", 10, "steps between two lines of the log", lower_bound=1)
     flags.DEFINE_integer("save_summary_steps", 500, "steps between two summaries for TensorBoard", lower_bound=1)

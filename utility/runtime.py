@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -36,14 +38,16 @@ def run(main: Callable[[], int | None], define_flags: Callable[[], None], rest_f
     as the files that a shell makes of a pattern. Without it there may be none.
 
     A mistake of the user (a ValueError of this project, or an OSError) becomes one line on stderr and status 1;
-    a wrong flag, status 2; Ctrl-C, status 130. Anything else is a defect and keeps its traceback.
+    a wrong flag, status 2; Ctrl-C, status 130, and SIGTERM, 143. Anything else is a defect and keeps its traceback.
     """
     define_flags()
     try:
         _parse(sys.argv, rest_flag)
         sys.exit(main() or 0)
+    except Interrupted as interrupted:
+        _fail(str(interrupted), 128 + interrupted.signum)
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        _fail("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -81,6 +85,58 @@ def _is_of_the_user(error: Exception) -> bool:
 def _fail(message: str, status: int) -> None:
     print(message, file=sys.stderr)
     sys.exit(status)
+
+
+class Interrupted(Exception):  # noqa: N818 (a request, no error)
+    """The program ended early, and in good order, because a signal asked for it."""
+
+    def __init__(self, message: str, signum: int):
+        super().__init__(message)
+        self.signum = signum
+
+
+class StopRequest:
+    """Whether a signal has asked to stop, and which."""
+
+    signum: int | None = None
+
+    def check(self, state: str) -> None:
+        """Raise Interrupted, telling the `state` that is left behind, if a signal has asked to stop."""
+        if self.signum is not None:
+            raise Interrupted(f"{signal.Signals(self.signum).name}: {state}", self.signum)
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Take the first SIGINT (Ctrl-C) or SIGTERM as a request to stop soon; the second ends the program at once.
+
+    Python's own handlers would wait until a training step is over, and take two signals for one. A thread that
+    reads what arrives hears of both at once.
+    """
+    request, numbers = StopRequest(), (signal.SIGINT, signal.SIGTERM)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    handlers = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    before = signal.set_wakeup_fd(writing)
+    threading.Thread(target=_listen, args=(reading, request, numbers), daemon=True).start()
+    try:
+        yield request
+    finally:
+        signal.set_wakeup_fd(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(writing)
+
+
+def _listen(reading: int, request: StopRequest, numbers: tuple[int, ...]) -> None:
+    for (number,) in iter(lambda: os.read(reading, 1), b""):
+        if number not in numbers:
+            continue
+        if request.signum is not None:
+            os._exit(128 + number)
+        request.signum = number
+        log(f"{signal.Signals(number).name}: ends after this step with a checkpoint; a second one ends at once")
+    os.close(reading)
 
 
 def start_tensorflow() -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: finding one, mapping its names to the network's, starting from it, and saying what was loaded."""
+"""Starting from a checkpoint: mapping its names to the network's, loading it, and saying what was loaded."""
 
 from __future__ import annotations
 
@@ -9,98 +9,10 @@ from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from utility import config as config_lib
+from utility.checkpoints import IMPORT, IMPORTABLE, SHOWN, newest, open_checkpoint, resolve
+from utility.config import Config
 from utility.runtime import log
-
-_TABLE_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")  # the end of a LevelDB table: a V1 file, or a V2 index
-_IMPORTABLE = (".h5", ".hdf5", ".pth", ".pt", ".caffemodel")
-_IMPORT = "python model/import_weights.py --source="
-_SHOWN = 8  # names of files in a message
-
-
-# --- finding a checkpoint ----------------------------------------------------------------------------------
-
-
-def resolve(path: str) -> str:
-    """Return the prefix of the checkpoint at `path`: a folder (its newest), a prefix, or one of its files.
-
-    Raises:
-        FileNotFoundError: there is no checkpoint; the message tells what is there instead.
-        ValueError: a folder holds several without telling which is the newest, or a checkpoint lacks its data.
-    """
-    prefix = _newest(Path(path)) if Path(path).is_dir() else _prefix(path)
-    if not is_checkpoint(prefix):
-        raise FileNotFoundError(f"there is no checkpoint {path}{what_is_there(path)}")
-    if not _has_data(prefix):
-        raise ValueError(f"checkpoint {prefix} is not complete: {Path(prefix).name}.data-* must lie beside its .index")
-    return prefix
-
-
-def is_checkpoint(path: str) -> bool:
-    """Tell whether `path` is the prefix or a file of a checkpoint, in TensorFlow's format V2 or V1."""
-    prefix = Path(_prefix(path))
-    if Path(f"{prefix}.index").is_file():
-        return True
-    if not prefix.is_file() or prefix.stat().st_size < len(_TABLE_MAGIC):
-        return False
-    with prefix.open("rb") as file:  # V1 is one file without a suffix of its own
-        file.seek(-len(_TABLE_MAGIC), 2)
-        return file.read() == _TABLE_MAGIC
-
-
-def what_is_there(path: str) -> str:
-    """Return the end of a message about a missing file: what its folder holds, or that there is no such folder."""
-    target = Path(path)
-    if target.is_file():
-        importable = target.suffix in _IMPORTABLE
-        return f": that file is none{f'; convert it: {_IMPORT}{path}' if importable else ''}"
-    folder = target if target.is_dir() else target.parent
-    if not folder.is_dir():
-        return f": the folder {folder} does not exist"
-    names = [entry.name for entry in folder.iterdir() if not entry.name.startswith((".", "__"))]
-    names = [name for name in names if ".data-" not in name]  # an .index tells of a checkpoint already
-    names.sort(key=lambda name: (not name.endswith(".index"), name))
-    shown = ", ".join(names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)
-    return f"; {folder} holds {shown}" if names else f"; {folder} is empty"
-
-
-def _prefix(path: str) -> str:
-    return path.removesuffix(".index").removesuffix(".meta").split(".data-")[0]
-
-
-def _newest(folder: Path) -> str:
-    """Return the prefix of a folder's newest checkpoint: the one its `checkpoint` file names, or the only one.
-
-    That file may hold the absolute path of another folder or machine, from which this one was copied.
-    """
-    state = tf.train.get_checkpoint_state(str(folder))
-    if state:
-        for named in (str(folder / Path(state.model_checkpoint_path).name), state.model_checkpoint_path):
-            if is_checkpoint(named):
-                return named
-    there = sorted(folder.glob("*.index"))
-    if len(there) > 1:
-        names = ", ".join(str(index.with_suffix("")) for index in there[:_SHOWN])
-        raise ValueError(f"{folder} holds {len(there)} checkpoints and no note of the newest; name one: {names}")
-    if not there:
-        raise FileNotFoundError(f"{folder} has no checkpoint{what_is_there(str(folder))}")
-    return str(there[0].with_suffix(""))
-
-
-def _has_data(prefix: str) -> bool:
-    """Tell whether all data files lie beside a V2 index: name.data-00000-of-00002 and so on."""
-    if not Path(f"{prefix}.index").is_file():
-        return True
-    parts = [path.name for path in Path(prefix).parent.glob(f"{Path(prefix).name}.data-*-of-*")]
-    return bool(parts) and len(parts) == int(parts[0].rpartition("-of-")[2])
-
-
-def open_checkpoint(prefix: str) -> tf.train.NewCheckpointReader:
-    """Return a reader of a checkpoint; a ValueError if it is damaged."""
-    try:
-        return tf.train.load_checkpoint(prefix)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise ValueError(f"checkpoint {prefix} cannot be read: {str(error).splitlines()[0]}") from error
-
 
 # --- planning what is loaded -------------------------------------------------------------------------------
 
@@ -125,6 +37,7 @@ class WarmStart(NamedTuple):
     model_scope: str  # of the network's
     exclude_scopes: tuple[str, ...]  # a variable with one of these in its name is left at its random start
     ignore_missing: bool  # variables that the checkpoint lacks likewise; else they are an error
+    notes: tuple[tuple[str, str], ...] = ()  # (part of a variable's name, what to say if such a one is loaded)
 
     def load(self) -> None:
         """Make the graph's trainable variables start from the checkpoint, and log a table of all of them.
@@ -141,14 +54,17 @@ class WarmStart(NamedTuple):
         for scope in self.exclude_scopes:
             if not any(scope in fate.name for fate in plan):
                 log(f"  note: --checkpoint_exclude_scopes: no variable has '{scope}' in its name")
+        for part, note in self.notes:
+            if any(part in fate.name and fate.source for fate in plan):
+                log(f"  note: {note}")
         loaded = {fate.source: fate.variable for fate in plan if fate.source}
         if not loaded:
             raise ValueError(_nothing_fits(self, stored))
         missing = [fate.name for fate in plan if fate.reason == _MISSING]
         if missing and not self.ignore_missing:
             raise ValueError(
-                f"--checkpoint_path={self.checkpoint} lacks {', '.join(missing[:_SHOWN])}"
-                f"{', ...' * (len(missing) > _SHOWN)}; --ignore_missing_vars leaves them at their random start"
+                f"--checkpoint_path={self.checkpoint} lacks {', '.join(missing[:SHOWN])}"
+                f"{', ...' * (len(missing) > SHOWN)}; --ignore_missing_vars leaves them at their random start"
             )
         tf.train.init_from_checkpoint(self.checkpoint, loaded)
 
@@ -201,15 +117,42 @@ def _in_all_replicas(load: Callable[[], None]) -> None:
 
 
 def _nothing_fits(start: WarmStart, stored: dict[str, list[int]]) -> str:
-    scopes = sorted({name.split("/")[0] for name in stored if "/" in name})
     return (
         f"--checkpoint_path={start.checkpoint}: nothing of it was loaded. Its variables are"
         f" {', '.join(sorted(stored)[:3])}, ...; --checkpoint_model_scope={start.checkpoint_scope} should be one"
-        f" of its scopes ({', '.join(scopes) or 'none'}), and --checkpoint_exclude_scopes must not leave out all"
+        f" of its scopes ({_scopes(stored)}), and --checkpoint_exclude_scopes must not leave out all"
     )
 
 
+def _scopes(stored: Iterable[str]) -> str:
+    return ", ".join(sorted({name.split("/")[0] for name in stored if "/" in name})) or "none"
+
+
 # --- going on from a checkpoint ----------------------------------------------------------------------------
+
+
+def check_fits(checkpoint: str) -> list[Fate]:
+    """Return which of a checkpoint's variables are the network's; a ValueError if one is missing or of another shape."""
+    stored = open_checkpoint(checkpoint).get_variable_to_shape_map()
+    plan = plan_warm_start(_unchanged(checkpoint), stored, _network_variables())
+    unfit = _unfit(plan)
+    if unfit:
+        remedy = "config.json and labels.txt must be the checkpoint's own, and lie beside it"
+        if all(fate.reason == _MISSING for fate in plan):
+            remedy = f"--model_scope must be the scope of its network, one of {_scopes(stored)}"
+        raise ValueError(
+            f"checkpoint {checkpoint} is of another network: {unfit[0].name} has {unfit[0].reason} ({len(unfit)} of"
+            f" {len(plan)} variables differ); {remedy}"
+        )
+    return plan
+
+
+def _unchanged(checkpoint: str) -> WarmStart:
+    return WarmStart(checkpoint, "", "", (), False)
+
+
+def _unfit(plan: Sequence[Fate]) -> list[Fate]:
+    return [fate for fate in plan if not fate.source]
 
 
 class Resume(NamedTuple):
@@ -228,8 +171,8 @@ class Resume(NamedTuple):
     def _check(self) -> None:
         reader = open_checkpoint(self.checkpoint)
         stored = reader.get_variable_to_shape_map()
-        plan = plan_warm_start(WarmStart(self.checkpoint, "", "", (), False), stored, _network_variables())
-        unfit = [fate for fate in plan if not fate.source]
+        plan = plan_warm_start(_unchanged(self.checkpoint), stored, _network_variables())
+        unfit = _unfit(plan)
         if unfit:
             raise ValueError(
                 f"--model_dir={Path(self.checkpoint).parent} has a checkpoint of another network,"
@@ -241,7 +184,7 @@ class Resume(NamedTuple):
 
 
 def starting_point(
-    path: str, *, optional: bool, model_dir: str | None = None, **settings: Any
+    path: str, *, optional: bool, model_dir: str | None = None, config: Config | None = None, **settings: Any
 ) -> WarmStart | Resume | None:
     """Return where training starts from: the model directory's checkpoint, or else the one at `path`.
 
@@ -249,20 +192,44 @@ def starting_point(
       path: a checkpoint or its folder.
       optional: whether there may be none; then None is returned, and training starts from random weights.
       model_dir: where a checkpoint wins over `path`, as in the reference.
+      config: of the network, to be held against the checkpoint's.
       settings: what else WarmStart holds.
     """
-    newest = tf.train.latest_checkpoint(model_dir) if model_dir else None  # the one that the Estimator takes
-    if newest:
-        return Resume(newest)
+    own = newest(model_dir) if model_dir else None
+    if own:
+        return Resume(own)
     try:
-        return WarmStart(resolve(path), **settings)
+        checkpoint = resolve(path)
+        return WarmStart(checkpoint, **settings, notes=_other_heads(config, checkpoint) if config else ())
     except FileNotFoundError:
         if not optional:
             raise
     for file in sorted(Path(path).glob("*")):
-        if file.suffix in _IMPORTABLE:
-            log(f"{file} is no checkpoint yet; convert it: {_IMPORT}{file}")
+        if file.suffix in IMPORTABLE:
+            log(f"{file} is no checkpoint yet; convert it: {IMPORT}{file}")
     return None
+
+
+# what the numbers of a head mean
+_HEADS = {
+    "multibox_head/loc_": ("anchors", "targets.coordinates", "targets.prior_variances"),
+    "multibox_head/cls_": ("anchors", "class_names"),
+}
+
+
+def _other_heads(config: Config, checkpoint: str) -> tuple[tuple[str, str], ...]:
+    """Return for each head, by a part of its name, that it was trained for other boxes or classes, if it was.
+
+    To start from it nevertheless may be meant: it learns the new ones.
+    """
+    folder = str(Path(checkpoint).parent)
+    found = {part: config_lib.differences(config, folder, settings) for part, settings in _HEADS.items()}
+    remedy = "--checkpoint_exclude_scopes=multibox_head starts the heads at random"
+    return tuple(
+        (part, f"{part}* was trained with other settings: {'; '.join(lists)}; {remedy}")
+        for part, lists in found.items()
+        if lists
+    )
 
 
 # --- saying it ---------------------------------------------------------------------------------------------
@@ -300,7 +267,7 @@ def _unused(start: WarmStart, plan: Sequence[Fate], stored: dict[str, list[int]]
     if slots or "global_step" in stored:
         lines.append(f"  not taken over: the source's step and {len(slots)} variables of its optimizer")
     if others:
-        names = ", ".join(others[:_SHOWN]) + ", ..." * (len(others) > _SHOWN)
+        names = ", ".join(others[:SHOWN]) + ", ..." * (len(others) > SHOWN)
         lines.append(f"  not in the network: {len(others)} of the checkpoint's variables: {names}")
     return "".join(f"\n{line}" for line in lines)
 

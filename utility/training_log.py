@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from utility.runtime import log
 
 _PARTS = ("cross_entropy", "location", "l2")
+_STARVED = 0.1  # part of the time that a step waits for its input, from which the log tells of it
 
 
 class NonFiniteLossError(ValueError):
@@ -28,6 +29,8 @@ class TrainingLog(tf.train.SessionRunHook):
         every: int,
         last_step: int,
         batch_size: int,
+        images_per_epoch: int | None = None,
+        waited: tf.Tensor | None = None,
     ):
         """Take what to show.
 
@@ -39,10 +42,15 @@ class TrainingLog(tf.train.SessionRunHook):
           every: steps between two lines.
           last_step: where the run will end.
           batch_size: images of a step, over all devices.
+          images_per_epoch: None: the log does not tell the epoch.
+          waited: float64 [], seconds that the step waited for its batch; None: nobody knows.
         """
         self._fetches = {**scalars, "image_ids": image_ids, "step": step}
+        self._fetches |= {} if waited is None else {"waited": waited}
         self._every, self._last_step, self._batch_size = every, last_step, batch_size
+        self._images_per_epoch = images_per_epoch
         self._since: tuple[float, int] | None = None
+        self._waited = 0.0
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
         """Ask for the step's figures."""
@@ -59,18 +67,32 @@ class TrainingLog(tf.train.SessionRunHook):
         now = time.monotonic()
         if self._since is None:
             self._since = (now, step)
-            log(_line(values, step, self._last_step))
-        elif step // self._every > self._since[1] // self._every or step == self._last_step:
-            seconds = (now - self._since[0]) / max(step - self._since[1], 1)
-            self._since = (now, step)
-            left = _duration(seconds * (self._last_step - step))
-            log(f"{_line(values, step, self._last_step)}  {self._batch_size / seconds:.1f} images/s  {left} left")
+            log(self._line(values, step))
+            return
+        self._waited += values.get("waited", 0.0)
+        if step // self._every > self._since[1] // self._every or step == self._last_step:
+            log(f"{self._line(values, step)}  {self._speed(now - self._since[0], step - self._since[1], step)}")
+            self._since, self._waited = (now, step), 0.0
 
+    def _line(self, values: Mapping, step: int) -> str:
+        parts = ", ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in _PARTS)
+        rate, accuracy = values["learning_rate"], values["accuracy"]
+        return (
+            f"step {step}/{self._last_step}{self._epoch(step)}  loss {values['loss']:.3f} ({parts})"
+            f"  accuracy {accuracy:.3f}  rate {rate:.2g}"
+        )
 
-def _line(values: Mapping, step: int, last_step: int) -> str:
-    parts = ", ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in _PARTS)
-    rate, accuracy = values["learning_rate"], values["accuracy"]
-    return f"step {step}/{last_step}  loss {values['loss']:.3f} ({parts})  accuracy {accuracy:.3f}  rate {rate:.2g}"
+    def _epoch(self, step: int) -> str:
+        if self._images_per_epoch is None:
+            return ""
+        now, last = (math.ceil(s * self._batch_size / self._images_per_epoch) for s in (step, self._last_step))
+        return f" epoch {now}/{last}"
+
+    def _speed(self, seconds: float, steps: int, step: int) -> str:
+        left = _duration(seconds / steps * (self._last_step - step))
+        share = self._waited / seconds
+        starved = f"  waited for input {share:.0%} of the time" if share >= _STARVED else ""
+        return f"{self._batch_size * steps / seconds:.1f} images/s  {left} left{starved}"
 
 
 def _report(values: Mapping, step: int) -> str:

@@ -18,7 +18,7 @@ from model.weight_formats import (
     torch_vgg,
 )
 from model.weight_formats.vgg import VGG16, VggSizes, VggSource, convert
-from utility import scaffolds
+from utility import checkpoints
 from utility.config import Config, NetworkConfig
 
 _FORMATS = "a VGG-16 of Keras (.h5), TF-slim, PyTorch (.pth) or Caffe, Caffe's SSD300, or Keras' ResNet50 or MobileNet"
@@ -67,10 +67,10 @@ def _one_line(message: str) -> str:
 
 def _reader(path: str) -> Callable[[str, VggSizes], Imported]:
     """Return what reads a file, by what it begins or ends with."""
-    if Path(path).is_dir() or scaffolds.is_checkpoint(path):
+    if Path(path).is_dir() or checkpoints.is_checkpoint(path):
         return _tensorflow
     if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}{scaffolds.what_is_there(path)}")
+        raise FileNotFoundError(f"there is no file {path}{checkpoints.what_is_there(path)}")
     with Path(path).open("rb") as file:
         head = file.read(512)
     for start, advice in _NO_WEIGHTS:
@@ -109,7 +109,7 @@ def _torch(path: str, sizes: VggSizes) -> Imported:
 
 
 def _tensorflow(path: str, sizes: VggSizes) -> Imported:
-    return _converted(tf_checkpoint.read(scaffolds.resolve(path), sizes), sizes)
+    return _converted(tf_checkpoint.read(checkpoints.resolve(path), sizes), sizes)
 
 
 def _caffe(path: str, sizes: VggSizes) -> Imported:

@@ -1,0 +1,20 @@
+"""train_ssd.py with one more preset: `tiny`, SSD around a backbone of a few channels.
+
+python -m tests.tiny_train --preset=tiny --data_dir=... --model_dir=...
+"""
+
+import train_ssd
+from utility import flags, presets, runtime
+
+
+def main() -> None:
+    """Add the preset and train."""
+    runtime.start_tensorflow()
+    from tests.tiny_ssd import tiny_config
+
+    presets.PRESETS["tiny"] = tiny_config().replace({"preset": "tiny"})
+    train_ssd.main()
+
+
+if __name__ == "__main__":
+    runtime.run(main, flags.define_train)
