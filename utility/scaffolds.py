@@ -132,7 +132,7 @@ def _scopes(stored: Iterable[str]) -> str:
 
 
 def check_fits(checkpoint: str) -> list[Fate]:
-    """Return which of a checkpoint's variables are the network's; a ValueError if one is missing or of another shape."""
+    """Tell which of a checkpoint's variables are the network's; ValueError if one is missing or of another shape."""
     stored = open_checkpoint(checkpoint).get_variable_to_shape_map()
     plan = plan_warm_start(_unchanged(checkpoint), stored, _network_variables())
     unfit = _unfit(plan)
