@@ -61,8 +61,8 @@ quickstart: venv ## sample set, convert, train, evaluate, score and draw, in qui
 	$(PY) dataset/convert_tfrecords.py --dataset_directory=quickstart/VOC \
 		--labels_file=quickstart/VOC/labels.txt --output_directory=quickstart/tfrecords
 	$(PY) train_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs \
-		--backbone=mobilenet_v1 --depth_multiplier=0.25 --noaugment --batch_size=16 --learning_rate=0.05 \
-		--max_number_of_steps=$(STEPS) --decay_boundaries=50,$$(($(STEPS) * 4 / 5)) --lr_decay_factors=0.2,1,0.1 \
+		--backbone=mobilenet_v1 --depth_multiplier=0.25 --noaugment --batch_size=16 --learning_rate=0.02 \
+		--max_number_of_steps=$(STEPS) --decay_boundaries=100,$$(($(STEPS) * 4 / 5)) --lr_decay_factors=0.2,1,0.1 \
 		--log_every_n_steps=50
 	$(PY) eval_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs
 	$(PY) voc_eval.py --dataset_directory=quickstart/VOC --pred_dir=quickstart/logs/predict
