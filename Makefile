@@ -11,7 +11,7 @@ SHELL := /bin/bash
 
 PYTHON ?=
 GPU ?=
-STEPS ?= 1000
+STEPS ?= 600
 WORKERS ?= 0
 ARGS ?=
 PY := .venv/bin/python
