@@ -2,7 +2,7 @@
 #   PYTHON   the Python 3.10 or 3.11 to set up .venv with (default: the first on PATH that fits)
 #   GPU      1 adds NVIDIA's CUDA 12.2 and cuDNN 8.9 libraries to .venv (Linux x86_64)
 #   STEPS    training steps of the quickstart
-#   WORKERS  processes that share the tests; TensorFlow uses both of two cores by itself, so 0 is faster there
+#   WORKERS  processes that share the tests, such as one for each core; 0: make's own alone
 #   ARGS     more arguments for pytest, such as ARGS="tests/test_voc.py -k difficult"
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -12,7 +12,7 @@ SHELL := /bin/bash
 PYTHON ?=
 GPU ?=
 STEPS ?= 600
-WORKERS ?= 0
+WORKERS ?= 2
 ARGS ?=
 PY := .venv/bin/python
 
