@@ -1,7 +1,7 @@
-"""Backbones: one function `(images, layers, network) -> feature maps` each, of steps 8 and 16.
+"""Backbones: one function `(images, layers, network) -> feature maps` each, of the steps 8, 16 and maybe 32.
 
-All end at step 16, the last stage dilated where the classifier has step 32, as Caffe's SSD on ResNet does. So
-every preset's extra layers, grids and default boxes hold for each of them.
+One that ends at step 32 takes the place of the first extra layer, which halves step 16 too. So every preset's
+grids and default boxes hold for each of them.
 """
 
 from __future__ import annotations
@@ -69,23 +69,20 @@ def _bottleneck(inputs: tf.Tensor, layers: Layers, filters: int, name: str, stri
 
 
 def mobilenet_v1(images: tf.Tensor, layers: Layers, network: NetworkConfig) -> list[tf.Tensor]:
-    """Build MobileNet v1 (arXiv 1704.04861, table 1) and give blocks 5 and 13.
+    """Build MobileNet v1 (arXiv 1704.04861, table 1) and give blocks 5, 11 and 13.
 
-    Layers and names are those of Keras' MobileNet, so that its weights fit. Block 12 keeps step 16, and block 13
-    has dilation 2 instead.
+    Layers and names are those of Keras' MobileNet, so that its weights fit.
     """
     del network
     tensor = layers.conv_norm(images, layers.wide(32), 3, "conv1", strides=2, activation=tf.nn.relu6)
     widths = [64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024]
     maps = []
     for number, filters in enumerate(widths, start=1):
-        stride, dilation = 2 if number in (2, 4, 6) else 1, 2 if number == 13 else 1
-        tensor = layers.depthwise_norm(
-            tensor, 3, f"conv_dw_{number}", stride=stride, dilation=dilation, activation=tf.nn.relu6
-        )
+        stride = 2 if number in (2, 4, 6, 12) else 1
+        tensor = layers.depthwise_norm(tensor, 3, f"conv_dw_{number}", strides=stride, activation=tf.nn.relu6)
         tensor = layers.conv_norm(tensor, layers.wide(filters), 1, f"conv_pw_{number}", activation=tf.nn.relu6)
         maps.append(tensor)
-    return [maps[4], maps[12]]
+    return [maps[4], maps[10], maps[12]]
 
 
 # utility.config.BACKBONES tells what the rest must know of each.

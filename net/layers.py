@@ -51,7 +51,7 @@ class Layers:
         return self._normalized(tensor, name, activation)
 
     def depthwise_norm(
-        self, inputs: tf.Tensor, kernel: int, name: str, *, stride: int = 1, dilation: int = 1, activation=tf.nn.relu
+        self, inputs: tf.Tensor, kernel: int, name: str, *, strides: int = 1, activation=tf.nn.relu
     ) -> tf.Tensor:
         """Convolve each channel with a filter of its own, normalize and activate: arXiv 1704.04861, section 3.1."""
         channels = inputs.shape[self.channel_axis]
@@ -63,10 +63,9 @@ class Layers:
         tensor = tf.nn.depthwise_conv2d(
             inputs,
             weights,
-            strides=[1, 1, stride, stride] if first else [1, stride, stride, 1],
+            strides=[1, 1, strides, strides] if first else [1, strides, strides, 1],
             padding="SAME",
             data_format="NCHW" if first else "NHWC",
-            dilations=[dilation, dilation],
         )
         return self._normalized(tensor, name, activation)
 

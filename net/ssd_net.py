@@ -13,14 +13,14 @@ import tensorflow.compat.v1 as tf
 
 from net.backbones import BACKBONE_FUNCTIONS
 from net.layers import Layers
-from utility.config import BACKBONES, Config, ExtraLayer, FeatureMap, boxes_per_cell, feature_maps
+from utility.config import BACKBONES, Config, ExtraLayer, FeatureMap, boxes_per_cell, extra_layers, feature_maps
 
 
-def extra_stages(tensor: tf.Tensor, layers: Layers, stages: Sequence[ExtraLayer]) -> list[tf.Tensor]:
+def extra_stages(tensor: tf.Tensor, layers: Layers, stages: Sequence[tuple[int, ExtraLayer]]) -> list[tf.Tensor]:
     """Build conv8, conv9, ... on the backbone's last map: one feature map each, section 2.1."""
     maps = []
     with tf.variable_scope("additional_layers"):
-        for number, stage in enumerate(stages, start=8):
+        for number, stage in stages:
             with tf.variable_scope(f"conv{number}"):
                 tensor = layers.unit(tensor, layers.wide(stage.bottleneck), 1, f"conv{number}_1")
                 padding = stage.padding
@@ -83,7 +83,7 @@ def ssd_network(
         images = tf.transpose(images, [0, 3, 1, 2])
     with tf.variable_scope(scope):
         maps = BACKBONE_FUNCTIONS[network.backbone](images, layers, network)
-        maps += extra_stages(maps[-1], layers, network.extra_layers)
+        maps += extra_stages(maps[-1], layers, extra_layers(network))
         _check_grids(maps, layers, feature_maps(network))
         return multibox_head(maps, layers, boxes_per_cell(config.anchors), config.num_classes)
 

@@ -42,7 +42,7 @@ class ExtraLayer:
 class Backbone:
     """What the rest of the network must know about a backbone."""
 
-    steps: tuple[int, ...]  # of the maps that it gives, pixels
+    steps: tuple[int, ...]  # of the maps that it gives, pixels: 8, 16, and whether it goes on to 32
     weights: str  # folder of its ImageNet weights, as model/import_weights.py writes them
     weights_scope: str  # of their variables
     batch_norm: bool = False  # in it, and in the extra layers after it
@@ -52,7 +52,7 @@ class Backbone:
 BACKBONES = {
     "vgg16": Backbone((8, 16), "./model", "vgg_16"),
     "resnet50": Backbone((8, 16), "./model/resnet50", "resnet50", batch_norm=True),
-    "mobilenet_v1": Backbone((8, 16), "./model/mobilenet_v1", "mobilenet_v1", batch_norm=True),
+    "mobilenet_v1": Backbone((8, 16, 32), "./model/mobilenet_v1", "mobilenet_v1", batch_norm=True),
 }
 
 
@@ -218,9 +218,18 @@ def feature_maps(network: NetworkConfig) -> tuple[FeatureMap, ...]:
     maps = []
     for step in BACKBONES[network.backbone].steps:
         maps.append(FeatureMap(_ceil_div(network.image_size, step), (step, step)))
-    for number, layer in enumerate(network.extra_layers):
+    for number, layer in extra_layers(network):
         maps.append(_after(maps[-1], layer, network.image_size, number))
     return tuple(maps)
+
+
+def extra_layers(network: NetworkConfig) -> list[tuple[int, ExtraLayer]]:
+    """Return the layers after the backbone with their numbers: 8 after a map of step 16, as in the paper.
+
+    A backbone that goes on to step 32 gives the map in place of conv8 itself.
+    """
+    given = len(BACKBONES[network.backbone].steps) - 2
+    return list(enumerate(network.extra_layers, start=8))[given:]
 
 
 def _ceil_div(size: tuple[int, int], step: int) -> tuple[int, int]:
@@ -232,7 +241,7 @@ def _after(before: FeatureMap, layer: ExtraLayer, size: tuple[int, int], number:
     if rows < 1 or columns < 1:
         raise ValueError(
             f"network.image_size={size[0]}x{size[1]}: the map of {before.grid[0]}x{before.grid[1]} cells is too"
-            f" small for extra layer {number + 1} (kernel {layer.kernel}, padding {layer.padding});"
+            f" small for the extra layer conv{number} (kernel {layer.kernel}, padding {layer.padding});"
             " take a larger input or fewer extra layers"
         )
     if layer.stride > 1:
