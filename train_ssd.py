@@ -7,29 +7,37 @@ labels.txt in --data_dir.
 """
 
 import math
+import os
 
 from utility import config as config_lib
-from utility import flags, presets, runtime
+from utility import flags, presets, runtime, tf_config
 
 FLAGS = flags.FLAGS
+EVALUATION_BATCH = 8  # images at once, where a machine of its own evaluates
 
 
 def main() -> None:
     """Read the flags, build the config and train."""
+    task = tf_config.read(os.environ)
+    if task:
+        runtime.speak_as(task.name())
     runtime.start_tensorflow()
     from dataset import dataset_common, records  # noqa: PLC0415
-    from net import estimator  # noqa: PLC0415
+    from net import distributed, estimator  # noqa: PLC0415
 
     shards = records.find_shards(FLAGS.data_dir, records.TRAIN)
     images = dataset_common.count_records(shards)
     config = _config(dataset_common.class_names(FLAGS.data_dir, FLAGS.num_classes), images)
     if estimator.has_checkpoint(FLAGS.model_dir):
         config_lib.check_same_model(config, FLAGS.model_dir)
+    steps = config.schedule.max_number_of_steps
+    if task and task.evaluates:
+        shards = records.find_shards(FLAGS.data_dir, records.VALIDATION)
+        input_fn = dataset_common.eval_input_fn(shards, config, EVALUATION_BATCH, FLAGS.num_preprocessing_threads)
+        distributed.evaluate(_estimator(config, None, task), input_fn, steps)
+        return
     devices = estimator.gpus() if FLAGS.multi_gpu else estimator.gpus()[:1]
-    runtime.log(
-        f"{images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}; preset {config.preset};"
-        f" batches of {config.schedule.batch_size} on {f'{len(devices)} GPU(s)' if devices else 'the CPU'}"
-    )
+    workers = len(task.trainers) if task else 1
     input_fn = dataset_common.training_input_fn(
         shards,
         config,
@@ -38,8 +46,28 @@ def main() -> None:
         FLAGS.num_preprocessing_threads,
         FLAGS.deterministic,
         FLAGS.skip_empty_images,
-        max(len(devices), 1),
+        replicas=max(len(devices), 1) * workers,
+        worker=task.rank if task else 0,
+        workers=workers,
     )
+    runtime.log(
+        f"{images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}; preset {config.preset};"
+        f" batches of {config.schedule.batch_size} on {f'{len(devices)} GPU(s)' if devices else 'the CPU'}"
+        f"{f' of each of {workers} workers' if task else ''}"
+    )
+    ssd = _estimator(config, estimator.train_strategy(devices, task), task)
+    save_config = lambda: config_lib.save(config, FLAGS.model_dir)  # noqa: E731
+    if task is None:
+        estimator.train(ssd, input_fn, steps, save_config)
+    else:
+        facts = {"devices": max(len(devices), 1), "training images": images, **config_lib.settings(config)}
+        hooks = [estimator.Started(save_config)] if task.is_chief else []
+        distributed.train(ssd, input_fn, steps, hooks, task, facts)
+
+
+def _estimator(config: config_lib.Config, strategy, task: tf_config.Task | None):
+    from net import estimator  # noqa: PLC0415
+
     run = estimator.run_config(
         FLAGS.model_dir,
         estimator.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction),
@@ -47,9 +75,10 @@ def main() -> None:
         save_summary_steps=FLAGS.save_summary_steps,
         save_checkpoints_secs=FLAGS.save_checkpoints_secs,
         save_checkpoints_steps=FLAGS.save_checkpoints_steps,
-        devices=devices,
+        strategy=strategy,
+        task=task,
     )
-    ssd = estimator.build(
+    return estimator.build(
         config,
         run,
         FLAGS.data_format,
@@ -57,8 +86,6 @@ def main() -> None:
         log_every_n_steps=FLAGS.log_every_n_steps,
         start=_start(config),
     )
-    steps = config.schedule.max_number_of_steps
-    estimator.train(ssd, input_fn, steps, on_start=lambda: config_lib.save(config, FLAGS.model_dir))
 
 
 def _config(class_names: tuple[str, ...], images: int) -> config_lib.Config:

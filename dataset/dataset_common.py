@@ -30,6 +30,8 @@ def training_input_fn(
     deterministic: bool = False,
     skip_empty_images: bool = False,
     replicas: int = 1,
+    worker: int = 0,
+    workers: int = 1,
 ) -> InputFn:
     """Return the input function of training: endless, shuffled, augmented batches.
 
@@ -44,14 +46,19 @@ def training_input_fn(
       readers: record files read at once.
       threads: images preprocessed at once.
       deterministic: the same seed gives the same batches; else the order may vary for speed.
-      replicas: devices that share a batch; each gets elements of B / replicas images.
+      replicas: devices of all workers that share a batch; each gets elements of B / replicas images.
+      worker: which of the `workers` reads: each has files of its own if they can be dealt out evenly, else it
+        takes every `workers`-th record of the order that all of them read in.
+      workers: machines that share a batch.
       skip_empty_images: leave out images without objects to learn from; ValueError when that is all of them.
     """
     if config.schedule.batch_size % replicas:
         raise ValueError(
-            f"--batch_size={config.schedule.batch_size}: must be a multiple of the {replicas} GPUs;"
-            " --nomulti_gpu takes one"
+            f"--batch_size={config.schedule.batch_size}: must be a multiple of the {replicas}"
+            f" {f'devices of {workers} workers' if workers > 1 else 'GPUs'}; --nomulti_gpu takes one of a machine"
         )
+    dealt = len(shards) % workers == 0
+    shards = shards[worker::workers] if dealt else shards
     network, augment = config.network, config.augment
 
     def parsed(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -65,7 +72,7 @@ def training_input_fn(
         image, boxes, kept = preprocess_for_train(
             example["image_encoded"],
             example["boxes_yxyx"],
-            tf.stack([tf.constant(seed, tf.int64), index]),
+            tf.stack([tf.constant(seed, tf.int64), index * workers + worker]),
             network.image_size,
             network.channel_means_rgb,
             augment,
@@ -73,7 +80,8 @@ def training_input_fn(
         return _element(image, example, boxes, tf.boolean_mask(example["labels"], kept))
 
     def input_fn() -> tf.data.Dataset:
-        dataset = parsed(_shuffled_records(shards, seed, readers, deterministic))
+        dataset = parsed(_shuffled_records(shards, seed, readers, deterministic or not dealt))
+        dataset = dataset if dealt else dataset.shard(workers, worker)
         dataset = dataset.enumerate().map(augmented, num_parallel_calls=threads)
         dataset = dataset.padded_batch(config.schedule.batch_size // replicas, drop_remainder=True)
         return _configured(dataset, deterministic).prefetch(2)

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from net import machines
 from net.ssd_model_fn import ssd_model_fn
+from utility import tf_config
 from utility.config import Config
 from utility.runtime import log
+from utility.tf_config import Task
+
+CHECKPOINT_STEPS = 1000  # between two checkpoints of a training on several machines, unless the user says otherwise
 
 
 def gpus() -> list[str]:
     """Return the GPUs that TensorFlow sees, by name."""
     return [f"/gpu:{number}" for number in range(len(tf.config.list_physical_devices("GPU")))]
+
+
+def train_strategy(devices: Sequence[str], task: Task | None = None) -> tf.distribute.Strategy | None:
+    """Return how several devices train as mirrors of each other, on several machines where there is a task.
+
+    None where there is one device, and for the evaluator, which does not train.
+    """
+    if task and not task.evaluates:
+        tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[: len(devices)], "GPU")
+        return machines.join(task)
+    return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 and not task else None
 
 
 def default_data_format() -> str:
@@ -44,9 +61,13 @@ def run_config(
     save_summary_steps: int = 500,
     save_checkpoints_secs: int | None = None,
     save_checkpoints_steps: int | None = None,
-    devices: Sequence[str] = (),
+    strategy: tf.distribute.Strategy | None = None,
+    task: Task | None = None,
 ) -> tf.estimator.RunConfig:
-    """Return the Estimator's settings; several `devices` train as mirrors of each other."""
+    """Return the Estimator's settings; a `strategy` as `train_strategy` gives it, and the `task` it was given."""
+    tf_config.tell_tensorflow(task, os.environ)
+    if task:  # workers that save by their own clocks would wait for each other for ever
+        save_checkpoints_steps = save_checkpoints_steps or CHECKPOINT_STEPS
     return tf.estimator.RunConfig(
         model_dir=model_dir,
         session_config=session,
@@ -54,9 +75,9 @@ def run_config(
         save_summary_steps=save_summary_steps,
         save_checkpoints_secs=None if save_checkpoints_steps else save_checkpoints_secs,
         save_checkpoints_steps=save_checkpoints_steps,
-        keep_checkpoint_max=5,
+        keep_checkpoint_max=5 if task is None or task.is_chief else 1,
         log_step_count_steps=save_summary_steps,
-        train_distribute=tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else None,
+        train_distribute=strategy,
     )
 
 
@@ -76,7 +97,7 @@ def has_checkpoint(model_dir: str) -> bool:
     return tf.train.latest_checkpoint(model_dir) is not None
 
 
-class _Started(tf.train.SessionRunHook):
+class Started(tf.train.SessionRunHook):
     """Calls a function once the graph stands and its variables are restored."""
 
     def __init__(self, call: Callable[[], None]):
@@ -95,15 +116,26 @@ def train(
 
     `on_start` is called when everything has been built and restored: what it writes is not written in vain.
     """
-    if has_checkpoint(estimator.model_dir):
-        step = int(tf.train.load_variable(estimator.model_dir, "global_step"))
-        if step >= max_steps:
-            log(f"{estimator.model_dir} is at step {step} already: raise --max_number_of_steps to train further")
-            return
-    if estimator.params.get("start") is None and not has_checkpoint(estimator.model_dir):
-        log("starting from random weights: there is no checkpoint in --model_dir nor in --checkpoint_path")
-    estimator.train(input_fn, max_steps=max_steps, hooks=[_Started(on_start)])
+    if is_at_end(estimator, max_steps):
+        return
+    estimator.train(input_fn, max_steps=max_steps, hooks=[Started(on_start)])
     log(f"trained to step {max_steps}; checkpoint and summaries are in {estimator.model_dir}")
+
+
+def is_at_end(estimator: tf.estimator.Estimator, max_steps: int) -> bool:
+    """Tell whether there is nothing left to train, and say so; else say if the weights are random."""
+    step = checkpoint_step(estimator.model_dir)
+    if step is not None and step >= max_steps:
+        log(f"{estimator.model_dir} is at step {step} already: raise --max_number_of_steps to train further")
+        return True
+    if estimator.params.get("start") is None and step is None:
+        log("starting from random weights: there is no checkpoint in --model_dir nor in --checkpoint_path")
+    return False
+
+
+def checkpoint_step(model_dir: str) -> int | None:
+    """Return the step of a model directory's newest checkpoint, None where it has none."""
+    return int(tf.train.load_variable(model_dir, "global_step")) if has_checkpoint(model_dir) else None
 
 
 def detect(estimator: tf.estimator.Estimator, input_fn, checkpoint: str) -> Iterator[dict[str, np.ndarray]]:

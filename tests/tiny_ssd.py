@@ -1,14 +1,16 @@
 """SSD around a backbone of a few channels, which a test can train; as a program, it trains on several devices."""
 
+import os
 import sys
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from net import distributed, ssd_net
 from net import estimator as estimator_lib
-from net import ssd_net
 from tests.helpers import voc_config
 from utility import config as config_lib
+from utility import runtime, tf_config
 
 
 def tiny_backbone(images, layers, network):
@@ -45,30 +47,59 @@ def batch(images=None, boxes=((0.1, 0.1, 0.6, 0.6),), labels=(3,)):
     return features, {"boxes_yxyx": boxes, "labels": np.tile(np.array(labels, np.int64)[None], (2, 1))}
 
 
-def make_estimator(config, model_dir, devices=()):
-    """Return an Estimator that keeps one checkpoint, of its end."""
+def make_estimator(config, model_dir, devices=(), task=None, save_checkpoints_steps=10**6):
+    """Return an Estimator that keeps one checkpoint, of its end, unless told otherwise."""
     session = estimator_lib.session_config()
     session.device_count["CPU"] = max(len(devices), 1)
-    run = estimator_lib.run_config(str(model_dir), session, seed=1, save_checkpoints_steps=10**6, devices=devices)
+    run = estimator_lib.run_config(
+        str(model_dir),
+        session,
+        seed=1,
+        save_checkpoints_steps=save_checkpoints_steps,
+        strategy=estimator_lib.train_strategy(devices, task),
+        task=task,
+    )
     return estimator_lib.build(config, run, "channels_last", log_every_n_steps=10)
 
 
-def main(devices, model_dir, output):
-    """Train three steps on one batch, in equal parts on so many devices of the CPU, and save the variables."""
+class SaveVariables(tf.train.SessionRunHook):
+    """Writes this process's variables to a file at the end."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def end(self, session):
+        variables = {variable.name.split(":")[0]: variable for variable in tf.global_variables()}
+        np.savez(self._path, **session.run(variables))
+
+
+def main(devices, model_dir, output, steps="3", save_checkpoints_steps="1000000"):
+    """Train on one batch of two images, in equal parts on all devices of all machines, and save the variables."""
+    task = tf_config.read(os.environ)
+    if task:
+        runtime.speak_as(task.name())
     cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(devices))
+    if int(devices) > 1:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(devices))
     images = np.random.RandomState(3).uniform(-100, 100, (2, 300, 300, 3)).astype(np.float32)
-    share = 2 // int(devices)
+    workers, worker = (len(task.trainers), task.rank) if task else (1, 0)
+    share = 2 // int(devices) // workers
 
     def input_fn():
-        return tf.data.Dataset.from_tensor_slices(batch(images)).repeat().batch(share, drop_remainder=True)
+        data = tf.data.Dataset.from_tensor_slices(batch(images)).shard(workers, worker)
+        return data.repeat().batch(share, drop_remainder=True)
 
     names = [f"/cpu:{number}" for number in range(int(devices))]
-    estimator = make_estimator(tiny_config(), model_dir, names)
-    estimator_lib.train(estimator, input_fn, 3)
+    estimator = make_estimator(tiny_config(), model_dir, names, task, int(save_checkpoints_steps))
+    if task:
+        facts = {"devices": devices, "steps": steps}
+        distributed.train(estimator, input_fn, int(steps), [SaveVariables(output)], task, facts)
+        return
+    estimator_lib.train(estimator, input_fn, int(steps))
     values = {name: estimator.get_variable_value(name) for name in estimator.get_variable_names()}
     np.savez(output, **values)
 
 
 if __name__ == "__main__":
+    runtime.start_tensorflow()
     main(*sys.argv[1:])

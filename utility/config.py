@@ -400,6 +400,18 @@ def save(config: Config, model_dir: str) -> None:
         partial.replace(directory / name)
 
 
+def settings(config: Config) -> dict[str, Any]:
+    """Return every setting by its dotted name."""
+    return _flat("", config)
+
+
+def _flat(name: str, node: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(node):
+        return {name: node}
+    parts = [(part.name, getattr(node, part.name)) for part in dataclasses.fields(node)]
+    return {k: v for part, value in parts for k, v in _flat(f"{name}.{part}".lstrip("."), value).items()}
+
+
 def check_same_model(config: Config, model_dir: str) -> None:
     """Raise a ValueError that lists the differences if a model directory belongs to another network.
 

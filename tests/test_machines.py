@@ -1,0 +1,135 @@
+"""Two workers on the loopback interface: one training, and what is left when one of them dies."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from net import machines
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def free_ports(number):
+    sockets = [socket.socket() for _ in range(number)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Workers:
+    """Two processes of tests.tiny_ssd that train together, each with a log of its own."""
+
+    def __init__(self, home, *arguments, module="tests.tiny_ssd", each=lambda number: ()):
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+        self.logs = [home / f"{number}.log" for number in range(2)]
+        self.processes = []
+        for number, log in enumerate(self.logs):
+            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
+            command = [sys.executable, "-m", module, *arguments, *each(number)]
+            environment = {**os.environ, "TF_CONFIG": json.dumps(task)}
+            with log.open("w") as output:
+                self.processes.append(
+                    subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+                )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def text(self, number):
+        return self.logs[number].read_text()
+
+    def statuses(self, seconds=200):
+        return [process.wait(timeout=seconds) for process in self.processes]
+
+    def wait_for(self, number, pattern, seconds=200):
+        end = time.monotonic() + seconds
+        while not re.search(pattern, self.text(number)):
+            assert time.monotonic() < end and self.processes[number].poll() is None, self.text(number)
+            time.sleep(0.2)
+
+
+def tiny(home, steps, save_every=1000):
+    return Workers(
+        home,
+        "1",
+        str(home / "logs"),
+        each=lambda number: (str(home / f"{number}.npz"), str(steps), str(save_every)),
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder in which two workers have trained three steps together."""
+    home = tmp_path_factory.mktemp("machines")
+    with tiny(home, 3) as workers:
+        assert workers.statuses() == [0, 0], workers.text(0) + workers.text(1)
+        for number in range(2):
+            lines = workers.text(number).splitlines()
+            assert any(line.startswith(f"worker {number} (127.0.0.1:") and " step 1/" in line for line in lines)
+    return home
+
+
+def test_two_workers_with_half_a_batch_each_are_one_process_with_the_whole(home, tmp_path):
+    command = [sys.executable, "-m", "tests.tiny_ssd", "1", str(tmp_path / "logs"), str(tmp_path / "alone.npz")]
+    subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300, check=True)
+    first, second, alone = (np.load(path) for path in (home / "0.npz", home / "1.npz", tmp_path / "alone.npz"))
+    assert set(alone) == set(first) == set(second)
+    for name in alone:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+        tolerance = 1e-5 * max(1.0, np.abs(alone[name]).max())
+        np.testing.assert_allclose(first[name], alone[name], atol=tolerance, rtol=0, err_msg=name)
+    assert np.abs(alone["ssd300/multibox_head/cls_0/bias"]).max() > 1e-3
+
+
+def test_only_the_chief_writes(home):
+    names = {path.name.split(".")[0] for path in (home / "logs").iterdir()}
+    assert names == {"checkpoint", "graph", "model", "events"}
+    assert len(list((home / "logs").glob("events*"))) == 1
+
+
+def kill_one(home, victim):
+    """Kill one of two workers while they train, and return what the other says and does then."""
+    survivor = 1 - victim
+    with tiny(home, 5000, save_every=5) as workers:
+        workers.wait_for(survivor, r" step \d*[1-9]0/")
+        workers.processes[victim].send_signal(signal.SIGKILL)
+        assert workers.processes[survivor].wait(timeout=machines.SILENCE_SECONDS + 100) == 1
+        assert "Traceback" not in workers.text(survivor)
+        errors = [line for line in workers.text(survivor).splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, workers.text(survivor)
+        assert "go on from the last checkpoint" in errors[0]
+        return errors[0]
+
+
+def test_when_the_chief_dies_the_worker_stops(home):
+    assert "worker 0 (127.0.0.1:" in kill_one(home, 0)
+
+
+def test_when_a_worker_dies_the_chief_stops_and_all_can_go_on(home):
+    assert "worker 1 (127.0.0.1:" in kill_one(home, 1)
+    step = int(tf.train.load_variable(str(home / "logs"), "global_step"))
+    assert step >= 5
+    with tiny(home, step + 2) as workers:
+        assert workers.statuses() == [0, 0], workers.text(0) + workers.text(1)
+        assert "starting from random weights" not in workers.text(0)
+    first, second = np.load(home / "0.npz"), np.load(home / "1.npz")
+    assert first["global_step"] == step + 2
+    assert all(np.array_equal(first[name], second[name]) for name in first)
