@@ -41,11 +41,21 @@ def train(
         machines.check_agreement(task, {"checkpoint of step": step, **facts})
         if estimator_lib.is_at_end(estimator, max_steps):
             return
+        hooks = hooks if task.is_chief else [*hooks, _LeavesCheckpoints()]
         train_spec = tf.estimator.TrainSpec(input_fn, max_steps, hooks)
         tf.estimator.train_and_evaluate(estimator, train_spec, tf.estimator.EvalSpec(input_fn))
     # averages are gathered while they are saved, so TensorFlow lets all workers save; only the chief's are for use
     shutil.rmtree(copies, ignore_errors=True)
     log(f"trained to step {max_steps}; checkpoint and summaries are in {estimator.model_dir}")
+
+
+class _LeavesCheckpoints(tf.train.SessionRunHook):
+    """Keeps a worker that restored the chief's checkpoints from removing them, as it does with its own old copies."""
+
+    def begin(self) -> None:
+        """Let the worker's saver not take the restored checkpoints for its own."""
+        for saver in tf.get_collection(tf.GraphKeys.SAVERS):
+            saver.recover_last_checkpoints = lambda paths: None
 
 
 def evaluate(estimator: tf.estimator.Estimator, input_fn, max_steps: int) -> None:

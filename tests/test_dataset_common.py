@@ -136,6 +136,43 @@ def test_without_deterministic_all_images_come_too(twenty):
     assert set(ids_of(batches)) == {f"{number:03d}" for number in range(20)}
 
 
+def share(shards, worker, workers, count, batch_size=4):
+    """The first elements of one worker of several."""
+    input_fn = dataset_common.training_input_fn(
+        shards, config(batch_size), 7, deterministic=True, replicas=workers, worker=worker, workers=workers
+    )
+    return elements(input_fn, count)
+
+
+def test_two_workers_together_read_what_one_process_reads(twenty, stream):
+    shares = [share(twenty, worker, 2, 15) for worker in (0, 1)]
+    for number, (features, _) in enumerate(stream):
+        for place in range(4):
+            theirs = shares[place % 2][number][0]
+            assert theirs["image_id"][place // 2] == features["image_id"][place]
+            np.testing.assert_array_equal(theirs["image"][place // 2], features["image"][place])
+
+
+def test_workers_have_files_of_their_own_if_these_can_be_dealt_out(twenty):
+    for worker in range(5):
+        one_pass = ids_of(share(twenty, worker, 5, 4, batch_size=5))
+        assert sorted(one_pass) == [f"{number:03d}" for number in range(4 * worker, 4 * worker + 4)]
+
+
+def test_no_two_workers_draw_the_same_augmentation(tmp_path):
+    """Records that are all the same image; only the place in the stream tells them apart."""
+    shards = write_shards(tmp_path, [record(0)] * 8, 4)
+    views = [image for worker in range(4) for image in share(shards, worker, 4, 2)]
+    assert len({features["image"].tobytes() for features, _ in views}) == 8
+
+
+def test_a_batch_that_cannot_be_shared_is_an_error(twenty):
+    with pytest.raises(ValueError, match="--batch_size=4: must be a multiple of the 3 devices of 3 workers"):
+        share(twenty, 0, 3, 1)
+    with pytest.raises(ValueError, match="--batch_size=4: must be a multiple of the 3 GPUs"):
+        dataset_common.training_input_fn(twenty, config(), 7, replicas=3)
+
+
 def test_elements_are_as_promised(stream):
     for features, truth in stream:
         assert features["image"].shape == (4, 32, 32, 3) and features["image"].dtype == np.float32

@@ -116,6 +116,8 @@ def kill_one(home, victim):
         errors = [line for line in workers.text(survivor).splitlines() if line.startswith("error: ")]
         assert len(errors) == 1, workers.text(survivor)
         assert "go on from the last checkpoint" in errors[0]
+        noted = tf.train.get_checkpoint_state(str(home / "logs")).all_model_checkpoint_paths
+        assert len(noted) > 1 and all(map(tf.train.checkpoint_exists, noted))
         return errors[0]
 
 

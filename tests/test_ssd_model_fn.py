@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from dataset import voc, voc_metric
 from dataset.voc import VocAnnotation, VocObject
 from net import estimator as estimator_lib
+from net import optimizer
 from net import ssd_model_fn as model
 from tests.helpers import VOC_LIKE, voc_config
 from tests.tiny_ssd import batch, make_estimator, tiny_config
@@ -34,7 +35,7 @@ def test_learning_rate_follows_the_reference_schedule():
     schedule = voc_config().schedule
     with tf.Graph().as_default(), tf.Session() as session:
         step = tf.placeholder(tf.int64, [])
-        rate = model.learning_rate(step, schedule)
+        rate = optimizer.learning_rate(step, schedule)
         found = [session.run(rate, {step: s}) for s in (0, 500, 501, 80_000, 80_001, 100_001)]
     np.testing.assert_allclose(found, [1e-4, 1e-4, 1e-3, 1e-3, 1e-4, 1e-5], rtol=1e-6)
 
@@ -42,7 +43,7 @@ def test_learning_rate_follows_the_reference_schedule():
 def test_learning_rate_has_a_floor():
     schedule = voc_config(schedule__end_learning_rate=5e-4).schedule
     with tf.Graph().as_default(), tf.Session() as session:
-        assert session.run(model.learning_rate(tf.constant(110_000), schedule)) == pytest.approx(5e-4)
+        assert session.run(optimizer.learning_rate(tf.constant(110_000), schedule)) == pytest.approx(5e-4)
 
 
 def test_weight_decay_counts_biases_and_a_tenth_of_the_scale():
