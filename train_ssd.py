@@ -47,6 +47,7 @@ def main() -> None:
         FLAGS.deterministic,
         FLAGS.skip_empty_images,
         replicas=max(len(devices), 1) * workers,
+        parts=FLAGS.accumulate_steps,
         worker=task.rank if task else 0,
         workers=workers,
     )
@@ -60,7 +61,12 @@ def main() -> None:
     if task is None:
         estimator.train(ssd, input_fn, steps, save_config)
     else:
-        facts = {"devices": max(len(devices), 1), "training images": images, **config_lib.settings(config)}
+        facts = {
+            "devices": max(len(devices), 1),
+            "training images": images,
+            **{flag: FLAGS[flag].value for flag in ("accumulate_steps", "mixed_precision", "tf_random_seed")},
+            **config_lib.settings(config),
+        }
         hooks = [estimator.Started(save_config)] if task.is_chief else []
         distributed.train(ssd, input_fn, steps, hooks, task, facts)
 
@@ -85,6 +91,9 @@ def _estimator(config: config_lib.Config, strategy, task: tf_config.Task | None)
         model_scope=FLAGS.model_scope,
         log_every_n_steps=FLAGS.log_every_n_steps,
         start=_start(config),
+        accumulate_steps=FLAGS.accumulate_steps,
+        mixed_precision=FLAGS.mixed_precision,
+        xla=FLAGS.xla,
     )
 
 

@@ -30,6 +30,7 @@ def training_input_fn(
     deterministic: bool = False,
     skip_empty_images: bool = False,
     replicas: int = 1,
+    parts: int = 1,
     worker: int = 0,
     workers: int = 1,
 ) -> InputFn:
@@ -47,16 +48,13 @@ def training_input_fn(
       threads: images preprocessed at once.
       deterministic: the same seed gives the same batches; else the order may vary for speed.
       replicas: devices of all workers that share a batch; each gets elements of B / replicas images.
+      parts: in which a device computes its images, of the same size.
       worker: which of the `workers` reads: each has files of its own if they can be dealt out evenly, else it
         takes every `workers`-th record of the order that all of them read in.
       workers: machines that share a batch.
       skip_empty_images: leave out images without objects to learn from; ValueError when that is all of them.
     """
-    if config.schedule.batch_size % replicas:
-        raise ValueError(
-            f"--batch_size={config.schedule.batch_size}: must be a multiple of the {replicas}"
-            f" {f'devices of {workers} workers' if workers > 1 else 'GPUs'}; --nomulti_gpu takes one of a machine"
-        )
+    _check_batch_size(config.schedule.batch_size, replicas, parts, workers)
     dealt = len(shards) % workers == 0
     shards = shards[worker::workers] if dealt else shards
     network, augment = config.network, config.augment
@@ -93,6 +91,17 @@ def training_input_fn(
             " leave the flag out or check the annotations"
         )
     return input_fn
+
+
+def _check_batch_size(batch_size: int, replicas: int, parts: int, workers: int) -> None:
+    if batch_size % (replicas * parts) == 0:
+        return
+    shared = f"{replicas} {f'devices of {workers} workers' if workers > 1 else 'GPUs'}" if replicas > 1 else ""
+    factors = [part for part in (shared, f"--accumulate_steps={parts}" if parts > 1 else "") if part]
+    raise ValueError(
+        f"--batch_size={batch_size}: must be a multiple of the {' times '.join(factors)}: {replicas * parts}"
+        f"{'; --nomulti_gpu takes one GPU of a machine' if shared else ''}"
+    )
 
 
 def _learnable(example: dict[str, tf.Tensor], use_difficult: bool) -> dict[str, tf.Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from net import machines
+from net import machines, optimizer
 from net.ssd_model_fn import ssd_model_fn
 from utility import tf_config
 from utility.config import Config
@@ -83,6 +83,8 @@ def run_config(
 
 def build(config: Config, run: tf.estimator.RunConfig, data_format: str | None = None, **params: Any):
     """Return the Estimator of a config; `params` go to model_fn. The default layout is what the device can run."""
+    if params.get("mixed_precision"):
+        _check_mixed_precision(run.model_dir)
     params = {
         "config": config,
         "data_format": data_format or default_data_format(),
@@ -90,6 +92,19 @@ def build(config: Config, run: tf.estimator.RunConfig, data_format: str | None =
         **params,
     }
     return tf.estimator.Estimator(ssd_model_fn, config=run, params=params)
+
+
+def _check_mixed_precision(model_dir: str) -> None:
+    """Raise a ValueError if a run that has no loss scale is to go on with one, and tell what a CPU makes of it."""
+    newest = tf.train.latest_checkpoint(model_dir)
+    if newest and optimizer.LOSS_SCALE not in dict(tf.train.list_variables(newest)):
+        raise ValueError(
+            f"--mixed_precision: {newest} was trained without it and has no loss scale to go on with; leave the flag"
+            f" out, or take its weights into another --model_dir: --checkpoint_path={newest}"
+            " --checkpoint_model_scope=ssd300 --checkpoint_exclude_scopes="
+        )
+    if not gpus():
+        log("--mixed_precision: without a GPU, float16 is computed exactly as on one, but slower than float32")
 
 
 def has_checkpoint(model_dir: str) -> bool:

@@ -9,6 +9,8 @@ import tensorflow.compat.v1 as tf
 
 from utility.config import ScheduleConfig
 
+LOSS_SCALE = "current_loss_scale"  # TensorFlow's name of the variable, in checkpoints of mixed precision
+_FIRST_SCALE = 2.0**10  # of the loss; arXiv 1710.03740, section 3.2, found 8 to be enough for SSD
 Scalars = dict[str, tf.Tensor]
 Pairs = list[tuple[tf.Tensor, tf.Variable]]
 
@@ -53,7 +55,7 @@ def update(
     global_step = tf.train.get_or_create_global_step()
     rate = learning_rate(global_step, schedule)
     optimizer = tf.train.MomentumOptimizer(rate, schedule.momentum)
-    loss_scale = tf.mixed_precision.DynamicLossScale() if mixed_precision else None
+    loss_scale = tf.mixed_precision.DynamicLossScale(_FIRST_SCALE) if mixed_precision else None
     scale = loss_scale() if loss_scale else None
     pairs, scalars = _gradients(optimizer, losses, batch, parts, scale)
     before()

@@ -28,7 +28,7 @@ def ssd_model_fn(features: dict, labels: Any, mode: str, params: dict[str, Any])
       params: `config` (a utility.config.Config); `data_format` ("channels_first" or "channels_last");
         `model_scope`, the scope of all variables; for training, `log_every_n_steps` and optionally
         `start`, a WarmStart or Resume of utility.scaffolds, `accumulate_steps`, the parts in which a batch is
-        computed, and `mixed_precision`, whether the network computes in float16.
+        computed, `mixed_precision`, whether the network is trained in float16, and `xla`, whether it is compiled.
 
     The default boxes are rebuilt from the config as a constant, so the input function need not know them.
     """
@@ -36,8 +36,11 @@ def ssd_model_fn(features: dict, labels: Any, mode: str, params: dict[str, Any])
     anchors = default_boxes(config)
 
     def network(images: tf.Tensor) -> SsdOutput:
-        training, half = mode == tf.estimator.ModeKeys.TRAIN, params.get("mixed_precision", False)
-        return ssd_network(images, config, params["data_format"], params["model_scope"], training, half)
+        training = mode == tf.estimator.ModeKeys.TRAIN
+        half = training and params.get("mixed_precision", False)
+        # the loss stays outside: its shapes depend on the batch, which XLA cannot do
+        with tf.xla.experimental.jit_scope(training and params.get("xla", False)):
+            return ssd_network(images, config, params["data_format"], params["model_scope"], training, half)
 
     if mode == tf.estimator.ModeKeys.PREDICT:
         output = network(features["image"])
@@ -101,12 +104,14 @@ def _training_spec(features: dict, targets: Targets, network, params: dict[str, 
 
     def losses_of(part: tuple[tf.Tensor, Targets]) -> dict[str, tf.Tensor]:
         losses = total_loss(network(part[0]), part[1], config, parts, positives)
+        chosen = tf.cast(tf.reduce_sum(losses.multibox.positives + losses.multibox.negatives), tf.float32)
         return {
             "loss": losses.total,
             "cross_entropy": losses.multibox.cross_entropy,
             "location": losses.multibox.localization,
             "l2": losses.l2,
-            "accuracy": losses.multibox.accuracy / parts,
+            "right": losses.multibox.accuracy * chosen,
+            "chosen": chosen,
         }
 
     update = optimizer.update(
@@ -117,19 +122,21 @@ def _training_spec(features: dict, targets: Targets, network, params: dict[str, 
         mixed_precision=params.get("mixed_precision", False),
         before=params["start"].load if params.get("start") else lambda: None,
     )
-    for name, value in update.scalars.items():
+    scalars = dict(update.scalars)
+    scalars["accuracy"] = tf.math.divide_no_nan(scalars.pop("right"), scalars.pop("chosen"))
+    for name, value in scalars.items():
         if name != "loss":  # the Estimator writes that one itself
             tf.summary.scalar(f"train/{name}", value)
     tf.summary.scalar("train/positives", positives / tf.shape(targets.classes)[0])
     hook = TrainingLog(
-        update.scalars,
+        scalars,
         features["image_id"],
         update.step,
         every=params["log_every_n_steps"],
         last_step=config.schedule.max_number_of_steps,
         batch_size=config.schedule.batch_size,
     )
-    loss = update.scalars["loss"]
+    loss = scalars["loss"]
     # the Estimator stops at a loss that is no number before our log can say why: it is shown a number
     shown = tf.where_v2(tf.is_finite(loss), loss, loss.dtype.max)
     return tf.estimator.EstimatorSpec(

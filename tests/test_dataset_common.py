@@ -169,8 +169,12 @@ def test_no_two_workers_draw_the_same_augmentation(tmp_path):
 def test_a_batch_that_cannot_be_shared_is_an_error(twenty):
     with pytest.raises(ValueError, match="--batch_size=4: must be a multiple of the 3 devices of 3 workers"):
         share(twenty, 0, 3, 1)
-    with pytest.raises(ValueError, match="--batch_size=4: must be a multiple of the 3 GPUs"):
+    with pytest.raises(ValueError, match="--batch_size=4: must be a multiple of the 3 GPUs: 3; --nomulti_gpu"):
         dataset_common.training_input_fn(twenty, config(), 7, replicas=3)
+    with pytest.raises(ValueError, match=r"--batch_size=4: must be a multiple of the --accumulate_steps=3: 3$"):
+        dataset_common.training_input_fn(twenty, config(), 7, parts=3)
+    with pytest.raises(ValueError, match="multiple of the 2 GPUs times --accumulate_steps=4: 8"):
+        dataset_common.training_input_fn(twenty, config(), 7, replicas=2, parts=4)
 
 
 def test_elements_are_as_promised(stream):

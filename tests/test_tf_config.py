@@ -11,6 +11,12 @@ def environment(cluster, kind="worker", index=0):
     return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})}
 
 
+def read(*arguments):
+    task = tf_config.read(environment(*arguments))
+    assert task is not None
+    return task
+
+
 WORKERS = {"worker": ["one:2222", "two:2222"]}
 
 
@@ -21,7 +27,7 @@ def test_without_machines_a_process_trains_alone(text):
 
 
 def test_the_first_worker_is_the_chief():
-    first, second = (tf_config.read(environment(WORKERS, index=index)) for index in (0, 1))
+    first, second = (read(WORKERS, "worker", index) for index in (0, 1))
     assert (first.is_chief, second.is_chief) == (True, False)
     assert (first.rank, second.rank) == (0, 1)
     assert second.name() == "worker 1 (two:2222)" and second.name(0) == "worker 0 (one:2222)"
@@ -29,13 +35,19 @@ def test_the_first_worker_is_the_chief():
 
 def test_a_chief_comes_before_the_workers():
     cluster = {"worker": ["two:1", "three:1"], "chief": ["[::1]:1"], "evaluator": ["four:1"]}
-    worker = tf_config.read(environment(cluster, "worker", 0))
+    worker = read(cluster, "worker", 0)
     assert worker.trainers == [("chief", 0), ("worker", 0), ("worker", 1)]
     assert worker.rank == 1 and not worker.is_chief and not worker.evaluates
-    assert tf_config.read(environment(cluster, "chief")).is_chief
-    evaluator = tf_config.read(environment(cluster, "evaluator"))
+    assert read(cluster, "chief").is_chief
+    evaluator = read(cluster, "evaluator")
     assert evaluator.evaluates and not evaluator.is_chief
-    assert tf_config.read({"TF_CONFIG": worker.to_json()}) == worker
+    told = {"TF_CONFIG": "something", "HOME": "here"}
+    tf_config.tell_tensorflow(worker, told)
+    assert tf_config.read(told) == worker
+    tf_config.tell_tensorflow(evaluator, told)  # TensorFlow's evaluator wants a chief in its cluster
+    assert json.loads(told["TF_CONFIG"])["cluster"] == {"chief": ["[::1]:1"]}
+    tf_config.tell_tensorflow(None, told)
+    assert told == {"HOME": "here"}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """SSD around a backbone of a few channels, which a test can train; as a program, it trains on several devices."""
 
+import argparse
 import os
-import sys
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -47,7 +47,7 @@ def batch(images=None, boxes=((0.1, 0.1, 0.6, 0.6),), labels=(3,)):
     return features, {"boxes_yxyx": boxes, "labels": np.tile(np.array(labels, np.int64)[None], (2, 1))}
 
 
-def make_estimator(config, model_dir, devices=(), task=None, save_checkpoints_steps=10**6):
+def make_estimator(config, model_dir, devices=(), task=None, save_checkpoints_steps=10**6, **params):
     """Return an Estimator that keeps one checkpoint, of its end, unless told otherwise."""
     session = estimator_lib.session_config()
     session.device_count["CPU"] = max(len(devices), 1)
@@ -59,7 +59,7 @@ def make_estimator(config, model_dir, devices=(), task=None, save_checkpoints_st
         strategy=estimator_lib.train_strategy(devices, task),
         task=task,
     )
-    return estimator_lib.build(config, run, "channels_last", log_every_n_steps=10)
+    return estimator_lib.build(config, run, "channels_last", **{"log_every_n_steps": 10, **params})
 
 
 class SaveVariables(tf.train.SessionRunHook):
@@ -73,33 +73,47 @@ class SaveVariables(tf.train.SessionRunHook):
         np.savez(self._path, **session.run(variables))
 
 
-def main(devices, model_dir, output, steps="3", save_checkpoints_steps="1000000"):
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model_dir")
+    parser.add_argument("output", help="file for the variables")
+    parser.add_argument("--devices", type=int, default=1, help="parts to divide the CPU into")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--save_checkpoints_steps", type=int, default=10**6)
+    parser.add_argument("--xla", action="store_true")
+    return parser.parse_args()
+
+
+def main(asked):
     """Train on one batch of two images, in equal parts on all devices of all machines, and save the variables."""
     task = tf_config.read(os.environ)
     if task:
         runtime.speak_as(task.name())
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    if int(devices) > 1:
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(devices))
+    if asked.devices > 1:
+        parts = [tf.config.LogicalDeviceConfiguration()] * asked.devices
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
     images = np.random.RandomState(3).uniform(-100, 100, (2, 300, 300, 3)).astype(np.float32)
     workers, worker = (len(task.trainers), task.rank) if task else (1, 0)
-    share = 2 // int(devices) // workers
 
     def input_fn():
         data = tf.data.Dataset.from_tensor_slices(batch(images)).shard(workers, worker)
-        return data.repeat().batch(share, drop_remainder=True)
+        return data.repeat().batch(2 // asked.devices // workers, drop_remainder=True)
 
-    names = [f"/cpu:{number}" for number in range(int(devices))]
-    estimator = make_estimator(tiny_config(), model_dir, names, task, int(save_checkpoints_steps))
+    names = [f"/cpu:{number}" for number in range(asked.devices)]
+    options = {"save_checkpoints_steps": asked.save_checkpoints_steps, "xla": asked.xla}
+    estimator = make_estimator(tiny_config(), asked.model_dir, names, task, **options)
     if task:
-        facts = {"devices": devices, "steps": steps}
-        distributed.train(estimator, input_fn, int(steps), [SaveVariables(output)], task, facts)
+        facts = {"devices": asked.devices, "steps": asked.steps}
+        distributed.train(estimator, input_fn, asked.steps, [SaveVariables(asked.output)], task, facts)
         return
-    estimator_lib.train(estimator, input_fn, int(steps))
-    values = {name: estimator.get_variable_value(name) for name in estimator.get_variable_names()}
-    np.savez(output, **values)
+    estimator_lib.train(estimator, input_fn, asked.steps)
+    np.savez(asked.output, **variables(estimator))
+
+
+def variables(estimator):
+    return {name: estimator.get_variable_value(name) for name in estimator.get_variable_names()}
 
 
 if __name__ == "__main__":
     runtime.start_tensorflow()
-    main(*sys.argv[1:])
+    main(arguments())
