@@ -35,7 +35,7 @@ def train(
     Raises:
       ValueError: this worker starts from other facts than the chief.
     """
-    copies = Path(estimator.model_dir, f"tmp_{task.kind}_{task.index}")
+    copies = Path(estimator.model_dir, f"tmp_{task.kind}_{task.number}")
     with machines.together(task):
         step = estimator_lib.checkpoint_step(estimator.model_dir)
         machines.check_agreement(task, {"checkpoint of step": step, **facts})

@@ -96,12 +96,18 @@ def summed_over_parts(compute: Callable[[Any], Any], batch: Any, parts: int) -> 
     def part(number) -> Any:
         return tf.nest.map_structure(lambda t: tf.reshape(t, [parts, t.shape[0] // parts, *_sides(t)])[number], batch)
 
+    def next_number(number, sums: Any) -> tf.Tensor:
+        with tf.control_dependencies(tf.nest.flatten(sums)):  # nothing of the next part before this one is over
+            return number + tf.constant(1)
+
     def add_part(number: tf.Tensor, sums: Any) -> tuple[tf.Tensor, Any]:
         with tf.variable_scope(tf.get_variable_scope(), reuse=True):
-            return number + 1, tf.nest.map_structure(tf.add, sums, compute(part(number)))
+            sums = tf.nest.map_structure(tf.add, sums, compute(part(number)))
+        return next_number(number, sums), sums
 
     first = compute(part(0))
-    return tf.while_loop(lambda number, _: number < parts, add_part, [1, first], parallel_iterations=1)[1]
+    begin = [next_number(0, first), first]
+    return tf.while_loop(lambda number, _: number < parts, add_part, begin, parallel_iterations=1)[1]
 
 
 def _sides(tensor: tf.Tensor) -> list:

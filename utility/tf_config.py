@@ -21,7 +21,7 @@ class Task(NamedTuple):
     """What this process is among those of the cluster."""
 
     kind: str  # "chief", "worker" or "evaluator"
-    index: int  # among its kind
+    number: int  # among its kind
     cluster: dict[str, list[str]]  # kind -> host:port of each
 
     @property
@@ -37,7 +37,7 @@ class Task(NamedTuple):
     @property
     def rank(self) -> int:
         """Its place among those that train, from 0."""
-        return self.trainers.index((self.kind, self.index))
+        return self.trainers.index((self.kind, self.number))
 
     @property
     def is_chief(self) -> bool:
@@ -46,14 +46,14 @@ class Task(NamedTuple):
 
     def name(self, rank: int | None = None) -> str:
         """Return what a log calls this process, or the trainer of a rank: `worker 0 (host:port)`."""
-        kind, index = (self.kind, self.index) if rank is None else self.trainers[rank]
+        kind, index = (self.kind, self.number) if rank is None else self.trainers[rank]
         return f"{kind} {index} ({self.cluster[kind][index]})"
 
     def to_json(self) -> str:
         """Return the TF_CONFIG that TensorFlow is to see: its evaluators know no cluster without a chief."""
         chief, first = self.trainers[0]
         cluster = {"chief": [self.cluster[chief][first]]} if self.evaluates else self.cluster
-        return json.dumps({"cluster": cluster, "task": {"type": self.kind, "index": self.index}})
+        return json.dumps({"cluster": cluster, "task": {"type": self.kind, "index": self.number}})
 
 
 def read(environment: Mapping[str, str]) -> Task | None:
@@ -68,8 +68,8 @@ def read(environment: Mapping[str, str]) -> Task | None:
         return None
     task = Task(*_task(content), _cluster(content))
     addresses = task.cluster.get(task.kind, [])
-    if task.index >= len(addresses):
-        raise _error(f"task {task.kind} {task.index} is not in the cluster, which has {len(addresses)} {task.kind}s")
+    if task.number >= len(addresses):
+        raise _error(f"task {task.kind} {task.number} is not in the cluster, which has {len(addresses)} {task.kind}s")
     return task if task.evaluates or len(task.trainers) > 1 else None
 
 
