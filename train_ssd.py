@@ -6,36 +6,55 @@ The same command goes on from the newest checkpoint in --model_dir. Class names 
 labels.txt in --data_dir.
 """
 
+import functools
 import math
+import os
 
 from utility import config as config_lib
-from utility import flags, presets, runtime
+from utility import flags, presets, runtime, tf_config
 
 FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Read the flags, build the config and train."""
+    """Read the flags, build the config and train, alone or as one of the machines that TF_CONFIG names."""
+    task = tf_config.read(os.environ)
+    if task:
+        runtime.speak_as(task.name())
     runtime.start_tensorflow()
-    from dataset import dataset_common, records  # noqa: PLC0415
-    from net import estimator  # noqa: PLC0415
+    from dataset import dataset_common, records, training_input  # noqa: PLC0415
     from utility import checkpoints  # noqa: PLC0415
 
     shards = records.find_shards(FLAGS.data_dir, records.TRAIN)
     config = _config(dataset_common.class_names(FLAGS.data_dir, FLAGS.num_classes))
     dataset_common.check_labels(shards, config.class_names)
-    images = dataset_common.count_images(shards, config, FLAGS.skip_empty_images)
+    images = training_input.count_images(shards, config, FLAGS.skip_empty_images)
     config = _with_epochs(config, images)
-    evaluation = _evaluation(config)
-    if checkpoints.settle(FLAGS.model_dir):
+    evaluation = _evaluation(config, task)
+    # those that only read must not put in order what the chief writes meanwhile
+    if (checkpoints.settle if task is None or task.is_chief else checkpoints.newest)(FLAGS.model_dir):
         for change in config_lib.check_same_model(config, FLAGS.model_dir):
             runtime.log(f"other than before: {change}")
+    if task and task.evaluates:
+        _evaluate(config, evaluation, task)
+    else:
+        _train(config, shards, images, evaluation, task)
+
+
+def _train(config: config_lib.Config, shards: list[str], images: int, evaluation, task: tf_config.Task | None) -> None:
+    from dataset import training_input  # noqa: PLC0415
+    from net import distributed, estimator  # noqa: PLC0415
+    from utility import checkpoints  # noqa: PLC0415
+
     devices = estimator.gpus() if FLAGS.multi_gpu else estimator.gpus()[:1]
-    runtime.log(
-        f"{images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}; preset {config.preset};"
-        f" batches of {config.schedule.batch_size} on {f'{len(devices)} GPU(s)' if devices else 'the CPU'}"
-    )
-    input_fn = dataset_common.training_input_fn(
+    share = training_input.Share(max(len(devices), 1), FLAGS.accumulate_steps)
+    if task:
+        workers = len(task.trainers)
+        share = share._replace(devices=share.devices * workers, worker=task.rank, workers=workers)
+    first_step = lambda: checkpoints.step_of(checkpoints.newest(FLAGS.model_dir))  # noqa: E731
+    if task:  # once, while nobody writes
+        first_step = functools.cache(first_step)
+    input_fn = training_input.training_input_fn(
         shards,
         config,
         FLAGS.tf_random_seed,
@@ -43,10 +62,42 @@ def main() -> None:
         FLAGS.num_preprocessing_threads,
         FLAGS.deterministic,
         FLAGS.skip_empty_images,
-        max(len(devices), 1),
         images,
-        lambda: checkpoints.step_of(checkpoints.newest(FLAGS.model_dir)),
+        first_step,
+        share,
     )
+    runtime.log(
+        f"{images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}; preset {config.preset};"
+        f" batches of {config.schedule.batch_size} on {f'{len(devices)} GPU(s)' if devices else 'the CPU'}"
+        f"{f' of each of {share.workers} workers' if task else ''}"
+    )
+    ssd = _estimator(config, estimator.train_strategy(devices, task), task, images)
+    steps = config.schedule.max_number_of_steps
+    save_config = lambda: config_lib.save(config, FLAGS.model_dir)  # noqa: E731
+    if task is None:
+        estimator.train(ssd, input_fn, steps, save_config, evaluation)
+        return
+    alike = ("accumulate_steps", "mixed_precision", "skip_empty_images", "tf_random_seed")
+    facts = {
+        "devices": share.devices,
+        "training images": images,
+        **{flag: FLAGS[flag].value for flag in alike},
+        **config_lib.settings(config),
+    }
+    hooks = [estimator.Started(save_config)] if task.is_chief else []
+    distributed.train(ssd, input_fn, first_step, steps, hooks, task, facts)
+
+
+def _evaluate(config: config_lib.Config, evaluation, task: tf_config.Task) -> None:
+    """Be the machine that scores the others' checkpoints."""
+    from net import distributed  # noqa: PLC0415
+
+    distributed.evaluate(_estimator(config, None, task), evaluation, config.schedule.max_number_of_steps)
+
+
+def _estimator(config: config_lib.Config, strategy, task: tf_config.Task | None, images: int | None = None):
+    from net import estimator  # noqa: PLC0415
+
     run = estimator.run_config(
         FLAGS.model_dir,
         estimator.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction),
@@ -54,10 +105,11 @@ def main() -> None:
         save_summary_steps=FLAGS.save_summary_steps,
         save_checkpoints_secs=FLAGS.save_checkpoints_secs,
         save_checkpoints_steps=FLAGS.save_checkpoints_steps,
-        devices=devices,
+        strategy=strategy,
+        task=task,
         deterministic=FLAGS.deterministic,
     )
-    ssd = estimator.build(
+    return estimator.build(
         config,
         run,
         FLAGS.data_format,
@@ -65,9 +117,10 @@ def main() -> None:
         log_every_n_steps=FLAGS.log_every_n_steps,
         images_per_epoch=images,
         start=_start(config),
+        accumulate_steps=FLAGS.accumulate_steps,
+        mixed_precision=FLAGS.mixed_precision,
+        xla=FLAGS.xla,
     )
-    steps = config.schedule.max_number_of_steps
-    estimator.train(ssd, input_fn, steps, lambda: config_lib.save(config, FLAGS.model_dir), evaluation)
 
 
 def _config(class_names: tuple[str, ...]) -> config_lib.Config:
@@ -88,16 +141,27 @@ def _with_epochs(config: config_lib.Config, images: int) -> config_lib.Config:
     return config.replace({"schedule.max_number_of_steps": steps})
 
 
-def _evaluation(config: config_lib.Config):
+def _evaluation(config: config_lib.Config, task: tf_config.Task | None):
+    """Return what scores checkpoints here: in between the steps, or on a machine of its own."""
     from net import evaluation  # noqa: PLC0415
 
-    if FLAGS.eval_every_steps:
-        return evaluation.in_training(
-            FLAGS.data_dir, config, FLAGS.model_dir, FLAGS.eval_every_steps, FLAGS.early_stop_evals
+    every, patience = FLAGS.eval_every_steps, FLAGS.early_stop_evals
+    if task and (every or patience):
+        name, value = ("eval_every_steps", every) if every else ("early_stop_evals", patience)
+        raise ValueError(
+            f"--{name}={value}: with several machines, the task `evaluator` of TF_CONFIG scores every checkpoint; leave"
+            " the flag out, and let --save_checkpoints_steps tell how often"
         )
-    if FLAGS.early_stop_evals:
-        raise ValueError(f"--early_stop_evals={FLAGS.early_stop_evals}: give --eval_every_steps too")
-    return None
+    if task:
+        return evaluation.in_training(FLAGS.data_dir, config, FLAGS.model_dir) if task.evaluates else None
+    if patience and not every:
+        raise ValueError(f"--early_stop_evals={patience}: give --eval_every_steps too")
+    if not every:
+        return None
+    try:
+        return evaluation.in_training(FLAGS.data_dir, config, FLAGS.model_dir, every, patience)
+    except ValueError as error:
+        raise ValueError(f"--eval_every_steps={every}: {error}") from error
 
 
 def _start(config: config_lib.Config):

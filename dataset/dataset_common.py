@@ -1,4 +1,4 @@
-"""Input functions of the Estimator: from TFRecords to batches of network inputs with padded ground truth."""
+"""What all that reads TFRecords has in common, and the input functions of evaluation and demo."""
 
 from __future__ import annotations
 
@@ -12,132 +12,21 @@ import tensorflow.compat.v1 as tf
 
 from dataset import labels, records
 from dataset.annotations import Annotation, LabelledObject
-from preprocessing.ssd_preprocessing import decode, preprocess_for_eval, preprocess_for_train
+from preprocessing.ssd_preprocessing import decode, preprocess_for_eval
 from utility.config import LABELS_FILE, Config
 
-SHUFFLE_BUFFER = 1024  # encoded records; about 100 MB of VOC
 _LOOKED_AT = 64  # records of a file that are checked before training starts
-_MIXED_SHARDS = 16  # record files that a pass takes records from in turn; fixed, for the order depends on it
 
 InputFn = Callable[[], tf.data.Dataset]
 
 
-def training_input_fn(
-    shards: list[str],
-    config: Config,
-    seed: int,
-    readers: int = 8,
-    threads: int = 24,
-    deterministic: bool = False,
-    skip_empty_images: bool = False,
-    replicas: int = 1,
-    images: int | None = None,
-    first_step: Callable[[], int] = lambda: 0,
-) -> InputFn:
-    """Return the input function of training: endless, shuffled, augmented batches.
-
-    Where the stream starts follows from the global step alone, so a run that goes on gets the batches that an
-    undisturbed one gets: exactly these if `deterministic`, else these up to their order.
-
-    Each element is (features, labels): `image` float32 [B, H, W, 3], `image_id` string [B]; `boxes_yxyx`
-    float32 [B, N, 4] in [0, 1] of the input and `labels` int64 [B, N], padded with label 0 to the most
-    objects of the batch. On one device, unless `deterministic`, features also hold `waited`, float64 [], the
-    seconds that the step had to wait for this element.
-
-    Args:
-      shards: record files.
-      config: the configuration; schedule.batch_size is B.
-      seed: of the order and of the augmentation; the n-th image of the stream has the seed (seed, n).
-      readers: record files read at once.
-      threads: images preprocessed at once.
-      deterministic: the same seed gives the same batches; else the order may vary for speed.
-      skip_empty_images: leave out images without objects to learn from.
-      replicas: devices that share a batch; each gets elements of B / replicas images.
-      images: of an epoch, as `count_images` gives it; None: they are counted here.
-      first_step: gives the global step to go on from, whenever the stream is started.
-    """
-    if config.schedule.batch_size % replicas:
-        raise ValueError(
-            f"--batch_size={config.schedule.batch_size}: must be a multiple of the {replicas} GPUs;"
-            " --nomulti_gpu takes one"
-        )
-    network, augment = config.network, config.augment
-    epoch = images or count_images(shards, config, skip_empty_images)
-
-    def augmented(index: tf.Tensor, example: dict[str, tf.Tensor]):
-        image, boxes, kept = preprocess_for_train(
-            example["image_encoded"],
-            example["boxes_yxyx"],
-            tf.stack([tf.constant(seed, tf.int64), index]),
-            network.image_size,
-            network.channel_means_rgb,
-            augment,
-        )
-        return _element(image, example, boxes, tf.boolean_mask(example["labels"], kept))
-
-    def input_fn() -> tf.data.Dataset:
-        start = first_step() * config.schedule.batch_size  # the number of the first image in the stream
-        dataset = _shuffled_records(shards, seed, start // epoch, readers)
-        dataset = _parsed(dataset, config, skip_empty_images, threads).skip(start % epoch).enumerate(start)
-        dataset = dataset.map(augmented, num_parallel_calls=threads)
-        dataset = dataset.padded_batch(config.schedule.batch_size // replicas, drop_remainder=True)
-        dataset = _configured(dataset, deterministic).prefetch(2)
-        # several devices are fed ahead, by threads; and TensorFlow has no clock where all is to be repeatable
-        return dataset if deterministic or replicas > 1 else _timed(dataset)
-
-    return input_fn
-
-
-def count_images(shards: list[str], config: Config, skip_empty_images: bool = False) -> int:
-    """Return the images of an epoch; ValueError when there is none, for an endless stream of nothing never comes.
-
-    Leaving out images without objects to learn from takes a look into all the records.
-    """
-    if not skip_empty_images:
-        return count_records(shards)
-    count = len(_elements(lambda: _parsed(tf.data.TFRecordDataset(shards), config, skip_empty_images)))
-    if not count:
-        raise ValueError(
-            f"--skip_empty_images leaves none of the images in {shards[0]}, ...: none has an object to learn from;"
-            " leave the flag out or check the annotations"
-        )
-    return count
-
-
-def _parsed(dataset: tf.data.Dataset, config: Config, skip_empty_images: bool, threads: int = 2) -> tf.data.Dataset:
-    """Read records as examples with the objects to learn from, those without one left out when asked for."""
-    dataset = dataset.map(
-        lambda record: _learnable(records.parse(record), config.targets.use_difficult),
-        num_parallel_calls=threads,
-        deterministic=True,
-    )
-    return dataset.filter(lambda example: tf.size(example["labels"]) > 0) if skip_empty_images else dataset
-
-
-def _timed(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Add to the features how long it took from asking for an element to having it.
-
-    Both data sets of the pair are asked in turn, by the one who waits: the clock, and then the element.
-    """
-    clock = tf.data.Dataset.range(np.iinfo(np.int64).max).map(lambda _: tf.timestamp())
-
-    def stamped(asked: tf.Tensor, element: tuple[dict, dict]):
-        features, labels = element
-        with tf.control_dependencies(tf.nest.flatten(element)):
-            return {**features, "waited": tf.timestamp() - asked}, labels
-
-    options = tf.data.Options()
-    options.experimental_optimization.inject_prefetch = False  # a buffer behind the clock would stop it
-    return tf.data.Dataset.zip((clock, dataset)).map(stamped).with_options(options)
-
-
-def _learnable(example: dict[str, tf.Tensor], use_difficult: bool) -> dict[str, tf.Tensor]:
+def learnable(example: dict[str, tf.Tensor], use_difficult: bool) -> dict[str, tf.Tensor]:
     """Leave objects marked difficult out of an example, unless they are to be used."""
     use = tf.logical_or(tf.logical_not(example["difficult"]), use_difficult)
     return {**example, **{key: tf.boolean_mask(example[key], use) for key in ("boxes_yxyx", "labels")}}
 
 
-def _elements(make_dataset: InputFn) -> list[dict[str, Any]]:
+def examples_of(make_dataset: InputFn) -> list[dict[str, Any]]:
     """Return a data set's examples as numpy values, without the pictures, by a session that leaves GPUs alone."""
     elements, without_gpu = [], tf.ConfigProto(device_count={"GPU": 0})
     with tf.Graph().as_default(), tf.Session(config=without_gpu) as session:
@@ -147,22 +36,6 @@ def _elements(make_dataset: InputFn) -> list[dict[str, Any]]:
             while True:
                 elements.append(session.run(example))
     return elements
-
-
-def _shuffled_records(shards: list[str], seed: int, first_pass: int, readers: int) -> tf.data.Dataset:
-    """Read all shards again and again, each pass in another order that follows from the seed and its number."""
-
-    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        files = tf.data.Dataset.from_tensor_slices(shards).shuffle(len(shards), seed=seed + number)
-        dataset = files.interleave(
-            tf.data.TFRecordDataset,
-            cycle_length=_MIXED_SHARDS,
-            num_parallel_calls=min(readers, _MIXED_SHARDS),
-            deterministic=True,  # always, since a run that goes on counts on it; the decoding takes far longer
-        )
-        return dataset.shuffle(SHUFFLE_BUFFER, seed=seed + number)
-
-    return tf.data.Dataset.range(first_pass, np.iinfo(np.int64).max).flat_map(one_pass)
 
 
 def eval_input_fn(shards: list[str], config: Config, batch_size: int, threads: int = 24) -> InputFn:
@@ -177,15 +50,15 @@ def eval_input_fn(shards: list[str], config: Config, batch_size: int, threads: i
         image = preprocess_for_eval(
             decode(example["image_encoded"]), config.network.image_size, config.network.channel_means_rgb
         )
-        learnable = _learnable(example, use_difficult=False)
-        features, labels = _element(image, example, learnable["boxes_yxyx"], learnable["labels"])
+        example = learnable(example, use_difficult=False)
+        features, labels = element(image, example, example["boxes_yxyx"], example["labels"])
         return {**features, "size": tf.stack([example["height"], example["width"]])}, labels
 
     def input_fn() -> tf.data.Dataset:
         # one file after the other: reading several at once would mix their records
         dataset = tf.data.TFRecordDataset(shards)
         dataset = dataset.map(prepared, num_parallel_calls=threads)
-        return _configured(dataset.padded_batch(batch_size), deterministic=True).prefetch(2)
+        return configured(dataset.padded_batch(batch_size), deterministic=True).prefetch(2)
 
     return input_fn
 
@@ -211,11 +84,13 @@ def pictures_input_fn(pictures: Callable[[], Iterable[tuple[str, np.ndarray]]], 
     return input_fn
 
 
-def _element(image: tf.Tensor, example: dict[str, tf.Tensor], boxes: tf.Tensor, labels: tf.Tensor):
+def element(image: tf.Tensor, example: dict[str, tf.Tensor], boxes: tf.Tensor, labels: tf.Tensor):
+    """Return (features, labels) of one image, as input functions give them in batches."""
     return {"image": image, "image_id": example["image_id"]}, {"boxes_yxyx": boxes, "labels": labels}
 
 
-def _configured(dataset: tf.data.Dataset, deterministic: bool) -> tf.data.Dataset:
+def configured(dataset: tf.data.Dataset, deterministic: bool) -> tf.data.Dataset:
+    """Let a data set keep its order, or give what is ready first."""
     options = tf.data.Options()
     options.deterministic = deterministic
     return dataset.with_options(options)
@@ -227,7 +102,7 @@ def ground_truth_of(shards: list[str], class_names: Sequence[str]) -> list[Annot
     Boxes are in VOC's 1-based inclusive pixels again, exactly where those are whole numbers. ValueError when a
     label has no name in `class_names`.
     """
-    examples = _elements(lambda: tf.data.TFRecordDataset(shards).map(records.parse, num_parallel_calls=2))
+    examples = examples_of(lambda: tf.data.TFRecordDataset(shards).map(records.parse, num_parallel_calls=2))
     return [_annotation(example, class_names) for example in examples]
 
 
@@ -255,7 +130,7 @@ def check_labels(shards: list[str], class_names: Sequence[str]) -> None:
     """
     files = tf.data.Dataset.from_tensor_slices
     firsts = lambda: files(shards).flat_map(lambda shard: tf.data.TFRecordDataset(shard).take(_LOOKED_AT))  # noqa: E731
-    for example in _elements(lambda: firsts().map(records.parse)):
+    for example in examples_of(lambda: firsts().map(records.parse)):
         _check_ids(example, class_names)
 
 
@@ -273,14 +148,14 @@ def count_records(shards: list[str]) -> int:
 
     Reads only the lengths that stand before each record, so it takes a fraction of a second.
     """
-    total = sum(_records_of(shard) for shard in shards)
+    total = sum(map(records_in, shards))
     if not total:
         raise ValueError(f"the record files {shards[0]}, ... hold no record: convert the data set again")
     return total
 
 
-def _records_of(shard: str) -> int:
-    """Walk over TFRecord's frames: uint64 length, uint32 checksum, the record, uint32 checksum."""
+def records_in(shard: str) -> int:
+    """Count a file's records by a walk over its frames: uint64 length, uint32 checksum, the record, its checksum."""
     size, place, count = Path(shard).stat().st_size, 0, 0
     with Path(shard).open("rb") as file:
         while place < size:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow
 import tensorflow.compat.v1 as tf
 
+from net import machines, optimizer
 from net.ssd_model_fn import ssd_model_fn
-from utility import checkpoints, scaffolds
+from utility import checkpoints, scaffolds, tf_config
 from utility.config import Config
 from utility.runtime import StopRequest, log, stop_requests
+from utility.tf_config import Task
 
 if TYPE_CHECKING:
     from net.evaluation import InTraining
 
+CHECKPOINT_STEPS = 1000  # between two checkpoints of a training on several machines, unless the user says otherwise
 
 # why a file that could be opened cannot be written
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -27,6 +31,17 @@ _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 def gpus() -> list[str]:
     """Return the GPUs that TensorFlow sees, by name."""
     return [f"/gpu:{number}" for number in range(len(tf.config.list_physical_devices("GPU")))]
+
+
+def train_strategy(devices: Sequence[str], task: Task | None = None) -> tf.distribute.Strategy | None:
+    """Return how several devices train as mirrors of each other, on several machines where there is a task.
+
+    None where there is one device, and for the evaluator, which does not train.
+    """
+    if task and not task.evaluates:
+        tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[: len(devices)], "GPU")
+        return machines.join(task)
+    return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 and not task else None
 
 
 def default_data_format() -> str:
@@ -55,16 +70,20 @@ def run_config(
     save_summary_steps: int = 500,
     save_checkpoints_secs: int | None = None,
     save_checkpoints_steps: int | None = None,
-    devices: Sequence[str] = (),
+    strategy: tf.distribute.Strategy | None = None,
+    task: Task | None = None,
     deterministic: bool = False,
 ) -> tf.estimator.RunConfig:
-    """Return the Estimator's settings; several `devices` train as mirrors of each other.
+    """Return the Estimator's settings; a `strategy` as `train_strategy` gives it, and the `task` it was given.
 
     `deterministic` makes the operations of this process give the same numbers each time, at some cost of speed;
     on a GPU they do not by themselves. It needs the `seed`.
     """
     if deterministic:
         tensorflow.config.experimental.enable_op_determinism()  # compat.v1 has left it out
+    tf_config.tell_tensorflow(task, os.environ)
+    if task:  # workers that save by their own clocks would wait for each other for ever
+        save_checkpoints_steps = save_checkpoints_steps or CHECKPOINT_STEPS
     return tf.estimator.RunConfig(
         model_dir=model_dir,
         session_config=session,
@@ -72,9 +91,9 @@ def run_config(
         save_summary_steps=save_summary_steps,
         save_checkpoints_secs=None if save_checkpoints_steps else save_checkpoints_secs,
         save_checkpoints_steps=save_checkpoints_steps,
-        keep_checkpoint_max=5,
+        keep_checkpoint_max=5 if task is None or task.is_chief else 1,
         log_step_count_steps=save_summary_steps,
-        train_distribute=tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else None,
+        train_distribute=strategy,
     )
 
 
@@ -89,7 +108,7 @@ def build(config: Config, run: tf.estimator.RunConfig, data_format: str | None =
     return tf.estimator.Estimator(ssd_model_fn, config=run, params=params)
 
 
-class _Started(tf.train.SessionRunHook):
+class Started(tf.train.SessionRunHook):
     """Calls a function once the graph stands and its variables are restored."""
 
     def __init__(self, call: Callable[[], None]):
@@ -149,10 +168,8 @@ def train(
       Interrupted: SIGINT or SIGTERM ended it, after a step and with a checkpoint.
       ValueError: a checkpoint cannot be read or written.
     """
-    settle = checkpoints.settle if estimator.config.is_chief else checkpoints.newest
-    first_step = step = checkpoints.step_of(settle(estimator.model_dir))
-    if step >= max_steps:
-        log(f"{estimator.model_dir} is at step {step} already: raise --max_number_of_steps to train further")
+    first_step = step = checkpoints.step_of(checkpoints.settle(estimator.model_dir))
+    check_start(estimator, step, max_steps)
     if evaluation:
         evaluation.begin(step)
     with stop_requests() as request:
@@ -176,24 +193,53 @@ def _is_over(estimator, step: int, max_steps: int, evaluation: InTraining | None
 def _train_to(estimator, input_fn, target: int, on_start: Callable[[], None], request: StopRequest) -> int:
     """Train to a step, and return it."""
     own = checkpoints.newest(estimator.model_dir)
-    if own is None and estimator.params.get("start") is None:
-        log("starting from random weights: there is no checkpoint in --model_dir nor in --checkpoint_path")
-    hooks = [_Started(on_start), _Stop(request)]
-    if estimator.config.is_chief:
-        hooks.append(_Checkpoints(estimator.config, None if own is None else checkpoints.step_of(own)))
-    try:
-        estimator.train(input_fn, max_steps=target, hooks=hooks)
-    except (tf.errors.OpError, RuntimeError) as error:  # of the threads that write checkpoints and summaries
-        if not any(os.strerror(number) in str(error) for number in _NOT_WRITTEN):
-            raise
-        raise ValueError(
-            f"--model_dir={estimator.model_dir}: cannot be written to: {str(error).splitlines()[0]}. The checkpoints"
-            " before are whole: make room, and the same command goes on from the newest"
-        ) from error
+    saver = _Checkpoints(estimator.config, None if own is None else checkpoints.step_of(own))
+    with writing(estimator.model_dir):
+        estimator.train(input_fn, max_steps=target, hooks=[Started(on_start), _Stop(request), saver])
     own = checkpoints.newest(estimator.model_dir)
     step = checkpoints.step_of(own)
     request.check(f"stopped at step {step}; the same command goes on from {own}")
     return step
+
+
+def check_start(estimator: tf.estimator.Estimator, step: int, max_steps: int) -> None:
+    """Say what a training at `step` starts from, unless it is over.
+
+    A ValueError if it is to go on in mixed precision from a checkpoint without a loss scale.
+    """
+    model_dir = estimator.model_dir
+    if step >= max_steps:
+        log(f"{model_dir} is at step {step} already: raise --max_number_of_steps to train further")
+        return
+    own = checkpoints.newest(model_dir)
+    if own is None and estimator.params.get("start") is None:
+        log("starting from random weights: there is no checkpoint in --model_dir nor in --checkpoint_path")
+    if not estimator.params.get("mixed_precision"):
+        return
+    if own and optimizer.LOSS_SCALE not in dict(tf.train.list_variables(own)):
+        raise ValueError(
+            f"--mixed_precision: {own} was trained without it and has no loss scale to go on with; leave the flag"
+            f" out, or take its weights into another --model_dir: --checkpoint_path={own}"
+            f" --checkpoint_model_scope={estimator.params['model_scope']} --checkpoint_exclude_scopes="
+        )
+    if not gpus():
+        log("--mixed_precision: without a GPU, float16 is computed exactly as on one, but slower than float32")
+
+
+@contextmanager
+def writing(model_dir: str) -> Iterator[None]:
+    """Tell what to do where checkpoints or summaries could not be written."""
+    try:
+        yield
+    except (tf.errors.OpError, RuntimeError) as error:  # of the threads that write checkpoints and summaries
+        reasons = [os.strerror(number) for number in _NOT_WRITTEN]
+        told = [line for line in str(error).splitlines() if any(reason in line for reason in reasons)]
+        if not told:
+            raise
+        raise ValueError(
+            f"--model_dir={model_dir}: cannot be written to: {told[0].strip()}. The checkpoints"
+            " before are whole: make room, and the same command goes on from the newest"
+        ) from error
 
 
 class _Fits(tf.train.SessionRunHook):

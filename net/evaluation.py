@@ -28,8 +28,9 @@ class Evaluation:
 
     def __init__(self, shards: list[str], config: config_lib.Config, batch_size: int = _BATCH, threads: int = 24):
         """Take the record files, the config with the class names, images at once and threads that prepare them."""
-        self._shards, self._config, self._batch_size, self._threads = shards, config, batch_size, threads
+        self._shards, self._config = shards, config
         self.images = dataset_common.count_records(shards)
+        self.input_fn = dataset_common.eval_input_fn(shards, config, batch_size, threads)
 
     @cached_property
     def ground_truth(self) -> list[Annotation]:
@@ -40,10 +41,10 @@ class Evaluation:
         self, estimator: tf.estimator.Estimator, checkpoint: str, after_image: Callable[[], None] = lambda: None
     ) -> dict[int, voc.Detections]:
         """Return the detections of a checkpoint by class id, in pixels; `after_image` may raise to break off."""
-        input_fn = dataset_common.eval_input_fn(self._shards, self._config, self._batch_size, self._threads)
 
         def images():
-            for image in runtime.progress(estimator_lib.detect(estimator, input_fn, checkpoint), self.images, "image"):
+            found = estimator_lib.detect(estimator, self.input_fn, checkpoint)
+            for image in runtime.progress(found, self.images, "image"):
                 after_image()
                 yield image
 
@@ -58,13 +59,12 @@ class Evaluation:
         return result
 
 
-def in_training(data_dir: str, config: config_lib.Config, model_dir: str, every: int, patience: int) -> InTraining:
+def in_training(
+    data_dir: str, config: config_lib.Config, model_dir: str, every: int = 1, patience: int = 0
+) -> InTraining:
     """Return what evaluates a training on the validation records of a data set; see InTraining."""
-    try:
-        evaluation = Evaluation(records.find_shards(data_dir, records.VALIDATION), config)
-        return InTraining(evaluation, config, model_dir, every, patience)
-    except ValueError as error:
-        raise ValueError(f"--eval_every_steps={every}: {error}") from error
+    evaluation = Evaluation(records.find_shards(data_dir, records.VALIDATION), config)
+    return InTraining(evaluation, config, model_dir, every, patience)
 
 
 class InTraining:
@@ -81,6 +81,7 @@ class InTraining:
         Raises:
             ValueError: the records hold nothing to find, or other classes than the config.
         """
+        self.input_fn = evaluation.input_fn
         self._evaluation, self._config, self._folder = evaluation, config, Path(model_dir)
         self._every, self._patience = every, patience
         self._history: list[dict[str, Any]] = _read_history(self._folder / HISTORY)
@@ -96,8 +97,11 @@ class InTraining:
 
     def is_due(self, step: int, last_step: int) -> bool:
         """Tell whether a training at `step` is to be evaluated now."""
-        evaluated = bool(self._history) and self._history[-1]["step"] == step
-        return step > 0 and not evaluated and (step % self._every == 0 or step == last_step)
+        return step > 0 and not self.knows(step) and (step % self._every == 0 or step == last_step)
+
+    def knows(self, step: int) -> bool:
+        """Tell whether the last evaluation was of `step`."""
+        return bool(self._history) and self._history[-1]["step"] == step
 
     def run(self, estimator: tf.estimator.Estimator, checkpoint: str, step: int, check: Callable[[], None]) -> None:
         """Evaluate a checkpoint, log and note the result, and keep the checkpoint if it is the best; see `detect`."""

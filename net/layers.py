@@ -56,9 +56,8 @@ class Layers:
         """Convolve each channel with a filter of its own, normalize and activate: arXiv 1704.04861, section 3.1."""
         channels = inputs.shape[self.channel_axis]
         with tf.variable_scope(name):
-            weights = tf.get_variable(
-                "depthwise_kernel", [kernel, kernel, channels, 1], initializer=tf.glorot_uniform_initializer()
-            )
+            shape, start = [kernel, kernel, channels, 1], tf.glorot_uniform_initializer()
+            weights = tf.get_variable("depthwise_kernel", shape, inputs.dtype, start)
         first = self.channel_axis == 1
         tensor = tf.nn.depthwise_conv2d(
             inputs,
@@ -116,12 +115,23 @@ class Layers:
         return tf.pad(inputs, [*sides[:1], [0, 0], *sides[1:]] if self.channel_axis == 1 else [*sides, [0, 0]])
 
     def l2_normalize(self, inputs: tf.Tensor, scale: float, name: str) -> tf.Tensor:
-        """Scale each cell's features to length 1, times a learned factor a channel: ParseNet, section 3.1."""
+        """Scale each cell's features to length 1, times a learned factor a channel: ParseNet, section 3.1.
+
+        In float32: the squares of 512 channels add up to more than float16 holds.
+        """
         with tf.variable_scope(name):
             channels = inputs.shape[self.channel_axis]
             weights = tf.get_variable("weights", [channels], initializer=tf.constant_initializer(scale))
         shape = [1, channels, 1, 1] if self.channel_axis == 1 else [1, 1, 1, channels]
-        return tf.nn.l2_normalize(inputs, axis=self.channel_axis, epsilon=1e-10) * tf.reshape(weights, shape)
+        normalized = tf.nn.l2_normalize(tf.cast(inputs, tf.float32), axis=self.channel_axis, epsilon=1e-10)
+        return tf.cast(normalized * tf.reshape(weights, shape), inputs.dtype)
+
+
+def float32_storage(getter, name: str, *arguments, dtype: tf.DType, **options) -> tf.Variable | tf.Tensor:
+    """Keep the variables of layers that compute in float16 as float32: a `custom_getter` of tf.variable_scope."""
+    if dtype != tf.float16:
+        return getter(name, *arguments, dtype=dtype, **options)
+    return tf.cast(getter(name, *arguments, dtype=tf.float32, **options), dtype)
 
 
 def _moving_average(name: str, shape: list[int], initializer) -> tf.Variable:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from net.backbones import BACKBONE_FUNCTIONS
-from net.layers import Layers
+from net.layers import Layers, float32_storage
 from utility.config import BACKBONES, Config, ExtraLayer, FeatureMap, boxes_per_cell, extra_layers, feature_maps
 
 
@@ -61,12 +61,18 @@ def _by_box(tensor: tf.Tensor, layers: Layers, size: int) -> tf.Tensor:
     """Turn a head's map into [B, boxes of the map, size], boxes in the order row, column, box of the cell."""
     if layers.channel_axis == 1:
         tensor = tf.transpose(tensor, [0, 2, 3, 1])
+    tensor = tf.cast(tensor, tf.float32)
     _, rows, columns, channels = tensor.shape
     return tf.reshape(tensor, [-1, rows * columns * (channels // size), size])
 
 
 def ssd_network(
-    images: tf.Tensor, config: Config, data_format: str, scope: str = "ssd300", training: bool = False
+    images: tf.Tensor,
+    config: Config,
+    data_format: str,
+    scope: str = "ssd300",
+    training: bool = False,
+    mixed_precision: bool = False,
 ) -> SsdOutput:
     """Build the network of a config.
 
@@ -76,12 +82,15 @@ def ssd_network(
       data_format: "channels_first" or "channels_last": how the layers compute inside.
       scope: variable scope of all variables.
       training: whether batch norm, where the backbone has it, normalizes by the batch's own statistics.
+      mixed_precision: whether the layers compute in float16; variables and what comes out stay float32.
     """
     network = config.network
     layers = Layers(data_format, training, BACKBONES[network.backbone].batch_norm, network.depth_multiplier)
     if data_format == "channels_first":
         images = tf.transpose(images, [0, 3, 1, 2])
-    with tf.variable_scope(scope):
+    if mixed_precision:
+        images = tf.cast(images, tf.float16)
+    with tf.variable_scope(scope, custom_getter=float32_storage):
         maps = BACKBONE_FUNCTIONS[network.backbone](images, layers, network)
         maps += extra_stages(maps[-1], layers, extra_layers(network))
         _check_grids(maps, layers, feature_maps(network))

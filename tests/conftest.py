@@ -2,8 +2,10 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import utility  # noqa: F401  (sets TensorFlow's environment before anything imports TensorFlow)
@@ -61,3 +63,30 @@ def file_system(tmp_path):
     yield mount
     for folder in mounted:
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def train_tiny(tmp_path_factory):
+    """Run tests.tiny_ssd with some arguments; gives the variables of three steps on two images, and the log.
+
+    In a process of its own: TensorFlow divides the CPU into devices, and chooses its log, only before it starts.
+    """
+
+    def trained(*arguments):
+        home = tmp_path_factory.mktemp("tiny")
+        command = [sys.executable, "-m", "tests.tiny_ssd", str(home / "logs"), str(home / "variables.npz"), *arguments]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
+        root = Path(__file__).resolve().parents[1]
+        done = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return dict(np.load(home / "variables.npz")), done.stdout + done.stderr
+
+    return trained
+
+
+@pytest.fixture(scope="session")
+def trained_alone(train_tiny):
+    """The variables that one device gives."""
+    return train_tiny()[0]

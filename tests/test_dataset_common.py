@@ -1,9 +1,6 @@
-"""Input functions: which images come, in which order, with which labels; and reading records back."""
+"""Input functions of evaluation and demo; counting and checking records, and reading their objects back."""
 
-import io
 import json
-import time
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,263 +9,34 @@ import tensorflow.compat.v1 as tf
 from dataset import convert_tfrecords, dataset_common, labels, records, voc
 from dataset.tfrecord import frame
 from preprocessing.ssd_preprocessing import decode, preprocess_for_eval
-from tests.helpers import voc_config
+from tests.records_builder import (
+    CAT,
+    DIFFICULT,
+    DOG,
+    SIDE,
+    config,
+    elements,
+    encoded,
+    ids_of,
+    mixed_images,
+    one_pass,
+    record,
+    twenty_images,
+    write_shards,
+)
 from tests.voc_builder import picture
-from utility.config import NO_AUGMENTATION
-
-SIDE = (32, 32)
-CAT = ((0.25, 0.25, 0.75, 0.75), 8, False)
-DOG = ((0.1, 0.2, 0.6, 0.9), 12, False)
-DIFFICULT = ((0.5, 0.5, 1.0, 1.0), 15, True)
-
-
-def config(batch_size=4, **values):
-    return voc_config(network__image_size=SIDE, schedule__batch_size=batch_size, **values)
-
-
-def encoded(number, kind="JPEG"):
-    buffer = io.BytesIO()
-    picture((48, 40), seed=number).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def record(number, objects=(CAT,), kind="JPEG"):
-    return records.serialize(
-        image_encoded=encoded(number, kind),
-        filename=f"{number:03d}.jpg",
-        height=40,
-        width=48,
-        boxes_yxyx=np.array([box for box, _, _ in objects], np.float32).reshape(-1, 4),
-        labels=[label for _, label, _ in objects],
-        label_texts=["" for _ in objects],
-        difficult=[difficult for _, _, difficult in objects],
-        truncated=[False for _ in objects],
-    )
-
-
-def write_shards(folder, serialized, shards, prefix="train"):
-    """Write records to shards, the first ones into the first shard; returns the paths as text."""
-    paths = records.shard_paths(folder, prefix, shards)
-    for path, part in zip(paths, np.array_split(np.arange(len(serialized)), shards), strict=True):
-        path.write_bytes(b"".join(frame(serialized[number]) for number in part))
-    return [str(path) for path in paths]
 
 
 @pytest.fixture(scope="module")
 def twenty(tmp_path_factory):
     """20 images with a cat each in 5 shards."""
-    return write_shards(tmp_path_factory.mktemp("twenty"), [record(number) for number in range(20)], 5)
-
-
-def elements(input_fn, count=None, graph_seed=20180503):
-    """The first elements of an input function (None: all), run in a graph as the Estimator does."""
-    found: list[Any] = []
-    with tf.Graph().as_default(), tf.Session() as session:
-        tf.set_random_seed(graph_seed)
-        element = tf.data.make_one_shot_iterator(input_fn()).get_next()
-        while count is None or len(found) < count:
-            try:
-                found.append(session.run(element))
-            except tf.errors.OutOfRangeError:
-                break
-    for features, _ in (batch for batch in found if isinstance(batch, tuple)):
-        features.pop("waited", None)
-    return found
-
-
-def ids_of(batches):
-    return [image_id.decode() for features, _ in batches for image_id in features["image_id"]]
-
-
-def images_of(batches):
-    pairs = (zip(features["image_id"], features["image"], strict=True) for features, _ in batches)
-    return {image_id: image for pair in pairs for image_id, image in pair}
-
-
-def assert_same(batches, others):
-    assert len(batches) == len(others)
-    for batch, other in zip(batches, others, strict=True):
-        tf.nest.map_structure(np.testing.assert_array_equal, batch, other)
-
-
-@pytest.fixture(scope="module")
-def stream(twenty):
-    """Three passes over the 20 images, deterministic."""
-    return elements(dataset_common.training_input_fn(twenty, config(), 7, deterministic=True), 15)
-
-
-@pytest.mark.parametrize(("readers", "threads"), [(1, 1), (3, 2), (40, 7)])
-def test_a_seed_gives_the_same_stream_whatever_the_parallelism(twenty, stream, readers, threads):
-    again = dataset_common.training_input_fn(twenty, config(), 7, readers, threads, deterministic=True)
-    assert_same(elements(again, 15), stream)
-
-
-@pytest.mark.parametrize("step", [1, 4, 5, 7, 10, 14])
-def test_a_stream_that_starts_at_a_step_is_the_rest_of_the_whole_one(twenty, stream, step):
-    """Five steps are an epoch of the 20 images; the graph may hold other operations by then."""
-    late = dataset_common.training_input_fn(twenty, config(), 7, deterministic=True, first_step=lambda: step)
-
-    def in_another_graph():
-        tf.random.uniform([])
-        return late()
-
-    assert_same(elements(in_another_graph, 15 - step), stream[step:])
-
-
-def test_an_epoch_ends_in_the_middle_of_a_batch_too(twenty):
-    def batches_of_three(first_step, count):
-        settings: dict[str, Any] = {"deterministic": True, "first_step": lambda: first_step}
-        return elements(dataset_common.training_input_fn(twenty, config(batch_size=3), 7, **settings), count)
-
-    whole = batches_of_three(0, 16)
-    for step in (6, 7, 13, 14):
-        assert_same(batches_of_three(step, 16 - step), whole[step:])
-
-
-def test_images_that_are_left_out_do_not_count_for_the_place_in_the_data(mixed):
-    """Three of the five images have an object to learn from."""
-    settings: dict[str, Any] = {"deterministic": True, "skip_empty_images": True}
-    whole = elements(dataset_common.training_input_fn(mixed, config(batch_size=2), 7, **settings), 8)
-    assert sorted(ids_of(whole)[:3]) == sorted(ids_of(whole)[3:6]) == ["001", "002", "004"]
-    for step in (1, 2, 3, 5):
-        settings["first_step"] = lambda: step  # noqa: B023 (called in this turn)
-        late = dataset_common.training_input_fn(mixed, config(batch_size=2), 7, **settings)
-        assert_same(elements(late, 8 - step), whole[step:])
-    assert dataset_common.count_images(mixed, config(), skip_empty_images=True) == 3
-    assert dataset_common.count_images(mixed, config(targets__use_difficult=True), skip_empty_images=True) == 4
-    assert dataset_common.count_images(mixed, config()) == 5
-
-
-def test_without_deterministic_a_late_stream_has_the_rest_of_the_epoch_first(twenty):
-    seen = ids_of(elements(dataset_common.training_input_fn(twenty, config(), 7, readers=1, deterministic=True), 4))
-    late = dataset_common.training_input_fn(twenty, config(), 7, readers=1, threads=1, first_step=lambda: 4)
-    assert set(ids_of(elements(late, 1))) == {f"{number:03d}" for number in range(20)} - set(seen)
-
-
-@pytest.mark.parametrize(
-    ("making", "using", "least", "most"), [(0.04, 0.0, 0.75, 1.0), (0.04, 0.02, 0.2, 0.75), (0.0, 0.04, 0.0, 0.25)]
-)
-def test_the_wait_for_an_element_is_what_the_step_stands_still(making, using, least, most):
-    """An element takes so long to make, and a step so long; what is made meanwhile need not be waited for."""
-
-    def slow(number):
-        time.sleep(making)
-        return number
-
-    def input_fn():
-        dataset = tf.data.Dataset.range(1000).map(lambda number: tf.numpy_function(slow, [number], tf.int64))
-        return dataset_common._timed(dataset.map(lambda number: ({"number": number}, {})).prefetch(2))
-
-    with tf.Graph().as_default(), tf.Session() as session:
-        features, _ = tf.data.make_one_shot_iterator(input_fn()).get_next()
-        session.run(features)
-        waited, start = 0.0, time.monotonic()
-        for _ in range(20):
-            waited += session.run(features)["waited"]
-            time.sleep(using)
-        assert least <= waited / (time.monotonic() - start) <= most
-
-
-def test_another_seed_gives_another_stream(twenty, stream):
-    other = elements(dataset_common.training_input_fn(twenty, config(), 8, deterministic=True), 15)
-    assert ids_of(other) != ids_of(stream)
-    # the same image is augmented in another way
-    one, two = (images_of(batches[:5]) for batches in (stream, other))
-    assert sum(np.abs(one[name] - two[name]).mean() > 1 for name in one) > 15
-
-
-def test_each_pass_has_every_image_once_in_an_order_of_its_own(stream):
-    ids = ids_of(stream)
-    passes = [ids[:20], ids[20:40], ids[40:]]
-    for one_pass in passes:
-        assert sorted(one_pass) == [f"{number:03d}" for number in range(20)]
-    assert len({tuple(one_pass) for one_pass in passes}) == 3
-
-
-def test_an_image_is_augmented_anew_in_each_pass(stream):
-    first, second = images_of(stream[:5]), images_of(stream[5:10])
-    changed = [np.abs(first[name] - second[name]).mean() > 1 for name in first]
-    assert np.mean(changed) > 0.8
-
-
-def test_no_augmentation_comes_twice_neither_in_a_stream_nor_with_another_seed(tmp_path):
-    shards = write_shards(tmp_path, [record(0)], 1)
-    views = []
-    for seed in (7, 8):
-        input_fn = dataset_common.training_input_fn(shards, config(batch_size=30), seed, deterministic=True)
-        ((features, _),) = elements(input_fn, 1)
-        views += [image.tobytes() for image in features["image"]]
-    assert len(set(views)) == 60
-
-
-def test_without_deterministic_all_images_come_too(twenty):
-    batches = elements(dataset_common.training_input_fn(twenty, config(), 7, readers=3, threads=2), 15)
-    assert set(ids_of(batches)) == {f"{number:03d}" for number in range(20)}
-
-
-def test_elements_are_as_promised(stream):
-    for features, truth in stream:
-        assert features["image"].shape == (4, 32, 32, 3) and features["image"].dtype == np.float32
-        assert np.isfinite(features["image"]).all() and np.abs(features["image"]).max() < 256
-        assert truth["boxes_yxyx"].shape == (*truth["labels"].shape, 4) and truth["boxes_yxyx"].dtype == np.float32
-        assert truth["labels"].dtype == np.int64
-        assert set(np.unique(truth["labels"])) <= {0, 8}
-        assert truth["boxes_yxyx"].min(initial=0) >= 0 and truth["boxes_yxyx"].max(initial=0) <= 1
-
-
-def one_pass(shards, images, **settings):
-    """One pass without augmentation, as {image_id: (boxes, labels)}; one batch."""
-    switches = {name: settings.pop(name) for name in ("skip_empty_images",) if name in settings}
-    setting = config(batch_size=images, augment=NO_AUGMENTATION, **settings)
-    input_fn = dataset_common.training_input_fn(shards, setting, 1, deterministic=True, **switches)
-    ((features, truth),) = elements(input_fn, 1)
-    rows = zip(features["image_id"], truth["boxes_yxyx"], truth["labels"], strict=True)
-    return {image_id.decode(): (boxes, found) for image_id, boxes, found in rows}
+    return twenty_images(tmp_path_factory.mktemp("twenty"))
 
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """Five images: no object, a cat, all three, only a difficult one, and a dog."""
-    contents = [(), (CAT,), (DOG, DIFFICULT, CAT), (DIFFICULT,), (DOG,)]
-    made = [record(number, objects) for number, objects in enumerate(contents)]
-    return write_shards(tmp_path_factory.mktemp("mixed"), made, 2)
-
-
-def test_batches_are_padded_with_label_0_and_difficult_objects_left_out(mixed):
-    found = one_pass(mixed, 5)
-    wanted = {"000": [], "001": [CAT], "002": [DOG, CAT], "003": [], "004": [DOG]}
-    assert set(found) == set(wanted)
-    for image_id, objects in wanted.items():
-        boxes, classes = found[image_id]
-        assert classes.tolist() == [label for _, label, _ in objects] + [0] * (2 - len(objects))
-        np.testing.assert_allclose(boxes[: len(objects)], np.reshape([box for box, *_ in objects], (-1, 4)), atol=1e-6)
-        assert (boxes[len(objects) :] == 0).all()
-
-
-def test_difficult_objects_are_learnt_from_when_asked_for(mixed):
-    found = one_pass(mixed, 5, targets__use_difficult=True)
-    assert {name: classes.tolist() for name, (_, classes) in found.items()} == {
-        "000": [0, 0, 0],
-        "001": [8, 0, 0],
-        "002": [12, 15, 8],
-        "003": [15, 0, 0],
-        "004": [12, 0, 0],
-    }
-
-
-@pytest.mark.parametrize(("use_difficult", "left"), [(False, {"001", "002", "004"}), (True, set("1234"))])
-def test_images_without_objects_are_left_out_when_asked_for(mixed, use_difficult, left):
-    left = {name.zfill(3) for name in left}
-    found = one_pass(mixed, len(left), skip_empty_images=True, targets__use_difficult=use_difficult)
-    assert set(found) == left
-
-
-@pytest.mark.parametrize("objects", [(), (DIFFICULT,)], ids=["no object", "difficult"])
-def test_leaving_out_every_image_is_an_error_not_an_endless_wait(tmp_path, objects):
-    shards = write_shards(tmp_path, [record(number, objects) for number in range(3)], 1)
-    with pytest.raises(ValueError, match=r"--skip_empty_images.*train-00000-of-00001"):
-        dataset_common.count_images(shards, config(), skip_empty_images=True)
-    assert len(elements(dataset_common.training_input_fn(shards, config(), 1), 2)) == 2
+    """Five images with different objects in 2 shards."""
+    return mixed_images(tmp_path_factory.mktemp("mixed"))
 
 
 def test_evaluation_gives_every_image_once_in_order(tmp_path):

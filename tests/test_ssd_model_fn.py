@@ -1,9 +1,5 @@
 """Schedule, weight decay, and training steps that must not spoil anything."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -11,13 +7,12 @@ import tensorflow.compat.v1 as tf
 from dataset import voc, voc_metric
 from dataset.annotations import Annotation, LabelledObject
 from net import estimator as estimator_lib
+from net import optimizer
 from net import ssd_model_fn as model
-from tests.helpers import VOC_LIKE, voc_config
+from tests.helpers import VOC_LIKE, assert_same_training, voc_config
 from tests.tiny_ssd import batch, make_estimator, tiny_config
 from utility import config as config_lib
 from utility.training_log import NonFiniteLossError
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -34,7 +29,7 @@ def test_learning_rate_follows_the_reference_schedule():
     schedule = voc_config().schedule
     with tf.Graph().as_default(), tf.Session() as session:
         step = tf.placeholder(tf.int64, [])
-        rate = model.learning_rate(step, schedule)
+        rate = optimizer.learning_rate(step, schedule)
         found = [session.run(rate, {step: s}) for s in (0, 500, 501, 80_000, 80_001, 100_001)]
     np.testing.assert_allclose(found, [1e-4, 1e-4, 1e-3, 1e-3, 1e-4, 1e-5], rtol=1e-6)
 
@@ -42,7 +37,7 @@ def test_learning_rate_follows_the_reference_schedule():
 def test_learning_rate_has_a_floor():
     schedule = voc_config(schedule__end_learning_rate=5e-4).schedule
     with tf.Graph().as_default(), tf.Session() as session:
-        assert session.run(model.learning_rate(tf.constant(110_000), schedule)) == pytest.approx(5e-4)
+        assert session.run(optimizer.learning_rate(tf.constant(110_000), schedule)) == pytest.approx(5e-4)
 
 
 def test_weight_decay_counts_biases_and_a_tenth_of_the_scale():
@@ -147,18 +142,12 @@ def test_scalars_are_written_for_tensorboard(tiny, tmp_path):
     assert {"train/cross_entropy", "train/location", "train/l2", "train/accuracy", "train/learning_rate"} <= tags
 
 
-def test_two_replicas_with_half_a_batch_each_are_one_with_the_whole(tmp_path):
-    """In processes of their own: TensorFlow divides the CPU into devices only before it starts."""
-    found = {}
-    for devices in (1, 2):
-        output = tmp_path / f"{devices}.npz"
-        command = [sys.executable, "-m", "tests.tiny_ssd", str(devices), str(tmp_path / str(devices)), str(output)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
-        found[devices] = np.load(output)
-    assert set(found[1]) == set(found[2])
-    for name in found[1]:
-        tolerance = 1e-5 * max(1.0, np.abs(found[1][name]).max())
-        np.testing.assert_allclose(found[2][name], found[1][name], atol=tolerance, rtol=0, err_msg=name)
-    moved = np.abs(found[1]["ssd300/multibox_head/cls_0/bias"]).max()
-    assert moved > 1e-3
+def test_two_replicas_with_half_a_batch_each_are_one_with_the_whole(train_tiny, trained_alone):
+    assert_same_training(train_tiny("--devices=2")[0], trained_alone)
+    assert np.abs(trained_alone["ssd300/multibox_head/cls_0/bias"]).max() > 1e-3
+
+
+def test_xla_compiles_the_network_and_changes_nothing(train_tiny, trained_alone):
+    variables, log = train_tiny("--xla")
+    assert "Compiled cluster using XLA!" in log
+    assert_same_training(variables, trained_alone)

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from dataset import dataset_common, records, voc_metric
+from dataset import records, training_input, voc_metric
 from net import estimator as estimator_lib
 from net import evaluation as evaluation_lib
-from net import ssd_model_fn
+from net import optimizer
 from net.ssd_net import ssd_network
 from tests import kill_loop
 from tests.test_scaffolds import save
@@ -64,7 +64,7 @@ def train_on(data):
         def train(folder, steps, every=0):
             estimator, seen = make_estimator(config, folder), []
             step = lambda: checkpoints.step_of(checkpoints.newest(estimator.model_dir))  # noqa: E731
-            input_fn = dataset_common.training_input_fn(shards, config, 7, deterministic=True, first_step=step)
+            input_fn = training_input.training_input_fn(shards, config, 7, deterministic=True, first_step=step)
 
             def noting():
                 batches: list[Any] = []  # of this start; at its end, what was fetched ahead and not trained on
@@ -158,7 +158,7 @@ def test_a_full_disk_is_one_line_and_spoils_nothing(tiny, parts, full_disk, monk
     disk, fill, make_room = full_disk
     folder = shutil.copytree(parts.folder, disk / "logs")
     monkeypatch.setattr(training_log, "_STARVED", 0.0)
-    input_fn = lambda: dataset_common._timed(repeated(batch())())  # noqa: E731
+    input_fn = lambda: training_input._timed(repeated(batch())())  # noqa: E731
     with pytest.raises(ValueError, match=r"--model_dir=.*/logs: cannot be written to: ") as error:
         estimator_lib.train(make_estimator(tiny, folder), input_fn, 11, on_start=fill)
     assert "\n" not in str(error.value) and "make room" in str(error.value)
@@ -345,10 +345,10 @@ def test_what_it_finds_is_what_an_evaluation_of_its_own_finds(tiny, data, parts)
 
 def test_nothing_to_evaluate_on_is_an_error_before_the_training(tiny, data, tmp_path):
     (tmp_path / "train-00000-of-00001").write_bytes((data / "train-00000-of-00003").read_bytes())
-    with pytest.raises(ValueError, match=r"--eval_every_steps=5: no record files .*val-\*-of-\*"):
+    with pytest.raises(ValueError, match=r"no record files .*val-\*-of-\*"):
         evaluation_lib.in_training(str(tmp_path), tiny, str(tmp_path), 5, 0)
     few = tiny.replace({"class_names": tiny.class_names[:2]})
-    with pytest.raises(ValueError, match=r"--eval_every_steps=5: .*class ids \[3\], but there are 2 class names"):
+    with pytest.raises(ValueError, match=r"class ids \[3\], but there are 2 class names"):
         evaluation_lib.in_training(str(data), few, str(tmp_path), 5, 0)
 
 
@@ -401,7 +401,8 @@ def test_gradients_are_clipped_by_the_norm_of_all_of_them(largest, factor):
         a, b = tf.get_variable("a", initializer=[0.0, 0.0]), tf.get_variable("b", initializer=[0.0])
         loss = tf.reduce_sum(a * [3.0, 4.0]) + tf.reduce_sum(b * 12.0)
         schedule = config_lib.ScheduleConfig(clip_gradient_norm=largest)
-        pairs, norm = ssd_model_fn._safe_gradients(tf.train.GradientDescentOptimizer(1.0), loss, schedule)
+        gradients = tf.train.GradientDescentOptimizer(1.0).compute_gradients(loss)
+        pairs, norm, _ = optimizer.safe_gradients(gradients, loss, schedule)
         session.run(tf.global_variables_initializer())
         (first, second), norm = session.run([[gradient for gradient, _ in pairs], norm])
     np.testing.assert_allclose(first, np.array([3, 4]) * factor, rtol=1e-6)

@@ -1,13 +1,16 @@
 """SSD around a backbone of a few channels, which a test can train; as a program, it trains on several devices."""
 
-import sys
+import argparse
+import functools
+import os
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from net import distributed, ssd_net
 from net import estimator as estimator_lib
-from net import ssd_net
 from tests.helpers import voc_config
+from utility import checkpoints, runtime, tf_config
 from utility import config as config_lib
 
 
@@ -45,30 +48,74 @@ def batch(images=None, boxes=((0.1, 0.1, 0.6, 0.6),), labels=(3,)):
     return features, {"boxes_yxyx": boxes, "labels": np.tile(np.array(labels, np.int64)[None], (2, 1))}
 
 
-def make_estimator(config, model_dir, devices=()):
-    """Return an Estimator that keeps one checkpoint, of its end."""
+def make_estimator(config, model_dir, devices=(), task=None, save_checkpoints_steps=10**6, **params):
+    """Return an Estimator that keeps one checkpoint, of its end, unless told otherwise."""
     session = estimator_lib.session_config()
     session.device_count["CPU"] = max(len(devices), 1)
-    run = estimator_lib.run_config(str(model_dir), session, seed=1, save_checkpoints_steps=10**6, devices=devices)
-    return estimator_lib.build(config, run, "channels_last", log_every_n_steps=10)
+    run = estimator_lib.run_config(
+        str(model_dir),
+        session,
+        seed=1,
+        save_checkpoints_steps=save_checkpoints_steps,
+        strategy=estimator_lib.train_strategy(devices, task),
+        task=task,
+    )
+    return estimator_lib.build(config, run, "channels_last", **{"log_every_n_steps": 10, **params})
 
 
-def main(devices, model_dir, output):
-    """Train three steps on one batch, in equal parts on so many devices of the CPU, and save the variables."""
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(devices))
+class SaveVariables(tf.train.SessionRunHook):
+    """Writes this process's variables to a file at the end."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def end(self, session):
+        variables = {variable.name.split(":")[0]: variable for variable in tf.global_variables()}
+        np.savez(self._path, **session.run(variables))
+
+
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model_dir")
+    parser.add_argument("output", help="file for the variables")
+    parser.add_argument("--devices", type=int, default=1, help="parts to divide the CPU into")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--save_checkpoints_steps", type=int, default=10**6)
+    parser.add_argument("--xla", action="store_true")
+    return parser.parse_args()
+
+
+def main(asked):
+    """Train on one batch of two images, in equal parts on all devices of all machines, and save the variables."""
+    task = tf_config.read(os.environ)
+    if task:
+        runtime.speak_as(task.name())
+    if asked.devices > 1:
+        parts = [tf.config.LogicalDeviceConfiguration()] * asked.devices
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
     images = np.random.RandomState(3).uniform(-100, 100, (2, 300, 300, 3)).astype(np.float32)
-    share = 2 // int(devices)
+    workers, worker = (len(task.trainers), task.rank) if task else (1, 0)
 
     def input_fn():
-        return tf.data.Dataset.from_tensor_slices(batch(images)).repeat().batch(share, drop_remainder=True)
+        data = tf.data.Dataset.from_tensor_slices(batch(images)).shard(workers, worker)
+        return data.repeat().batch(2 // asked.devices // workers, drop_remainder=True)
 
-    names = [f"/cpu:{number}" for number in range(int(devices))]
-    estimator = make_estimator(tiny_config(), model_dir, names)
-    estimator_lib.train(estimator, input_fn, 3)
-    values = {name: estimator.get_variable_value(name) for name in estimator.get_variable_names()}
-    np.savez(output, **values)
+    names = [f"/cpu:{number}" for number in range(asked.devices)]
+    options = {"save_checkpoints_steps": asked.save_checkpoints_steps, "xla": asked.xla}
+    estimator = make_estimator(tiny_config(), asked.model_dir, names, task, **options)
+    if task:
+        facts = {"devices": asked.devices, "steps": asked.steps}
+        first_step = functools.cache(lambda: checkpoints.step_of(checkpoints.newest(asked.model_dir)))
+        distributed.train(estimator, input_fn, first_step, asked.steps, [SaveVariables(asked.output)], task, facts)
+        return
+    estimator_lib.train(estimator, input_fn, asked.steps)
+    np.savez(asked.output, **variables(estimator))
+
+
+def variables(estimator):
+    return {name: estimator.get_variable_value(name) for name in estimator.get_variable_names()}
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    runtime.start_tensorflow()
+    main(arguments())

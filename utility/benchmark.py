@@ -194,9 +194,9 @@ def _prepare(folder: Path, split: str) -> tuple[list[str], config_lib.Config]:
 
 
 def _training_input(shards: list[str], config: config_lib.Config) -> Callable:
-    from dataset import dataset_common  # noqa: PLC0415
+    from dataset import training_input  # noqa: PLC0415
 
-    return dataset_common.training_input_fn(shards, config, seed=1)
+    return training_input.training_input_fn(shards, config, seed=1)
 
 
 def _next_of(input_fn: Callable) -> Any:

@@ -441,21 +441,19 @@ def differences(config: Config, model_dir: str, parts: tuple[str, ...]) -> list[
     trained = load(model_dir)
     if trained is None:
         return []
-    return [
-        f"{name} {asked} instead of {there}"
-        for part in parts
-        for name, asked, there in _differences(part, attrgetter(part)(config), attrgetter(part)(trained))
-    ]
+    lists = []
+    for part in parts:
+        asked, there = (settings(attrgetter(part)(each), part) for each in (config, trained))
+        lists += [f"{name} {asked[name]} instead of {there[name]}" for name in asked if asked[name] != there[name]]
+    return lists
 
 
-def _differences(name: str, one: Any, other: Any) -> list[tuple[str, Any, Any]]:
-    if not dataclasses.is_dataclass(one):
-        return [(name, one, other)] if one != other else []
-    return [
-        difference
-        for part in dataclasses.fields(one)
-        for difference in _differences(f"{name}.{part.name}", getattr(one, part.name), getattr(other, part.name))
-    ]
+def settings(node: Any, name: str = "") -> dict[str, Any]:
+    """Return every setting of a config, or of a part of it, by its dotted name, which begins with `name`."""
+    if not dataclasses.is_dataclass(node):
+        return {name: node}
+    parts = [(f"{name}.{part.name}".lstrip("."), getattr(node, part.name)) for part in dataclasses.fields(node)]
+    return {dotted: value for part, inner in parts for dotted, value in settings(inner, part).items()}
 
 
 def load(model_dir: str) -> Config | None:

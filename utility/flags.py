@@ -133,6 +133,11 @@ def define_train() -> None:
     )
     flags.DEFINE_boolean("ignore_missing_vars", True, "variables that it lacks keep their random start")
     flags.DEFINE_boolean("multi_gpu", True, "use all visible GPUs")
+    flags.DEFINE_integer(
+        "accumulate_steps", 1, "parts in which a device computes its images of a batch, to save memory", lower_bound=1
+    )
+    flags.DEFINE_boolean("mixed_precision", False, "compute in float16; variables and loss stay float32")
+    flags.DEFINE_boolean("xla", False, "compile the network with XLA")
 
 
 def define_eval() -> None:

@@ -29,6 +29,8 @@ _IMPORT_NOISE = (
     "All log messages before absl::InitializeLog",
 )
 _DEPRECATION = ("is deprecated", "Instructions for updating", "will be removed in a future version")
+# What it says of strategies, where all is as it should be.
+_STRATEGY_NOISE = ("`eval_strategy` is not passed in", "To make it possible to preserve tf.data options")
 
 
 def run(main: Callable[[], int | None], define_flags: Callable[[], None], rest_flag: str | None = None) -> None:
@@ -148,12 +150,12 @@ def start_tensorflow() -> None:
         import tensorflow.compat.v1 as tf  # noqa: PLC0415
     tf.logging.set_verbosity(tf.logging.WARN)
     logging.getLogger("tensorflow").addFilter(_is_no_deprecation)
-    for phrase in _DEPRECATION:
+    for phrase in (*_DEPRECATION, *_STRATEGY_NOISE):
         warnings.filterwarnings("ignore", message=f".*{phrase}")
 
 
 def _is_no_deprecation(record: logging.LogRecord) -> bool:
-    return not any(phrase in record.getMessage() for phrase in _DEPRECATION)
+    return not any(phrase in record.getMessage() for phrase in (*_DEPRECATION, *_STRATEGY_NOISE))
 
 
 @contextmanager
@@ -176,9 +178,17 @@ def filtered_stderr(noise: tuple[str, ...]) -> Iterator[None]:
             sys.stderr.writelines(line for line in lines if not any(word in line for word in noise))
 
 
+_speaker: list[str] = []
+
+
+def speak_as(name: str) -> None:
+    """Begin all lines of the log with a name: of several processes, the one that speaks."""
+    _speaker[:] = [f"{name}: "]
+
+
 def log(message: str) -> None:
     """Write one line for the user, at once, to stdout."""
-    print(message, flush=True)
+    print("".join(_speaker) + message, flush=True)
 
 
 def progress(items: Iterable[Item], total: int, unit: str) -> Iterator[Item]:
