@@ -39,8 +39,7 @@ def train_strategy(devices: Sequence[str], task: Task | None = None) -> tf.distr
     None where there is one device, and for the evaluator, which does not train.
     """
     if task and not task.evaluates:
-        tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[: len(devices)], "GPU")
-        return machines.join(task)
+        return machines.join(task, len(devices))
     return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 and not task else None
 
 

@@ -15,9 +15,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import tensorflow.compat.v1 as tf
 from tensorflow.python.eager import context  # the service has no public interface; requirements pin the release
@@ -32,13 +33,17 @@ END_SECONDS = 600  # that a worker waits for the others when it has done its par
 _ASK_SECONDS = 1.0
 
 
-def join(task: Task) -> tf.distribute.Strategy:
+def join(task: Task, gpus: int) -> tf.distribute.Strategy:
     """Wait for all workers of a task's cluster, and return the strategy that trains on all of their devices.
+
+    Of this machine it takes the first `gpus` GPUs, or the CPU.
 
     The process ends with status 1 when not all of them have come within JOIN_SECONDS.
     """
     others = ", ".join(task.name(rank) for rank in range(len(task.trainers)) if rank != task.rank)
     log(f"waiting for {others}; gives up after {JOIN_SECONDS} s")
+    context._reset_context()  # what has checked the records by now has started it, and it can only be told before
+    tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:gpus], "GPU")
     context.context().configure_coordination_service(
         "standalone",
         service_leader="/job:{}/replica:0/task:{}".format(*task.trainers[0]),
@@ -86,7 +91,10 @@ def together(task: Task) -> Iterator[None]:
         atexit.register(_end, 130 if isinstance(error, KeyboardInterrupt) else 1)
         raise
     done.set()
-    context.context().wait_at_barrier("ssd/trained", END_SECONDS * 1000)
+    try:
+        context.context().wait_at_barrier("ssd/trained", END_SECONDS * 1000)
+    except tf.errors.OpError as error:
+        _stop(_failures(task) or [_first_line(error)])
 
 
 def _jobs(task: Task) -> list[tuple[str, int]]:
@@ -112,11 +120,13 @@ def _watch(task: Task, done: threading.Event) -> None:
             late = time.monotonic() - heard > SILENCE_SECONDS
             failures = [f"{task.name(0)} has not been heard of for {SILENCE_SECONDS} s"] if late else []
         if failures and not done.is_set():
-            print(
-                f"error: the training stops: {'; '.join(failures)}. The same commands go on from the last checkpoint",
-                file=sys.stderr,
-            )
-            _end(1)
+            _stop(failures)
+
+
+def _stop(failures: Sequence[str]) -> NoReturn:
+    text = f"the training stops: {'; '.join(failures)}. The same commands go on from the last checkpoint"
+    print(f"error: {text}", file=sys.stderr)
+    _end(1)
 
 
 def _failures(task: Task) -> list[str]:
@@ -133,7 +143,7 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _end(status: int) -> None:
+def _end(status: int) -> NoReturn:
     """Leave without TensorFlow's own end, which waits for the workers that there are no more."""
     sys.stdout.flush()
     sys.stderr.flush()

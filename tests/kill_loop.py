@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.test_dataset_common import record, write_shards
+from tests.records_builder import record, write_shards
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES, BATCH = 14, 4  # an epoch ends in the middle of a batch

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from net import machines
+from net import evaluation, machines
+from tests import kill_loop
 from tests.helpers import assert_same_training
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,15 +32,19 @@ def free_ports(number):
 
 
 class Workers:
-    """Two processes of tests.tiny_ssd that train together, each with a log of its own."""
+    """Processes on this machine that train together, each with a log of its own; two workers unless told otherwise.
 
-    def __init__(self, home, *arguments, each):
-        addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-        self.logs = [home / f"{number}.log" for number in range(2)]
+    `commands` are the arguments of Python for each of them.
+    """
+
+    def __init__(self, home, *commands, kinds=("worker", "worker")):
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(len(kinds))]
+        cluster = {kind: [a for a, other in zip(addresses, kinds, strict=True) if other == kind] for kind in kinds}
+        self.logs = [home / f"{number}.log" for number in range(len(kinds))]
         self.processes = []
-        for number, log in enumerate(self.logs):
-            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
-            command = [sys.executable, "-m", "tests.tiny_ssd", *arguments, *each(number)]
+        for number, (kind, log) in enumerate(zip(kinds, self.logs, strict=True)):
+            task = {"cluster": cluster, "task": {"type": kind, "index": kinds[:number].count(kind)}}
+            command = [sys.executable, "-m", *commands[number]]
             environment = {**os.environ, "TF_CONFIG": json.dumps(task)}
             with log.open("w") as output:
                 self.processes.append(
@@ -68,13 +73,9 @@ class Workers:
 
 
 def tiny(home, steps, save_every=1000):
-    return Workers(
-        home,
-        str(home / "logs"),
-        f"--steps={steps}",
-        f"--save_checkpoints_steps={save_every}",
-        each=lambda number: [str(home / f"{number}.npz")],
-    )
+    """Two processes of tests.tiny_ssd."""
+    options = [f"--steps={steps}", f"--save_checkpoints_steps={save_every}"]
+    return Workers(home, *(["tests.tiny_ssd", home / "logs", home / f"{number}.npz", *options] for number in range(2)))
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +134,23 @@ def test_when_a_worker_dies_the_chief_stops_and_all_can_go_on(home):
     first, second = np.load(home / "0.npz"), np.load(home / "1.npz")
     assert first["global_step"] == step + 2
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_train_ssd_with_an_evaluator_and_with_workers_that_disagree(tmp_path):
+    data = kill_loop.tiny_data(tmp_path / "data")
+    flags = [f"--data_dir={data}", f"--model_dir={tmp_path / 'logs'}", "--preset=tiny", "--save_checkpoints_steps=2"]
+    command = ["tests.tiny_train", *flags, "--batch_size=4", "--max_number_of_steps=4"]
+    with Workers(tmp_path, *[command] * 3, kinds=("chief", "worker", "evaluator")) as workers:
+        assert workers.statuses() == [0, 0, 0], "".join(map(workers.text, range(3)))
+        assert "step 4: accuracy 0." in workers.text(2)
+    scored = [entry["step"] for entry in json.loads((tmp_path / "logs" / evaluation.HISTORY).read_text())]
+    assert scored[-1] == 4 and set(scored) <= {0, 2, 4}
+    assert (tmp_path / "logs" / evaluation.BEST / "config.json").is_file()
+    assert not list((tmp_path / "logs").glob("tmp_*"))
+
+    with Workers(tmp_path, [*command, "--negative_ratio=2"], [*command, "--tf_random_seed=1"]) as workers:
+        assert workers.statuses() == [1, 1], workers.text(0) + workers.text(1)
+        for number in range(2):
+            assert "Traceback" not in workers.text(number)
+            (error,) = (line for line in workers.text(number).splitlines() if line.startswith("error: "))
+            assert "tf_random_seed 1 instead of " in error and "loss.negative_ratio 3.0 instead of 2.0" in error
