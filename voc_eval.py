@@ -18,6 +18,7 @@ from dataset import labels, voc
 from dataset.annotations import Annotation
 from dataset.voc_metric import evaluate, format_report
 from utility import flags, runtime
+from utility.curves import draw_precision_recall
 
 
 def run(
@@ -31,7 +32,7 @@ def run(
     use_07_metric: bool = True,
     iou_threshold: float = 0.5,
 ) -> dict[str, Any]:
-    """Score a folder of results files, print the figures, and write them to voc_eval.json.
+    """Score a folder of results files, print the figures, and write them to voc_eval.json and precision_recall.png.
 
     Args:
         dataset_directory: VOCROOT, which holds the folder of the split.
@@ -68,8 +69,13 @@ def run(
         "classes": {name: asdict(score) for name, score in result.classes.items()},
         "warnings": [*warnings, *result.warnings],
     }
-    path = Path(output_directory or Path(pred_dir) / "eval_output") / "voc_eval.json"
-    labels.write_whole(path, json.dumps(figures, indent=1) + "\n")
+    folder = Path(output_directory or Path(pred_dir) / "eval_output")
+    labels.write_whole(folder / "voc_eval.json", json.dumps(figures, indent=1) + "\n")
+    scores = {name: (score.ap, score.precision_at_recall) for name, score in result.classes.items()}
+    draw_precision_recall(
+        {name: (ap, precision) for name, (ap, precision) in scores.items() if ap is not None and precision},
+        folder / "precision_recall.png",
+    )
     return figures
 
 

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 FIND_PYTHON = ROOT / "utility" / "find_python.sh"
 DIRECT = {"tensorflow", "numpy", "pillow", "lxml", "matplotlib", "tqdm", "absl-py"}
-TOOLS = {"pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"}
+TOOLS = {"pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "pycocotools"}
 
 
 # --- finding a Python -------------------------------------------------------------------------------------
@@ -226,7 +226,8 @@ def test_every_list_is_pinned_and_they_agree():
     assert pins("requirements.txt").items() <= lock.items()
     assert not pins("requirements-dev.txt").keys() & lock.keys()
     assert not pins("requirements-gpu.txt").keys() & lock.keys()
-    assert pins("requirements-coco.txt").keys() == {"pycocotools"}  # which needs numpy and nothing else
+    coco = pins("requirements-coco.txt")  # which needs numpy and nothing else
+    assert coco == {"pycocotools": pins("requirements-dev.txt")["pycocotools"]}
 
 
 def test_run_time_dependencies_are_the_ones_allowed():

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import voc_eval
 from dataset import labels, voc, voc_metric
 from dataset.annotations import Annotation, LabelledObject
 from utility.benchmark import write_random_voc
+from utility.curves import draw_precision_recall
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -304,6 +306,20 @@ def test_run_prints_and_writes_its_figures(golden_root, capsys):
     assert json.loads(path.read_text()) == json.loads(json.dumps(figures))
     assert (figures["metric"], figures["images"], figures["split"]) == ("11-point", 30, "VOC2007TEST")
     assert figures["classes"]["aeroplane"]["ground_truth"] == 27
+    assert not list(path.parent.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(1, 1), (5, 1), (7, 2)])
+def test_precision_over_recall_is_drawn_for_each_class(tmp_path, classes, rows):
+    """A class with precision 1 throughout fills its plot, one with 0 leaves it white."""
+    shaded = []
+    for precision in (0.0, 1.0):
+        path = tmp_path / f"{precision}.png"
+        draw_precision_recall({f"class{n}": (precision, [precision] * 11) for n in range(classes)}, path)
+        pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+        shaded.append((pixels.max(-1) - pixels.min(-1) > 20).mean())  # the colour of the area
+        assert abs(pixels.shape[0] - 120 * (2.0 * rows + 1)) < 2
+    assert shaded[0] < 0.03 and shaded[1] > 0.3
 
 
 def test_run_takes_labels_from_beside_the_predictions(golden_root, capsys):
@@ -361,9 +377,9 @@ def seconds_to_run(root):
 
 
 def test_the_whole_test_set_would_take_seconds(tmp_path):
-    """A tenth of 4952 images and 500,000 detections; the whole, which takes under 8 s, is run by hand."""
+    """A tenth of 4952 images and 500,000 detections, and the picture; the whole, under 8 s, is run by hand."""
     write_random_voc(tmp_path, images=495, detections=50_000)
-    assert seconds_to_run(tmp_path) < 2
+    assert seconds_to_run(tmp_path) < 3
 
 
 ROOT = Path(voc_eval.__file__).resolve().parent
