@@ -9,7 +9,7 @@ results in {model_dir}/predict are what voc_eval.py reads; of images from COCO t
 from pathlib import Path
 
 from utility import config as config_lib
-from utility import flags, runtime
+from utility import config_file, flags, runtime
 
 FLAGS = flags.FLAGS
 
@@ -43,10 +43,10 @@ def main() -> None:
 def _config(checkpoint: str, class_names: tuple[str, ...]) -> config_lib.Config:
     """Return the config that the checkpoint was trained with, its classes held against the data set's."""
     folder = Path(checkpoint).parent
-    config = config_lib.load(str(folder)) or config_lib.Config(class_names=class_names)
+    config = config_file.load(str(folder)) or config_lib.Config(class_names=class_names)
     if config.class_names != class_names:
         raise ValueError(
-            f"{folder / config_lib.CONFIG_FILE} has the classes {', '.join(config.class_names)}, but --data_dir="
+            f"{folder / config_file.CONFIG_FILE} has the classes {', '.join(config.class_names)}, but --data_dir="
             f"{FLAGS.data_dir} has {', '.join(class_names)}: evaluate on the data set that it was trained on"
         )
     return config_lib.check(flags.with_detection_flags(config))

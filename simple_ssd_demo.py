@@ -15,7 +15,7 @@ from PIL import Image
 
 from dataset import labels, pictures
 from utility import config as config_lib
-from utility import draw_toolbox, flags, presets, runtime
+from utility import config_file, draw_toolbox, flags, presets, runtime
 
 FLAGS = flags.FLAGS
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
@@ -81,7 +81,7 @@ def _target(path: Path, output: Path) -> Path:
 
 def _config(folder: Path) -> config_lib.Config:
     """Return the config beside the checkpoint, or the default one with VOC's classes, for showing detections."""
-    config = config_lib.load(str(folder)) or config_lib.Config(class_names=labels.VOC_CLASSES)
+    config = config_file.load(str(folder)) or config_lib.Config(class_names=labels.VOC_CLASSES)
     config = config.replace(presets.DEMO)
     if FLAGS.num_classes is not None and FLAGS.num_classes != config.num_classes:
         raise ValueError(f"--num_classes={FLAGS.num_classes}: {folder} has {config.num_classes}; leave the flag out")

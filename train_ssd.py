@@ -11,7 +11,7 @@ import math
 import os
 
 from utility import config as config_lib
-from utility import flags, presets, runtime, tf_config
+from utility import config_file, flags, presets, runtime, tf_config
 
 FLAGS = flags.FLAGS
 
@@ -33,7 +33,7 @@ def main() -> None:
     evaluation = _evaluation(config, task)
     # those that only read must not put in order what the chief writes meanwhile
     if (checkpoints.settle if task is None or task.is_chief else checkpoints.newest)(FLAGS.model_dir):
-        for change in config_lib.check_same_model(config, FLAGS.model_dir):
+        for change in config_file.check_same_model(config, FLAGS.model_dir):
             runtime.log(f"other than before: {change}")
     if task and task.evaluates:
         _evaluate(config, evaluation, task)
@@ -73,7 +73,7 @@ def _train(config: config_lib.Config, shards: list[str], images: int, evaluation
     )
     ssd = _estimator(config, estimator.train_strategy(devices, task), task, images)
     steps = config.schedule.max_number_of_steps
-    save_config = lambda: config_lib.save(config, FLAGS.model_dir)  # noqa: E731
+    save_config = lambda: config_file.save(config, FLAGS.model_dir)  # noqa: E731
     if task is None:
         estimator.train(ssd, input_fn, steps, save_config, evaluation)
         return
@@ -82,7 +82,7 @@ def _train(config: config_lib.Config, shards: list[str], images: int, evaluation
         "devices": share.devices,
         "training images": images,
         **{flag: FLAGS[flag].value for flag in alike},
-        **config_lib.settings(config),
+        **config_file.settings(config),
     }
     hooks = [estimator.Started(save_config)] if task.is_chief else []
     distributed.train(ssd, input_fn, first_step, steps, hooks, task, facts)

@@ -15,8 +15,7 @@ from pathlib import Path
 # Run as a script, the path starts with model/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utility import config as config_lib
-from utility import flags, runtime
+from utility import config_file, flags, runtime
 
 FLAGS = flags.FLAGS
 
@@ -32,7 +31,7 @@ def main() -> None:
     _check_output(output, source, imported.config is not None)
     tf_checkpoint.write(output, imported.variables)
     if imported.config:
-        config_lib.save(imported.config, str(Path(output).parent))
+        config_file.save(imported.config, str(Path(output).parent))
     numbers = sum(values.size for values in imported.variables.values())
     runtime.log(f"{source}: {imported.description}")
     for note in imported.notes:

@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 from dataset import dataset_common, labels, records, voc, voc_metric
 from dataset.annotations import Annotation
 from net import estimator as estimator_lib
-from utility import checkpoints, runtime
+from utility import checkpoints, config_file, runtime
 from utility import config as config_lib
 from utility.runtime import log
 
@@ -112,7 +112,7 @@ class InTraining:
         best = self._best()
         if best is None or result.mean_ap > best["mAP"]:
             checkpoints.copy(checkpoint, str(self._folder / BEST))
-            config_lib.save(self._config, str(self._folder / BEST))
+            config_file.save(self._config, str(self._folder / BEST))
             log(f"the best so far: kept in {self._folder / BEST}")
         else:
             log(f"the best so far is {best['mAP']:.4f}, of step {best['step']}")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers import voc_config
 from utility import config as config_lib
-from utility import presets
+from utility import config_file, presets
 
 
 def test_feature_maps_of_ssd300():
@@ -30,15 +30,15 @@ def test_feature_maps_of_ssd512_follow_from_its_layers():
 
 def test_json_gives_the_config_back():
     config = voc_config(detection__max_detections=200, targets__coordinates="absolute")
-    assert config_lib.from_json(config_lib.to_json(config)) == config
-    assert isinstance(config_lib.from_json(config_lib.to_json(config)).network.extra_layers[0], config_lib.ExtraLayer)
+    assert config_file.from_json(config_file.to_json(config)) == config
+    assert isinstance(config_file.from_json(config_file.to_json(config)).network.extra_layers[0], config_lib.ExtraLayer)
 
 
 def test_saved_and_loaded(tmp_path):
-    config_lib.save(voc_config(), str(tmp_path / "model"))
-    assert config_lib.load(str(tmp_path / "model")) == voc_config()
+    config_file.save(voc_config(), str(tmp_path / "model"))
+    assert config_file.load(str(tmp_path / "model")) == voc_config()
     assert (tmp_path / "model/labels.txt").read_text().split() == list(voc_config().class_names)
-    assert config_lib.load(str(tmp_path)) is None
+    assert config_file.load(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_wrong_file_is_refused_by_name(change, named):
     values = dataclasses.asdict(voc_config())
     change(values)
     with pytest.raises(ValueError, match=named) as error:
-        config_lib.from_json(json.dumps(values), "logs/config.json")
+        config_file.from_json(json.dumps(values), "logs/config.json")
     assert "logs/config.json" in str(error.value)
 
 
@@ -74,6 +74,13 @@ def test_a_wrong_file_is_refused_by_name(change, named):
         ("detection.nms_threshold", 0.0),
         ("class_names", ("cat", "cat")),
         ("network.image_size", (64, 64)),
+        ("targets.prior_variances", (0.1, 0.1, 0.0, 0.2)),
+        ("augment.contrast", (1.5, 0.5)),
+        ("augment.contrast", (0.5, float("nan"))),
+        ("augment.hue_degrees", 61.0),
+        ("augment.crop_scale", (0.3, 1.1)),
+        ("augment.min_ious", (0.1, 2.0)),
+        ("detection.max_detections", 0),
     ],
 )
 def test_settings_that_cannot_work_are_named(setting, value):
@@ -82,11 +89,11 @@ def test_settings_that_cannot_work_are_named(setting, value):
 
 
 def test_a_model_directory_of_another_network_is_refused_with_the_differences(tmp_path):
-    config_lib.save(voc_config(), str(tmp_path))
-    config_lib.check_same_model(voc_config(schedule__learning_rate=1.0, loss__weight_decay=0.0), str(tmp_path))
+    config_file.save(voc_config(), str(tmp_path))
+    config_file.check_same_model(voc_config(schedule__learning_rate=1.0, loss__weight_decay=0.0), str(tmp_path))
     other = voc_config(network__image_size=(512, 512)).replace({"class_names": ("cat", "dog")})
     with pytest.raises(ValueError, match=r"network\.image_size") as error:
-        config_lib.check_same_model(other, str(tmp_path))
+        config_file.check_same_model(other, str(tmp_path))
     assert "class_names ('cat', 'dog')" in str(error.value) and str(tmp_path) in str(error.value)
 
 
@@ -94,3 +101,13 @@ def test_the_default_preset_is_sound():
     assert config_lib.check(presets.preset("ssd300_voc")).preset == "ssd300_voc"
     with pytest.raises(ValueError, match="--preset=ssd9000"):
         presets.preset("ssd9000")
+
+
+def test_every_number_of_the_config_has_a_range():
+    """Those that are left out are held against each other."""
+    elsewhere = {"anchors.", "decay_boundaries", "lr_decay_factors", "neg_threshold", "end_learning_rate"}
+    elsewhere |= {"extra_layers", "channel_means_rgb", "preset"}  # of any size
+    settings = config_file.settings(voc_config())
+    switches = {name for name, value in settings.items() if isinstance(value, bool)}
+    unchecked = settings.keys() - config_lib._RANGES.keys() - switches
+    assert [name for name in unchecked if not any(part in name for part in elsewhere)] == []

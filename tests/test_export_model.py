@@ -18,8 +18,7 @@ from net.ssd_net import ssd_network
 from tests import tiny_ssd
 from tests.helpers import VOC_LIKE, voc_config
 from tests.voc_builder import picture
-from utility import config as config_lib
-from utility import export_model
+from utility import config_file, export_model
 
 ROOT = Path(__file__).resolve().parents[1]
 THRESHOLD = "--select_threshold=0.5"  # so that a network of random weights finds tens of objects, not thousands
@@ -33,7 +32,7 @@ def save_network(config, folder):
         tf.train.get_or_create_global_step()  # evaluation restores it
         session.run(tf.global_variables_initializer())
         prefix = tf.train.Saver().save(session, str(folder / "model.ckpt"), write_meta_graph=False)
-    config_lib.save(config, str(folder))
+    config_file.save(config, str(folder))
     return prefix
 
 

@@ -18,7 +18,7 @@ from net.backbones import vgg16
 from net.layers import Layers
 from tests import weight_files as files
 from tests.weight_files import floats
-from utility import config as config_lib
+from utility import config_file
 from utility.config import NetworkConfig
 from utility.scaffolds import WarmStart
 
@@ -165,7 +165,7 @@ def test_a_detector_gets_its_config_and_labels(tmp_path):
     assert "python simple_ssd_demo.py --checkpoint_path=model/ssd300_caffe/model.ckpt" in result.stdout
     assert json.loads((folder / "config.json").read_text())["network"]["channel_means_rgb"] == [123, 117, 104]
     assert (folder / "labels.txt").read_text().split()[14] == "person"
-    config = config_lib.load(str(folder))
+    config = config_file.load(str(folder))
     assert config is not None
     assert config.preset == "ssd300_caffe"
 

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from net import estimator as estimator_lib
 from utility import config as config_lib
-from utility import presets
+from utility import config_file, presets
 from utility.anchor_manipulator import default_boxes
 
 BOXES = {
@@ -67,7 +67,7 @@ def test_a_preset_trains_detects_and_loads_again(name, tmp_path):
 @pytest.mark.parametrize("name", BOXES)
 def test_a_preset_goes_through_json(name):
     config = presets.preset(name)
-    assert config_lib.from_json(json.dumps(json.loads(config_lib.to_json(config)))) == config
+    assert config_file.from_json(json.dumps(json.loads(config_file.to_json(config)))) == config
 
 
 def pixels(config):

@@ -24,7 +24,7 @@ from net.ssd_net import ssd_network
 from tests import kill_loop
 from tests.test_scaffolds import save
 from tests.tiny_ssd import batch, make_estimator, tiny_config
-from utility import checkpoints, runtime, scaffolds, training_log
+from utility import checkpoints, config_file, runtime, scaffolds, training_log
 from utility import config as config_lib
 
 
@@ -287,7 +287,7 @@ def test_it_evaluates_at_multiples_and_at_the_end_and_keeps_the_best(train_with,
     assert history(tmp_path) == maps
     best = tmp_path / "best"
     assert checkpoints.resolve(str(best)) == str(best / "model.ckpt-4"), "an equal one is not better"
-    assert config_lib.load(str(best)) == tiny
+    assert config_file.load(str(best)) == tiny
     assert (best / "labels.txt").read_text().split() == list(tiny.class_names)
     events = [e for file in (tmp_path / "eval").iterdir() for e in tf.train.summary_iterator(str(file))]
     values = {(event.step, value.tag): value.simple_value for event in events for value in event.summary.value}
@@ -372,7 +372,7 @@ def test_heads_that_were_trained_for_other_boxes_are_noted(tiny, parts, tmp_path
     checkpoints.copy(checkpoints.resolve(str(parts.folder)), str(tmp_path / "theirs"))
     names = (*reversed(tiny.class_names),)
     theirs = tiny.replace({"targets.prior_variances": (0.1, 0.1, 0.3, 0.3), "class_names": names})
-    config_lib.save(theirs, str(tmp_path / "theirs"))
+    config_file.save(theirs, str(tmp_path / "theirs"))
 
     def said(*exclude):
         settings: dict[str, Any] = {"checkpoint_scope": "ssd300", "model_scope": "ssd300", "exclude_scopes": exclude}

@@ -12,6 +12,7 @@ from net.ssd_net import ssd_network
 from tests import weight_files as files
 from tests.weight_files import floats
 from utility import config as config_lib
+from utility import config_file
 from utility.anchor_manipulator import decode, default_boxes
 
 # --- the wire format ------------------------------------------------------------------------------------------
@@ -176,8 +177,8 @@ def test_a_whole_ssd_detects_what_caffe_detects(caffe_ssd, imported, tmp_path):
     loc, conf = caffe_forward(image.transpose(0, 3, 1, 2), caffe_ssd[1])
     priors = caffe_priors()
     tf_checkpoint.write(str(tmp_path / "model.ckpt"), imported.variables)
-    config_lib.save(imported.config, str(tmp_path))
-    config = config_lib.load(str(tmp_path))
+    config_file.save(imported.config, str(tmp_path))
+    config = config_file.load(str(tmp_path))
     assert config is not None
     boxes, logits = forward(image, config, str(tmp_path))
 
@@ -229,7 +230,7 @@ def test_the_config_is_caffes(imported):
         100,
         300,
     ]
-    assert config_lib.from_json(config_lib.to_json(config)) == config
+    assert config_file.from_json(config_file.to_json(config)) == config
 
 
 @pytest.mark.parametrize(

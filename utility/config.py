@@ -10,16 +10,12 @@ This module needs neither TensorFlow nor numpy, so that `--help` is quick.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import types
-import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
-CONFIG_FILE = "config.json"
 LABELS_FILE = "labels.txt"
 
 
@@ -269,27 +265,57 @@ def check(config: Config) -> Config:
     return config
 
 
+_Range = tuple[Callable[[Any], bool], str]  # what holds of a value, and how a message says so
+_ABOVE_0: _Range = (lambda value: value > 0, "above 0")
+_AT_LEAST_0: _Range = (lambda value: value >= 0, "0 or more")
+_AT_LEAST_1: _Range = (lambda value: value >= 1, "1 or more")
+_PART: _Range = (lambda value: 0 <= value <= 1, "in [0, 1]")
+_PART_BELOW_1: _Range = (lambda value: 0 <= value < 1, "in [0, 1)")
+_PART_ABOVE_0: _Range = (lambda value: 0 < value <= 1, "in (0, 1]")
+_RISING_ABOVE_0: _Range = (lambda value: 0 < value[0] <= value[1] < math.inf, "above 0, the second not below the first")
+_RANGES: dict[str, _Range] = {
+    "class_names": (lambda names: len(set(names)) == len(names), "each once"),
+    "network.backbone": (lambda name: name in BACKBONES, f"in {[*BACKBONES]}"),
+    "network.depth_multiplier": (lambda value: 0 < value <= 2, "above 0, at most 2"),
+    "network.image_size": (lambda sides: min(sides) >= 1, "1 pixel or more"),
+    "network.l2_norm_scale": _ABOVE_0,
+    "targets.match_threshold": _PART_ABOVE_0,
+    "targets.coordinates": (lambda name: name in ("normalized", "absolute"), "normalized or absolute"),
+    "targets.prior_variances": (lambda variances: 0 < min(variances) <= max(variances) < math.inf, "above 0"),
+    "loss.negative_ratio": _ABOVE_0,
+    "loss.negatives_without_positive": _AT_LEAST_0,
+    "loss.weight_decay": _AT_LEAST_0,
+    "loss.scale_decay_factor": _AT_LEAST_0,
+    "schedule.batch_size": _AT_LEAST_1,
+    "schedule.max_number_of_steps": _AT_LEAST_1,
+    "schedule.learning_rate": _ABOVE_0,
+    "schedule.momentum": _PART_BELOW_1,
+    "schedule.bias_lr_factor": _ABOVE_0,
+    "schedule.clip_gradient_norm": _AT_LEAST_0,
+    "augment.probability": _PART,
+    "augment.brightness": _AT_LEAST_0,
+    "augment.contrast": _RISING_ABOVE_0,
+    "augment.saturation": _RISING_ABOVE_0,
+    "augment.hue_degrees": (lambda value: 0 <= value <= 60, "between 0 and 60"),  # as far as colours.py can turn
+    "augment.max_zoom_out": _AT_LEAST_1,
+    "augment.min_ious": (lambda values: all(0 <= value <= 1 for value in values), "in [0, 1]"),
+    "augment.crop_trials": _AT_LEAST_1,
+    "augment.crop_scale": (lambda value: 0 < value[0] <= value[1] <= 1, "above 0, rising, at most 1"),
+    "augment.crop_ratio": _RISING_ABOVE_0,
+    "detection.select_threshold": _PART_BELOW_1,
+    "detection.min_size": _PART_BELOW_1,
+    "detection.nms_threshold": _PART_ABOVE_0,
+    "detection.keep_topk": _AT_LEAST_1,
+    "detection.nms_topk": _AT_LEAST_1,
+    "detection.max_detections": (lambda value: value is None or value >= 1, "1 or more"),
+}
+
+
 def _check_ranges(config: Config) -> None:
-    targets, loss, detection, schedule = config.targets, config.loss, config.detection, config.schedule
-    _require(
-        len(set(config.class_names)) == len(config.class_names),
-        "class_names",
-        config.class_names,
-        "each once",
-    )
-    _require(
-        config.network.backbone in BACKBONES,
-        "network.backbone",
-        config.network.backbone,
-        f"in {[*BACKBONES]}",
-    )
-    _require(
-        0 < config.network.depth_multiplier <= 2,
-        "network.depth_multiplier",
-        config.network.depth_multiplier,
-        "above 0, at most 2",
-    )
-    _require(0 < targets.match_threshold <= 1, "targets.match_threshold", targets.match_threshold, "in (0, 1]")
+    for name, (holds, wanted) in _RANGES.items():
+        value = attrgetter(name)(config)
+        _require(holds(value), name, value, wanted)
+    targets, schedule = config.targets, config.schedule
     _require(
         0 <= targets.neg_threshold <= targets.match_threshold,
         "targets.neg_threshold",
@@ -297,43 +323,10 @@ def _check_ranges(config: Config) -> None:
         "between 0 and match_threshold",
     )
     _require(
-        targets.coordinates in ("normalized", "absolute"),
-        "targets.coordinates",
-        targets.coordinates,
-        "normalized or absolute",
-    )
-    _require(loss.negative_ratio > 0, "loss.negative_ratio", loss.negative_ratio, "above 0")
-    _require(loss.weight_decay >= 0, "loss.weight_decay", loss.weight_decay, "0 or more")
-    _require(
-        0 <= detection.select_threshold < 1,
-        "detection.select_threshold",
-        detection.select_threshold,
-        "in [0, 1)",
-    )
-    _require(0 <= detection.min_size < 1, "detection.min_size", detection.min_size, "in [0, 1)")
-    _require(0 < detection.nms_threshold <= 1, "detection.nms_threshold", detection.nms_threshold, "in (0, 1]")
-    _require(detection.keep_topk > 0, "detection.keep_topk", detection.keep_topk, "1 or more")
-    _require(detection.nms_topk > 0, "detection.nms_topk", detection.nms_topk, "1 or more")
-    _require(schedule.batch_size > 0, "schedule.batch_size", schedule.batch_size, "1 or more")
-    _require(
-        schedule.max_number_of_steps > 0,
-        "schedule.max_number_of_steps",
-        schedule.max_number_of_steps,
-        "1 or more",
-    )
-    _require(schedule.learning_rate > 0, "schedule.learning_rate", schedule.learning_rate, "above 0")
-    _require(
         0 <= schedule.end_learning_rate <= schedule.learning_rate,
         "schedule.end_learning_rate",
         schedule.end_learning_rate,
         "between 0 and learning_rate",
-    )
-    _require(0 <= schedule.momentum < 1, "schedule.momentum", schedule.momentum, "in [0, 1)")
-    _require(
-        schedule.clip_gradient_norm >= 0,
-        "schedule.clip_gradient_norm",
-        schedule.clip_gradient_norm,
-        "0 or more",
     )
 
 
@@ -369,94 +362,3 @@ def _check_schedule(schedule: ScheduleConfig) -> None:
 def _require(condition: bool, name: str, value: Any, wanted: str) -> None:
     if not condition or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{name}={value}: must be {wanted}")
-
-
-def to_json(config: Config) -> str:
-    """Return the config as JSON, every setting included."""
-    return json.dumps(dataclasses.asdict(config), indent=1) + "\n"
-
-
-def from_json(text: str, source: str = CONFIG_FILE) -> Config:
-    """Build and check a config from JSON; a ValueError names `source` and the setting that does not fit."""
-    try:
-        return check(_build(Config, json.loads(text), ""))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{source}: not a config of this project: {error}") from error
-
-
-def _build(kind: Any, value: Any, name: str) -> Any:
-    """Give a value from JSON the declared type: lists become tuples and objects become dataclasses."""
-    if dataclasses.is_dataclass(kind):
-        types_of = typing.get_type_hints(kind)
-        unknown = sorted(set(value) - set(types_of))
-        if unknown:
-            raise ValueError(f"unknown setting {name}{unknown[0]}")
-        return kind(**{key: _build(types_of[key], item, f"{name}{key}.") for key, item in value.items()})  # type: ignore[operator]
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        return tuple(_build(arguments[0], item, name) for item in value)
-    allowed = arguments if origin is types.UnionType else (kind,)
-    if isinstance(value, int) and not isinstance(value, bool) and float in allowed and int not in allowed:
-        return float(value)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        raise ValueError(f"{name.rstrip('.')}={value!r} has the wrong type")
-    return value
-
-
-def save(config: Config, model_dir: str) -> None:
-    """Write config.json and labels.txt into a model directory, each whole or not at all."""
-    directory = Path(model_dir)
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        (CONFIG_FILE, to_json(config)),
-        (LABELS_FILE, "".join(f"{c}\n" for c in config.class_names)),
-    ):
-        partial = directory / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(directory / name)
-
-
-# What shapes the network and what its outputs mean; and what may change while it is trained.
-_MODEL = ("class_names", "network", "anchors", "targets.coordinates", "targets.prior_variances")
-_TRAINING = ("schedule", "loss", "augment", "targets")
-
-
-def check_same_model(config: Config, model_dir: str) -> list[str]:
-    """Return how the training differs from the one that a model directory belongs to, a line for each setting.
-
-    A ValueError lists the differences if it belongs to another network: what shapes the network and what its
-    outputs mean must stay; schedule, loss and augmentation may change.
-    """
-    lists = differences(config, model_dir, _MODEL)
-    if lists:
-        raise ValueError(
-            f"--model_dir={model_dir} holds another model ({CONFIG_FILE}): {'; '.join(lists)}; take another --model_dir"
-            " or the settings it was trained with"
-        )
-    return differences(config, model_dir, _TRAINING)
-
-
-def differences(config: Config, model_dir: str, parts: tuple[str, ...]) -> list[str]:
-    """List where a config differs from a model directory's in some parts; [] if that directory has none."""
-    trained = load(model_dir)
-    if trained is None:
-        return []
-    lists = []
-    for part in parts:
-        asked, there = (settings(attrgetter(part)(each), part) for each in (config, trained))
-        lists += [f"{name} {asked[name]} instead of {there[name]}" for name in asked if asked[name] != there[name]]
-    return lists
-
-
-def settings(node: Any, name: str = "") -> dict[str, Any]:
-    """Return every setting of a config, or of a part of it, by its dotted name, which begins with `name`."""
-    if not dataclasses.is_dataclass(node):
-        return {name: node}
-    parts = [(f"{name}.{part.name}".lstrip("."), getattr(node, part.name)) for part in dataclasses.fields(node)]
-    return {dotted: value for part, inner in parts for dotted, value in settings(inner, part).items()}
-
-
-def load(model_dir: str) -> Config | None:
-    """Return the config that a model directory was trained with, or None where there is no config.json."""
-    path = Path(model_dir) / CONFIG_FILE
-    return from_json(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None

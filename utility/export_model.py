@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import labels
 from utility import config as config_lib
-from utility import flags, runtime
+from utility import config_file, flags, runtime
 
 FLAGS = flags.FLAGS
 
@@ -56,7 +56,7 @@ def _check_output(output: Path) -> None:
 
 def _config(folder: Path) -> config_lib.Config:
     """Return the config beside the checkpoint, or the default one with VOC's classes."""
-    config = config_lib.load(str(folder)) or config_lib.Config(class_names=labels.VOC_CLASSES)
+    config = config_file.load(str(folder)) or config_lib.Config(class_names=labels.VOC_CLASSES)
     return config_lib.check(flags.with_detection_flags(config))
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from utility import config as config_lib
+from utility import config_file
 from utility.checkpoints import IMPORT, IMPORTABLE, SHOWN, newest, open_checkpoint, resolve
 from utility.config import Config
 from utility.runtime import log
@@ -223,7 +223,7 @@ def _other_heads(config: Config, checkpoint: str) -> tuple[tuple[str, str], ...]
     To start from it nevertheless may be meant: it learns the new ones.
     """
     folder = str(Path(checkpoint).parent)
-    found = {part: config_lib.differences(config, folder, settings) for part, settings in _HEADS.items()}
+    found = {part: config_file.differences(config, folder, settings) for part, settings in _HEADS.items()}
     remedy = "--checkpoint_exclude_scopes=multibox_head starts the heads at random"
     return tuple(
         (part, f"{part}* was trained with other settings: {'; '.join(lists)}; {remedy}")
