@@ -44,7 +44,7 @@ def main() -> None:
 def _train(config: config_lib.Config, shards: list[str], images: int, evaluation, task: tf_config.Task | None) -> None:
     from dataset import training_input  # noqa: PLC0415
     from net import distributed, estimator  # noqa: PLC0415
-    from utility import checkpoints  # noqa: PLC0415
+    from utility import checkpoints, scaffolds  # noqa: PLC0415
 
     devices = estimator.gpus() if FLAGS.multi_gpu else estimator.gpus()[:1]
     share = training_input.Share(max(len(devices), 1), FLAGS.accumulate_steps)
@@ -77,10 +77,13 @@ def _train(config: config_lib.Config, shards: list[str], images: int, evaluation
     if task is None:
         estimator.train(ssd, input_fn, steps, save_config, evaluation)
         return
-    alike = ("accumulate_steps", "mixed_precision", "skip_empty_images", "tf_random_seed")
+    alike = ("accumulate_steps", "mixed_precision", "model_scope", "skip_empty_images", "tf_random_seed")
     facts = {
         "devices": share.devices,
         "training images": images,
+        "record files": len(shards),
+        "start": scaffolds.identity(ssd.params["start"]),
+        "save_checkpoints_steps": ssd.config.save_checkpoints_steps,
         **{flag: FLAGS[flag].value for flag in alike},
         **config_file.settings(config),
     }
@@ -146,13 +149,8 @@ def _evaluation(config: config_lib.Config, task: tf_config.Task | None):
     from net import evaluation  # noqa: PLC0415
 
     every, patience = FLAGS.eval_every_steps, FLAGS.early_stop_evals
-    if task and (every or patience):
-        name, value = ("eval_every_steps", every) if every else ("early_stop_evals", patience)
-        raise ValueError(
-            f"--{name}={value}: with several machines, the task `evaluator` of TF_CONFIG scores every checkpoint; leave"
-            " the flag out, and let --save_checkpoints_steps tell how often"
-        )
     if task:
+        _check_for_machines()
         return evaluation.in_training(FLAGS.data_dir, config, FLAGS.model_dir) if task.evaluates else None
     if patience and not every:
         raise ValueError(f"--early_stop_evals={patience}: give --eval_every_steps too")
@@ -162,6 +160,16 @@ def _evaluation(config: config_lib.Config, task: tf_config.Task | None):
         return evaluation.in_training(FLAGS.data_dir, config, FLAGS.model_dir, every, patience)
     except ValueError as error:
         raise ValueError(f"--eval_every_steps={every}: {error}") from error
+
+
+def _check_for_machines() -> None:
+    """Refuse flags that machines cannot follow together: each has a clock and a last checkpoint of its own."""
+    for name in ("eval_every_steps", "early_stop_evals", "save_checkpoints_secs"):
+        if FLAGS[name].present and FLAGS[name].value:
+            raise ValueError(
+                f"--{name}={FLAGS[name].value}: not with several machines; --save_checkpoints_steps tells when a"
+                " checkpoint is written, and the task `evaluator` of TF_CONFIG scores them"
+            )
 
 
 def _start(config: config_lib.Config):

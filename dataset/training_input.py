@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from dataset import records
 from dataset.dataset_common import InputFn, configured, count_records, element, examples_of, learnable, records_in
 from preprocessing.ssd_preprocessing import preprocess_for_train
-from utility.config import Config
+from utility.config import BACKBONES, Config
 
 SHUFFLE_BUFFER = 1024  # encoded records; about 100 MB of VOC
 _MIXED_SHARDS = 16  # record files that a pass takes records from in turn; fixed, for the order depends on it
@@ -65,11 +65,12 @@ def training_input_fn(
       ValueError: the batch cannot be shared so, or there is no image to learn from.
     """
     batch_size, network = config.schedule.batch_size, config.network
-    _check_batch_size(batch_size, share)
+    _check_batch_size(batch_size, share, BACKBONES[network.backbone].batch_norm)
     epoch, every = images or count_images(shards, config, skip_empty_images), share.workers
     hands = [shards[worker :: share.workers] for worker in range(share.workers)]
     counts = [_count(hand, config, skip_empty_images) for hand in hands] if share.workers > 1 else [epoch]
-    if all(counts) and len(shards) % share.workers == 0:
+    # the converter fills files evenly, to one record; else an image in a small hand would come more often
+    if 0 < max(counts) <= min(counts) + len(shards) and all(counts) and len(shards) % share.workers == 0:
         shards, epoch, every = hands[share.worker], counts[share.worker], 1
 
     def augmented(index: tf.Tensor, example: dict[str, tf.Tensor]):
@@ -118,16 +119,21 @@ def _count(shards: list[str], config: Config, skip_empty_images: bool) -> int:
     return len(examples_of(lambda: _parsed(tf.data.TFRecordDataset(shards), config, skip_empty_images)))
 
 
-def _check_batch_size(batch_size: int, share: Share) -> None:
-    if batch_size % (share.devices * share.parts) == 0:
-        return
+def _check_batch_size(batch_size: int, share: Share, batch_norm: bool) -> None:
+    pieces = share.devices * share.parts
     devices = f"{share.devices} devices of {share.workers} workers" if share.workers > 1 else f"{share.devices} GPUs"
     factors = [devices] if share.devices > 1 else []
     factors += [f"--accumulate_steps={share.parts}"] if share.parts > 1 else []
-    raise ValueError(
-        f"--batch_size={batch_size}: must be a multiple of the {' times '.join(factors)}:"
-        f" {share.devices * share.parts}{'; --nomulti_gpu takes one GPU of a machine' if share.devices > 1 else ''}"
-    )
+    if batch_size % pieces:
+        raise ValueError(
+            f"--batch_size={batch_size}: must be a multiple of the {' times '.join(factors)}: {pieces}"
+            f"{'; --nomulti_gpu takes one GPU of a machine' if share.devices > 1 else ''}"
+        )
+    if batch_norm and batch_size < 2 * pieces:  # less its own mean, a 1x1 map of one image is 0
+        shared = f", shared by the {' times '.join(factors)}," if factors else ""
+        raise ValueError(
+            f"--batch_size={batch_size}{shared} gives batch norm one image at a time: take {2 * pieces} or more"
+        )
 
 
 def _parsed(dataset: tf.data.Dataset, config: Config, skip_empty_images: bool, threads: int = 2) -> tf.data.Dataset:

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from net import estimator as estimator_lib
 from net import machines
+from utility import checkpoints
 from utility.runtime import log
 from utility.tf_config import Task
 
@@ -66,7 +67,7 @@ class _LeavesCheckpoints(tf.train.SessionRunHook):
 
 
 def evaluate(estimator: tf.estimator.Estimator, evaluation: InTraining, max_steps: int) -> None:
-    """Be the evaluator: score each new checkpoint, to that of `max_steps`, and keep the best."""
+    """Be the evaluator: score the newest checkpoint whenever there is one, to that of `max_steps`; keep the best."""
     log(f"waiting for checkpoints in {estimator.model_dir}")
     spec = tf.estimator.EvalSpec(
         evaluation.input_fn, steps=None, exporters=[_Scores(evaluation)], start_delay_secs=0, throttle_secs=1
@@ -86,8 +87,15 @@ class _Scores(tf.estimator.Exporter):
         """Log the losses, and have the checkpoint scored."""
         del export_path, is_the_final_export
         step = int(eval_result["global_step"])
+        held = f"{estimator.model_dir}/tmp_evaluator"  # the chief may remove its own meanwhile
+        try:
+            checkpoints.copy(checkpoint_path, held)
+        except FileNotFoundError as error:
+            log(f"step {step} is not scored: {error}; --save_checkpoints_steps tells how often one is written")
+            return
         losses = ", ".join(f"{name} {value:.3f}" for name, value in eval_result.items() if name != "global_step")
         log(f"step {step}: {losses}")
         self._evaluation.begin(step)
         if not self._evaluation.knows(step):
-            self._evaluation.run(estimator, checkpoint_path, step, lambda: None)
+            self._evaluation.run(estimator, checkpoints.resolve(held), step, lambda: None)
+        shutil.rmtree(held)

@@ -24,7 +24,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.eager import context  # the service has no public interface; requirements pin the release
 from tensorflow.tsl.protobuf import coordination_config_pb2 as coordination
 
-from utility.runtime import log
+from utility.runtime import first_line, log
 from utility.tf_config import Task
 
 JOIN_SECONDS = 600  # that a worker waits for the others when it starts
@@ -69,7 +69,10 @@ def check_agreement(task: Task, facts: Mapping[str, object]) -> None:
     if task.is_chief:
         context.context().set_config_key_value("ssd/facts", json.dumps(own))
         return
-    chief = json.loads(context.context().get_config_key_value("ssd/facts"))
+    try:
+        chief = json.loads(context.context().get_config_key_value("ssd/facts"))
+    except tf.errors.OpError as error:
+        _stop(_failures(task) or [first_line(error)])
     differences = [f"{name} {own[name]} instead of {chief[name]}" for name in own if own[name] != chief[name]]
     if differences:
         raise ValueError(
@@ -87,14 +90,14 @@ def together(task: Task) -> Iterator[None]:
         yield
     except BaseException as error:
         done.set()
-        context.context().report_error_to_cluster(tf.errors.ABORTED, f"{task.name()}: {_first_line(error)}")
+        context.context().report_error_to_cluster(tf.errors.ABORTED, f"{task.name()}: {first_line(error)}")
         atexit.register(_end, 130 if isinstance(error, KeyboardInterrupt) else 1)
         raise
     done.set()
     try:
         context.context().wait_at_barrier("ssd/trained", END_SECONDS * 1000)
     except tf.errors.OpError as error:
-        _stop(_failures(task) or [_first_line(error)])
+        _stop(_failures(task) or [first_line(error)])
 
 
 def _jobs(task: Task) -> list[tuple[str, int]]:
@@ -137,10 +140,6 @@ def _failures(task: Task) -> list[str]:
             silent = "heartbeat timeout" in state.message
             found.append(f"{task.name(rank)} died or cannot be reached" if silent else state.message)
     return found
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _end(status: int) -> NoReturn:

@@ -25,7 +25,7 @@ def multibox_loss(
     targets: Targets,
     negative_ratio: float,
     negatives_without_positive: int,
-    positives_of_batch: tf.Tensor | None = None,
+    normalizer: tf.Tensor | None = None,
 ) -> MultiboxLoss:
     """Compute the loss of a batch.
 
@@ -36,7 +36,7 @@ def multibox_loss(
       targets: classes int32 [B, K] (-1 ignored, 0 background) and offsets float32 [B, K, 4].
       negative_ratio: mined negatives for each positive, per image.
       negatives_without_positive: mined negatives of an image that has no positive.
-      positives_of_batch: int32 [], where these images are only a part of the batch.
+      normalizer: float32 [], what to divide by instead, where these images are only a part of the batch.
     """
     classes = targets.classes
     is_positive, is_negative = classes > 0, tf.equal(classes, 0)
@@ -50,9 +50,8 @@ def multibox_loss(
     negatives = tf.minimum(wanted, available)
     mined = mine_hard_negatives(cross_entropy, is_negative, negatives)
     chosen = tf.logical_or(is_positive, mined)
-    if positives_of_batch is None:
-        positives_of_batch = tf.reduce_sum(positives)
-    normalizer = tf.cast(tf.maximum(positives_of_batch, 1), tf.float32)
+    if normalizer is None:
+        normalizer = tf.cast(tf.maximum(tf.reduce_sum(positives), 1), tf.float32)
     offset_loss = tf.reduce_sum(smooth_l1(output.offsets - targets.offsets), axis=-1)  # [B, K]
     return MultiboxLoss(
         cross_entropy=_sum_where(chosen, cross_entropy) / normalizer,

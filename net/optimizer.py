@@ -125,7 +125,9 @@ def safe_gradients(
     is the checkpoint that may be written at the same step. Where a loss scale above 1 may be the reason, the norm
     is given as 0 and the run goes on.
     """
-    norm = tf.global_norm([gradient for gradient, _ in pairs])
+    # a replica's gradients are its share of the mean: times their number, the norm is near that of the whole
+    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+    norm = tf.global_norm([gradient for gradient, _ in pairs]) * replicas
     # every replica must hear of the one that went wrong, or their variables would part
     spoilt = tf.cast(tf.logical_not(tf.is_finite([loss, norm])), tf.float32)
     spoilt = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, spoilt)

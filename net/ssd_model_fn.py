@@ -68,15 +68,15 @@ class Losses(NamedTuple):
 
 
 def total_loss(
-    output: SsdOutput, targets: Targets, config: Config, parts: int = 1, positives: tf.Tensor | None = None
+    output: SsdOutput, targets: Targets, config: Config, parts: int = 1, normalizer: tf.Tensor | None = None
 ) -> Losses:
     """Compare the output with the ground truth; weight decay is part of the loss.
 
-    Of a batch in several `parts` these are one part's losses, which add up to those of the batch; `positives` is
-    then the number of positive default boxes in the whole batch, int32 [].
+    Of a batch in several `parts` these are one part's losses, which add up to those of the batch; for the
+    `normalizer` see multibox_loss.
     """
     multibox = multibox_loss(
-        output, targets, config.loss.negative_ratio, config.loss.negatives_without_positive, positives
+        output, targets, config.loss.negative_ratio, config.loss.negatives_without_positive, normalizer
     )
     l2 = weight_decay(tf.trainable_variables(), config.loss) / parts
     return Losses(multibox.cross_entropy + multibox.localization + l2, multibox, l2)
@@ -101,10 +101,15 @@ def weight_decay(variables: list[tf.Variable], settings: LossConfig) -> tf.Tenso
 def _training_spec(features: dict, targets: Targets, network, params: dict[str, Any]) -> tf.estimator.EstimatorSpec:
     config: Config = params["config"]
     parts = params.get("accumulate_steps", 1)
-    positives = tf.reduce_sum(tf.cast(targets.classes > 0, tf.int32))
+    replica = tf.distribute.get_replica_context()
+    positives = tf.reduce_sum(tf.cast(targets.classes > 0, tf.float32))
+    # that of the whole batch, over the replicas: the optimizer takes the mean of their losses
+    normalizer = tf.maximum(
+        replica.all_reduce(tf.distribute.ReduceOp.MEAN, positives), 1 / replica.num_replicas_in_sync
+    )
 
     def losses_of(part: tuple[tf.Tensor, Targets]) -> dict[str, tf.Tensor]:
-        losses = total_loss(network(part[0]), part[1], config, parts, positives)
+        losses = total_loss(network(part[0]), part[1], config, parts, normalizer)
         chosen = tf.cast(tf.reduce_sum(losses.multibox.positives + losses.multibox.negatives), tf.float32)
         return {
             "loss": losses.total,
@@ -128,7 +133,7 @@ def _training_spec(features: dict, targets: Targets, network, params: dict[str, 
     for name, value in scalars.items():
         if name != "loss":  # the Estimator writes that one itself
             tf.summary.scalar(f"train/{name}", value)
-    tf.summary.scalar("train/positives", positives / tf.shape(targets.classes)[0])
+    tf.summary.scalar("train/positives", positives / tf.cast(tf.shape(targets.classes)[0], tf.float32))
     hook = TrainingLog(
         scalars,
         features["image_id"],

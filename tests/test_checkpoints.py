@@ -263,3 +263,11 @@ def test_a_copy_that_breaks_off_leaves_the_one_before(three, tmp_path, monkeypat
     with pytest.raises(OSError, match="No space"):
         checkpoints.copy(str(three / "m.ckpt-2"), str(best))
     assert resolve(str(best)) == str(best / "m.ckpt-1")
+
+
+def test_copying_what_is_gone_keeps_what_was_there(three, tmp_path):
+    best = tmp_path / "best"
+    checkpoints.copy(str(three / "m.ckpt-1"), str(best))
+    with pytest.raises(FileNotFoundError, match=r"m\.ckpt-9 any more"):
+        checkpoints.copy(str(three / "m.ckpt-9"), str(best))
+    assert checkpoints.resolve(str(best)) == str(best / "m.ckpt-1")

@@ -81,6 +81,8 @@ def test_a_wrong_file_is_refused_by_name(change, named):
         ("augment.crop_scale", (0.3, 1.1)),
         ("augment.min_ious", (0.1, 2.0)),
         ("detection.max_detections", 0),
+        ("schedule.lr_decay_factors", (0.1, float("nan"), 0.1, 0.01)),
+        ("schedule.lr_decay_factors", (0.1, -1.0, 0.1, 0.01)),
     ],
 )
 def test_settings_that_cannot_work_are_named(setting, value):

@@ -256,3 +256,21 @@ def test_leaving_out_every_image_is_an_error_not_an_endless_wait(tmp_path, objec
     with pytest.raises(ValueError, match=r"--skip_empty_images.*train-00000-of-00001"):
         training_input.count_images(shards, config(), skip_empty_images=True)
     assert len(elements(training_input.training_input_fn(shards, config(), 1), 2)) == 2
+
+
+def test_batch_norm_needs_two_images_at_a_time(twenty):
+    normalized = config(batch_size=4, network__backbone="mobilenet_v1")
+    training_input.training_input_fn(twenty, normalized, 7, share=training_input.Share(devices=2))
+    with pytest.raises(ValueError, match="--batch_size=4, shared by the 4 GPUs, gives batch norm one image at a time"):
+        training_input.training_input_fn(twenty, normalized, 7, share=training_input.Share(devices=4))
+    with pytest.raises(ValueError, match="--batch_size=1 gives batch norm one image at a time: take 2 or more"):
+        training_input.training_input_fn(twenty, normalized.replace({"schedule.batch_size": 1}), 7)
+
+
+def test_files_of_unequal_length_are_not_dealt_out(tmp_path):
+    """Else the images of the short file would come ten times as often."""
+    shards = [*write_shards(tmp_path, [record(number) for number in range(20)], 1)]
+    (tmp_path / "short").mkdir()
+    shards += write_shards(tmp_path / "short", [record(20), record(21)], 1)
+    seen = [ids_of(share(shards, worker, 2, 11, batch_size=2)) for worker in (0, 1)]
+    assert sorted(seen[0] + seen[1]) == [f"{number:03d}" for number in range(22)]

@@ -94,15 +94,18 @@ def main(asked):
         parts = [tf.config.LogicalDeviceConfiguration()] * asked.devices
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
     images = np.random.RandomState(3).uniform(-100, 100, (2, 300, 300, 3)).astype(np.float32)
+    element = batch(images)
+    element[1]["labels"][1] = 0  # the second image has no object, so the halves have unequal numbers of positives
     workers, worker = (len(task.trainers), task.rank) if task else (1, 0)
 
     def input_fn():
-        data = tf.data.Dataset.from_tensor_slices(batch(images)).shard(workers, worker)
+        data = tf.data.Dataset.from_tensor_slices(element).shard(workers, worker)
         return data.repeat().batch(2 // asked.devices // workers, drop_remainder=True)
 
     names = [f"/cpu:{number}" for number in range(asked.devices)]
     options = {"save_checkpoints_steps": asked.save_checkpoints_steps, "xla": asked.xla}
-    estimator = make_estimator(tiny_config(), asked.model_dir, names, task, **options)
+    config = tiny_config().replace({"schedule.clip_gradient_norm": 100.0})
+    estimator = make_estimator(config, asked.model_dir, names, task, **options)
     if task:
         facts = {"devices": asked.devices, "steps": asked.steps}
         first_step = functools.cache(lambda: checkpoints.step_of(checkpoints.newest(asked.model_dir)))

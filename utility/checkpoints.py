@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tensorflow.compat.v1 as tf
 
-from utility.runtime import log
+from utility.runtime import first_line, log
 
 IMPORTABLE = (".h5", ".hdf5", ".pth", ".pt", ".caffemodel")
 IMPORT = "python model/import_weights.py --source="
@@ -24,6 +24,7 @@ _TABLE_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")  # the end of a LevelDB 
 _ROOM = 100_000  # bytes that a disk must have left
 _NOTE = "checkpoint"  # TensorFlow's file with the name of the newest
 _UNFINISHED = ("*.tempstate*", "*.meta.tmp*", f"{_NOTE}.tmp*")  # what TensorFlow renames when it is whole
+_COPIES = "tmp_worker_*"  # folders with what the other workers of a cluster must save, and nobody needs
 
 
 def resolve(path: str) -> str:
@@ -156,7 +157,7 @@ def flaw(prefix: str) -> str | None:
         for variable in reader.get_variable_to_shape_map():
             reader.get_tensor(variable)
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
-        return f"cannot be read: {_first_line(error)}"
+        return f"cannot be read: {first_line(error)}"
     return None
 
 
@@ -174,11 +175,7 @@ def open_checkpoint(prefix: str) -> tf.train.NewCheckpointReader:
     try:
         return tf.train.load_checkpoint(prefix)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise ValueError(f"checkpoint {prefix} cannot be read: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"checkpoint {prefix} cannot be read: {first_line(error)}") from error
 
 
 def step_of(prefix: str | None) -> int:
@@ -206,6 +203,8 @@ def settle(model_dir: str) -> str | None:
     for pattern in _UNFINISHED:
         for path in folder.glob(pattern):
             path.unlink()
+    for path in folder.glob(_COPIES):
+        shutil.rmtree(path, ignore_errors=True)
     noted = _noted(folder)
     if found is None:
         (folder / _NOTE).unlink(missing_ok=True)  # TensorFlow fails at an empty one
@@ -237,6 +236,8 @@ def copy(prefix: str, target: str) -> None:
     folder, name = Path(target), Path(prefix).name
     folder.mkdir(parents=True, exist_ok=True)
     files = [path for path in Path(prefix).parent.glob(f"{name}.*") if _prefix(path.name) == name]
+    if not files:
+        raise FileNotFoundError(f"there is no checkpoint {prefix} any more")
     for file in files:
         partial = folder / f".{file.name}.partial"
         shutil.copyfile(file, partial)

@@ -289,6 +289,8 @@ _RANGES: dict[str, _Range] = {
     "schedule.batch_size": _AT_LEAST_1,
     "schedule.max_number_of_steps": _AT_LEAST_1,
     "schedule.learning_rate": _ABOVE_0,
+    "schedule.decay_boundaries": (lambda steps: all(0 <= step < math.inf for step in steps), "0 or more"),
+    "schedule.lr_decay_factors": (lambda factors: all(0 < factor < math.inf for factor in factors), "above 0"),
     "schedule.momentum": _PART_BELOW_1,
     "schedule.bias_lr_factor": _ABOVE_0,
     "schedule.clip_gradient_norm": _AT_LEAST_0,
@@ -345,7 +347,12 @@ def _check_layers(config: Config) -> None:
         scales,
         f"{maps + 1} numbers, one a feature map and the next one",
     )
-    _require(list(scales) == sorted(scales) and scales[0] > 0, "anchors.scales", scales, "positive and rising")
+    _require(
+        list(scales) == sorted(scales) and 0 < scales[0] <= scales[-1] < math.inf,
+        "anchors.scales",
+        scales,
+        "positive and rising",
+    )
 
 
 def _check_schedule(schedule: ScheduleConfig) -> None:

@@ -289,8 +289,10 @@ def _define_data() -> None:
 
 
 def _define_device() -> None:
-    flags.DEFINE_integer("num_cpu_threads", 0, "threads TensorFlow computes with; 0: as many as there are cores")
-    flags.DEFINE_float("gpu_memory_fraction", 1.0, "part of a GPU's memory to take", lower_bound=0, upper_bound=1)
+    flags.DEFINE_integer(
+        "num_cpu_threads", 0, "threads TensorFlow computes with; 0: as many as there are cores", lower_bound=0
+    )
+    flags.DEFINE_float("gpu_memory_fraction", 1.0, "part of a GPU's memory to take", lower_bound=0.01, upper_bound=1)
     _define_data_format()
 
 

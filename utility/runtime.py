@@ -178,6 +178,11 @@ def filtered_stderr(noise: tuple[str, ...]) -> Iterator[None]:
             sys.stderr.writelines(line for line in lines if not any(word in line for word in noise))
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or else its kind."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 _speaker: list[str] = []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -208,6 +209,15 @@ def starting_point(
         if file.suffix in IMPORTABLE:
             log(f"{file} is no checkpoint yet; convert it: {IMPORT}{file}")
     return None
+
+
+def identity(start: WarmStart | Resume | None) -> str:
+    """Return what must be alike on machines that start together; where the files lie on each may differ."""
+    if not isinstance(start, WarmStart):
+        return "random weights" if start is None else "the model directory's checkpoint"
+    index = Path(f"{start.checkpoint}.index")  # holds a checksum of each variable
+    digest = hashlib.sha256((index if index.is_file() else Path(start.checkpoint)).read_bytes()).hexdigest()
+    return f"checkpoint of digest {digest[:12]} with {start._replace(checkpoint='', notes=())}"
 
 
 # what the numbers of a head mean

@@ -2,7 +2,7 @@
 
   TF_CONFIG='{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
 
-A `chief`, if there is one, is the first worker; else `worker` 0 is. An `evaluator` scores each new checkpoint.
+A `chief`, if there is one, is the first worker; else `worker` 0 is. An `evaluator` scores the checkpoints.
 """
 
 from __future__ import annotations

@@ -100,9 +100,9 @@ def _report(values: Mapping, step: int) -> str:
     images = ", ".join(name.decode() for name in values["image_ids"])
     return (
         f"the loss or its gradient is not finite at step {step}, learning rate {values['learning_rate']:g}: loss"
-        f" {values['loss']:g} ({parts}); images of the batch: {images}. No variable was spoilt by this step."
-        " A lower --learning_rate or a longer warm-up (--decay_boundaries) usually helps; a broken picture or box in"
-        " the batch would show at any rate"
+        f" {values['loss']:g} ({parts}); images of the batch (of several devices, the first one's): {images}. No"
+        " variable was spoilt by this step. A lower --learning_rate or a longer warm-up (--decay_boundaries) usually"
+        " helps; a broken picture or box in the batch would show at any rate"
     )
 
 
