@@ -144,7 +144,8 @@ def test_scalars_are_written_for_tensorboard(tiny, tmp_path):
 
 def test_two_replicas_with_half_a_batch_each_are_one_with_the_whole(train_tiny, trained_alone):
     assert_same_training(train_tiny("--devices=2")[0], trained_alone)
-    assert np.abs(trained_alone["ssd300/multibox_head/cls_0/bias"]).max() > 1e-3
+    biases = [value for name, value in trained_alone.items() if name.endswith("/bias")]
+    assert max(np.abs(bias).max() for bias in biases) > 1e-4  # they start at 0
 
 
 def test_xla_compiles_the_network_and_changes_nothing(train_tiny, trained_alone):
