@@ -11,7 +11,7 @@ SHELL := /bin/bash
 
 PYTHON ?=
 GPU ?=
-STEPS ?= 600
+STEPS ?= 1600
 WORKERS ?= 2
 ARGS ?=
 PY := .venv/bin/python
@@ -57,13 +57,13 @@ $(DEV): requirements-dev.txt $(RUN)
 
 quickstart: venv ## sample set, convert, train, evaluate, score and draw, in quickstart/
 	rm -rf quickstart
-	$(PY) dataset/make_sample_voc.py --output_directory=quickstart/VOC --num_train=600 --num_test=60
+	$(PY) dataset/make_sample_voc.py --output_directory=quickstart/VOC --num_train=600 --num_test=100
 	$(PY) dataset/convert_tfrecords.py --dataset_directory=quickstart/VOC \
 		--labels_file=quickstart/VOC/labels.txt --output_directory=quickstart/tfrecords
 	$(PY) train_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs \
-		--backbone=mobilenet_v1 --depth_multiplier=0.25 --noaugment --batch_size=16 --learning_rate=0.02 \
-		--max_number_of_steps=$(STEPS) --decay_boundaries=100,$$(($(STEPS) * 4 / 5)) --lr_decay_factors=0.2,1,0.1 \
-		--log_every_n_steps=50
+		--backbone=mobilenet_v1 --depth_multiplier=0.25 --noaugment --neg_threshold=0.4 --batch_size=8 \
+		--max_number_of_steps=$(STEPS) --learning_rate=0.05 --decay_boundaries=100,$$(($(STEPS) * 4 / 5)) \
+		--lr_decay_factors=0.2,1,0.1 --clip_gradient_norm=20 --log_every_n_steps=100
 	$(PY) eval_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs
 	$(PY) voc_eval.py --dataset_directory=quickstart/VOC --pred_dir=quickstart/logs/predict
 	$(PY) simple_ssd_demo.py --checkpoint_path=quickstart/logs \

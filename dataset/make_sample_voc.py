@@ -25,7 +25,7 @@ from utility.config import LABELS_FILE
 
 _SPLITS = (("VOC2007", "trainval"), ("VOC2007TEST", "test"))
 _MARK = "sample.json"
-_SHARE_BY_OBJECTS = (0.04, 0.26, 0.26, 0.2, 0.12, 0.07, 0.05)  # of the images with 0, 1, 2, … objects
+_SHARE_BY_OBJECTS = (0.04, 0.16, 0.22, 0.22, 0.17, 0.11, 0.08)  # of the images with 0, 1, 2, … objects
 _QUALITY = 90
 
 

@@ -1,4 +1,4 @@
-"""The classes of the sample set, drawn with Pillow: things with parts and texture, in random colours."""
+"""The classes of the sample set, drawn with Pillow: things with parts and texture, in the colours such things have."""
 
 from __future__ import annotations
 
@@ -60,26 +60,27 @@ class Pen:
 
 
 _BRIGHT: tuple[Color, ...] = (
-    (220, 40, 40), (240, 150, 30), (245, 220, 50), (50, 160, 70), (40, 90, 200), (150, 60, 180),
-    (240, 240, 240), (60, 190, 200),
-)  # fmt: skip
+    (220, 40, 40),
+    (240, 150, 30),
+    (245, 220, 50),
+    (50, 160, 70),
+    (40, 90, 200),
+    (150, 60, 180),
+)
+_PAINTS: tuple[Color, ...] = ((190, 30, 35), (40, 70, 160), (75, 85, 95), (225, 225, 230))
+_SCALES: tuple[Color, ...] = ((240, 120, 30), (245, 200, 50), (60, 190, 200))
 _DARK: Color = (35, 35, 40)
+_WHITE: Color = (240, 240, 240)
 _GLASS: Color = (170, 210, 235)
 _BROWN: tuple[Color, ...] = ((110, 75, 45), (90, 60, 40), (130, 95, 65))
-_LEAVES: tuple[Color, ...] = ((50, 120, 45), (80, 145, 50), (35, 95, 60), (150, 140, 40))
-_WALLS: tuple[Color, ...] = (
-    (200, 180, 150),
-    (170, 80, 60),
-    (225, 225, 215),
-    (150, 160, 175),
-    (215, 190, 110),
-)
+_LEAVES: tuple[Color, ...] = ((50, 120, 45), (80, 145, 50), (35, 95, 60), (110, 140, 40))
+_WALLS: tuple[Color, ...] = ((200, 180, 150), (170, 80, 60), (225, 225, 215), (150, 160, 175), (215, 190, 110))
 _ROOFS: tuple[Color, ...] = ((140, 50, 40), (80, 80, 90), (100, 65, 50))
 
 
 def _ball(pen: Pen) -> None:
-    """Draw a beach ball: coloured sectors that meet off the centre, around a cap."""
-    first, second = pen.color(_BRIGHT[:4]), pen.color(_BRIGHT[4:])
+    """Draw a beach ball: white and coloured sectors that meet off the centre, around a cap."""
+    first, second = pen.color(_BRIGHT), pen.color([_WHITE])
     x, y = pen.rng.uniform(0.35, 0.65, 2)
     for number in range(6):
         pen.sector(x, y, 1.0, (60 * number, 60 * number + 60), first if number % 2 else second)
@@ -91,7 +92,7 @@ def _ball(pen: Pen) -> None:
 
 def _car(pen: Pen) -> None:
     """Draw a car from the side: body, cabin with two windows, wheels with hubs, lamps."""
-    body = pen.color(_BRIGHT)
+    body = pen.color(_PAINTS)
     roof_left, roof_right = pen.rng.uniform(0.25, 0.33), pen.rng.uniform(0.62, 0.72)
     pen.polygon([(0.13, 0.46), (roof_left, 0.02), (roof_right, 0.02), (0.83, 0.46)], body)
     pen.polygon([(0.2, 0.43), (roof_left + 0.03, 0.1), (0.46, 0.1), (0.46, 0.43)], _GLASS)
@@ -110,7 +111,7 @@ def _car(pen: Pen) -> None:
 
 def _fish(pen: Pen) -> None:
     """Draw a fish: striped body, forked tail, fins, an eye."""
-    body, stripe, fin = pen.color(_BRIGHT), pen.color(_BRIGHT), pen.color(_BRIGHT)
+    body, stripe, fin = pen.color(_SCALES), pen.color([_DARK, _WHITE]), pen.color(_SCALES)
     fork = pen.rng.uniform(0.08, 0.16)
     pen.polygon([(0.72, 0.5), (1, 0.08), (1 - fork, 0.5), (1, 0.92)], fin)
     pen.polygon([(0.3, 0.3), (0.42, 0.0), (0.68, 0.12), (0.7, 0.35)], fin)
