@@ -8,6 +8,7 @@ results in {model_dir}/predict are what voc_eval.py reads; of images from COCO t
 
 from pathlib import Path
 
+from dataset import records
 from utility import config as config_lib
 from utility import config_file, flags, runtime
 
@@ -16,14 +17,15 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
     """Read the flags, detect, write and score."""
+    shards = records.find_shards(FLAGS.data_dir, records.VALIDATION)
+    class_names = records.class_names(FLAGS.data_dir, FLAGS.num_classes)
     runtime.start_tensorflow()
-    from dataset import coco_results, dataset_common, labels, records, voc  # noqa: PLC0415
+    from dataset import coco_results, labels, voc  # noqa: PLC0415
     from net import estimator, evaluation  # noqa: PLC0415
     from utility import checkpoints  # noqa: PLC0415
 
-    shards = records.find_shards(FLAGS.data_dir, records.VALIDATION)
     checkpoint = checkpoints.resolve(FLAGS.checkpoint_path or FLAGS.model_dir)
-    config = _config(checkpoint, dataset_common.class_names(FLAGS.data_dir, FLAGS.num_classes))
+    config = _config(checkpoint, class_names)
     coco = coco_results.for_records(FLAGS.data_dir, FLAGS.coco_annotations)
     session = estimator.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction)
     run = estimator.run_config(FLAGS.model_dir, session)

@@ -10,6 +10,7 @@ import functools
 import math
 import os
 
+from dataset import records
 from utility import config as config_lib
 from utility import config_file, flags, presets, runtime, tf_config
 
@@ -21,12 +22,13 @@ def main() -> None:
     task = tf_config.read(os.environ)
     if task:
         runtime.speak_as(task.name())
+    shards = records.find_shards(FLAGS.data_dir, records.TRAIN)
+    config = _config(records.class_names(FLAGS.data_dir, FLAGS.num_classes))
+    _check_flags(task)
     runtime.start_tensorflow()
-    from dataset import dataset_common, records, training_input  # noqa: PLC0415
+    from dataset import dataset_common, training_input  # noqa: PLC0415
     from utility import checkpoints  # noqa: PLC0415
 
-    shards = records.find_shards(FLAGS.data_dir, records.TRAIN)
-    config = _config(dataset_common.class_names(FLAGS.data_dir, FLAGS.num_classes))
     dataset_common.check_labels(shards, config.class_names)
     images = training_input.count_images(shards, config, FLAGS.skip_empty_images)
     config = _with_epochs(config, images)
@@ -39,6 +41,18 @@ def main() -> None:
         _evaluate(config, evaluation, task)
     else:
         _train(config, shards, images, evaluation, task)
+
+
+def _check_flags(task: tf_config.Task | None) -> None:
+    """Refuse flags that need others, or that machines cannot follow together: each has a clock of its own."""
+    if FLAGS.early_stop_evals and not FLAGS.eval_every_steps:
+        raise ValueError(f"--early_stop_evals={FLAGS.early_stop_evals}: give --eval_every_steps too")
+    for name in ("eval_every_steps", "early_stop_evals", "save_checkpoints_secs") if task else ():
+        if FLAGS[name].present and FLAGS[name].value:
+            raise ValueError(
+                f"--{name}={FLAGS[name].value}: not with several machines; --save_checkpoints_steps tells when a"
+                " checkpoint is written, and the task `evaluator` of TF_CONFIG scores them"
+            )
 
 
 def _train(config: config_lib.Config, shards: list[str], images: int, evaluation, task: tf_config.Task | None) -> None:
@@ -150,26 +164,13 @@ def _evaluation(config: config_lib.Config, task: tf_config.Task | None):
 
     every, patience = FLAGS.eval_every_steps, FLAGS.early_stop_evals
     if task:
-        _check_for_machines()
         return evaluation.in_training(FLAGS.data_dir, config, FLAGS.model_dir) if task.evaluates else None
-    if patience and not every:
-        raise ValueError(f"--early_stop_evals={patience}: give --eval_every_steps too")
     if not every:
         return None
     try:
         return evaluation.in_training(FLAGS.data_dir, config, FLAGS.model_dir, every, patience)
     except ValueError as error:
         raise ValueError(f"--eval_every_steps={every}: {error}") from error
-
-
-def _check_for_machines() -> None:
-    """Refuse flags that machines cannot follow together: each has a clock and a last checkpoint of its own."""
-    for name in ("eval_every_steps", "early_stop_evals", "save_checkpoints_secs"):
-        if FLAGS[name].present and FLAGS[name].value:
-            raise ValueError(
-                f"--{name}={FLAGS[name].value}: not with several machines; --save_checkpoints_steps tells when a"
-                " checkpoint is written, and the task `evaluator` of TF_CONFIG scores them"
-            )
 
 
 def _start(config: config_lib.Config):

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dataset import labels, records
+from dataset import records
 from dataset.annotations import Annotation, LabelledObject
 from preprocessing.ssd_preprocessing import decode, preprocess_for_eval
-from utility.config import LABELS_FILE, Config
+from utility.config import Config
 
 _LOOKED_AT = 64  # records of a file that are checked before training starts
 
@@ -168,27 +168,3 @@ def records_in(shard: str) -> int:
     if place != size:
         raise ValueError(f"the record file {shard} is cut off or no TFRecord: copy or convert it again")
     return count
-
-
-def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:
-    """Return the class names of a converted data set, background left out.
-
-    Records of the reference have no labels.txt; theirs are the classes of VOC. ValueError when the given
-    `num_classes` (background included) is another number, or the converter wrote other names.
-    """
-    path = Path(data_dir) / LABELS_FILE
-    names = labels.read_labels(path) if path.is_file() else labels.VOC_CLASSES
-    if (Path(data_dir) / records.INFO_NAME).is_file():
-        converted = tuple(records.read_dataset_info(data_dir)["class_names"])
-        if names != converted:
-            raise ValueError(
-                f"{path} has the classes {', '.join(names)}, but the records were converted with"
-                f" {', '.join(converted)} ({records.INFO_NAME}): restore the file or convert the data set again"
-            )
-    source = str(path) if path.is_file() else f"there is no {path}, so the classes are VOC's; it"
-    if num_classes is not None and num_classes != len(names) + 1:
-        raise ValueError(
-            f"--num_classes={num_classes}: {source} has {len(names)} names, which makes {len(names) + 1} classes"
-            " with background; leave the flag out"
-        )
-    return names

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataset import tfrecord
+from dataset import labels, tfrecord
+from utility.config import LABELS_FILE
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
@@ -154,6 +155,30 @@ def read_dataset_info(data_dir: str | Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}): convert the data set again") from error
+
+
+def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:
+    """Return the class names of a converted data set, background left out.
+
+    Records of the reference have no labels.txt; theirs are the classes of VOC. ValueError when the given
+    `num_classes` (background included) is another number, or the converter wrote other names.
+    """
+    path = Path(data_dir) / LABELS_FILE
+    names = labels.read_labels(path) if path.is_file() else labels.VOC_CLASSES
+    if (Path(data_dir) / INFO_NAME).is_file():
+        converted = tuple(read_dataset_info(data_dir)["class_names"])
+        if names != converted:
+            raise ValueError(
+                f"{path} has the classes {', '.join(names)}, but the records were converted with"
+                f" {', '.join(converted)} ({INFO_NAME}): restore the file or convert the data set again"
+            )
+    source = str(path) if path.is_file() else f"there is no {path}, so the classes are VOC's; it"
+    if num_classes is not None and num_classes != len(names) + 1:
+        raise ValueError(
+            f"--num_classes={num_classes}: {source} has {len(names)} names, which makes {len(names) + 1} classes"
+            " with background; leave the flag out"
+        )
+    return names
 
 
 def _joined(numbers: Sequence[int]) -> str:

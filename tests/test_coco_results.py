@@ -41,7 +41,7 @@ def converted(builder, output):
 
 def truth_as_detections(data_dir):
     """The objects in validation records that are no crowds, as detections with a score of 1."""
-    names = dataset_common.class_names(str(data_dir), None)
+    names = records.class_names(str(data_dir), None)
     found: dict[int, list] = {}
     for annotation in dataset_common.ground_truth_of(records.find_shards(data_dir, "val"), names):
         for item in annotation.objects:

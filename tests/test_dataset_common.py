@@ -1,7 +1,5 @@
 """Input functions of evaluation and demo; counting and checking records, and reading their objects back."""
 
-import json
-
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -120,7 +118,7 @@ def test_records_of_the_reference_are_read(tmp_path):
             writer.write(reference_example(number, [CAT[0], DOG[0]], [8, 12], [0, 1]))
             writer.write(reference_example(number + 2, [], [], []))
     assert dataset_common.count_records(records.find_shards(tmp_path, "train")) == 4
-    assert dataset_common.class_names(str(tmp_path), 21) == labels.VOC_CLASSES
+    assert records.class_names(str(tmp_path), 21) == labels.VOC_CLASSES
     found = one_pass(shards, 4)
     assert set(found) == {f"2008_{number:06d}" for number in range(4)}
     boxes, classes = found["2008_000001"]
@@ -176,33 +174,6 @@ def test_missing_record_files_are_named(tmp_path):
         records.find_shards(tmp_path, "train")
     with pytest.raises(FileNotFoundError, match="train-00000-of-00001"):
         dataset_common.count_records([str(tmp_path / "train-00000-of-00001")])
-
-
-def test_class_names_are_those_of_the_data_set(tmp_path):
-    assert dataset_common.class_names(str(tmp_path), None) == labels.VOC_CLASSES
-    assert dataset_common.class_names(str(tmp_path), 21) == labels.VOC_CLASSES
-    labels.write_labels(tmp_path / "labels.txt", ["Platelets", "RBC", "WBC"])
-    for num_classes in (None, 4):
-        assert dataset_common.class_names(str(tmp_path), num_classes) == ("Platelets", "RBC", "WBC")
-
-
-@pytest.mark.parametrize(("names", "num_classes"), [(None, 20), (None, 4), (["a", "b"], 2), (["a", "b"], 21)])
-def test_another_number_of_classes_is_an_error_that_names_the_flag(tmp_path, names, num_classes):
-    if names:
-        labels.write_labels(tmp_path / "labels.txt", names)
-    makes = 3 if names else 21
-    with pytest.raises(ValueError, match=rf"--num_classes={num_classes}.*labels\.txt.* {makes} classes"):
-        dataset_common.class_names(str(tmp_path), num_classes)
-
-
-def test_names_other_than_the_converters_are_an_error(tmp_path):
-    """Their order tells the class ids: an edited labels.txt gives every object another name."""
-    (tmp_path / "dataset.json").write_text(json.dumps({"class_names": ["a", "b"]}))
-    labels.write_labels(tmp_path / "labels.txt", ["a", "b"])
-    assert dataset_common.class_names(str(tmp_path), None) == ("a", "b")
-    labels.write_labels(tmp_path / "labels.txt", ["b", "a"])
-    with pytest.raises(ValueError, match=r"labels\.txt has the classes b, a, but .* converted with a, b"):
-        dataset_common.class_names(str(tmp_path), None)
 
 
 def test_records_with_labels_without_a_name_are_an_error(mixed):

@@ -1,4 +1,4 @@
-"""The schema of records, and finding their files."""
+"""The schema of records, finding their files, and their class names."""
 
 import json
 
@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset import records
+from dataset import labels, records
 from dataset.dataset_inspect import read_examples
 from dataset.tfrecord import frame
 
@@ -147,3 +147,30 @@ def test_the_data_set_tells_about_itself(tmp_path):
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(ValueError, match=r"dataset\.json is not JSON"):
         records.read_dataset_info(tmp_path)
+
+
+def test_class_names_are_those_of_the_data_set(tmp_path):
+    assert records.class_names(str(tmp_path), None) == labels.VOC_CLASSES
+    assert records.class_names(str(tmp_path), 21) == labels.VOC_CLASSES
+    labels.write_labels(tmp_path / "labels.txt", ["Platelets", "RBC", "WBC"])
+    for num_classes in (None, 4):
+        assert records.class_names(str(tmp_path), num_classes) == ("Platelets", "RBC", "WBC")
+
+
+@pytest.mark.parametrize(("names", "num_classes"), [(None, 20), (None, 4), (["a", "b"], 2), (["a", "b"], 21)])
+def test_another_number_of_classes_is_an_error_that_names_the_flag(tmp_path, names, num_classes):
+    if names:
+        labels.write_labels(tmp_path / "labels.txt", names)
+    makes = 3 if names else 21
+    with pytest.raises(ValueError, match=rf"--num_classes={num_classes}.*labels\.txt.* {makes} classes"):
+        records.class_names(str(tmp_path), num_classes)
+
+
+def test_names_other_than_the_converters_are_an_error(tmp_path):
+    """Their order tells the class ids: an edited labels.txt gives every object another name."""
+    (tmp_path / "dataset.json").write_text(json.dumps({"class_names": ["a", "b"]}))
+    labels.write_labels(tmp_path / "labels.txt", ["a", "b"])
+    assert records.class_names(str(tmp_path), None) == ("a", "b")
+    labels.write_labels(tmp_path / "labels.txt", ["b", "a"])
+    with pytest.raises(ValueError, match=r"labels\.txt has the classes b, a, but .* converted with a, b"):
+        records.class_names(str(tmp_path), None)

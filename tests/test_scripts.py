@@ -1,4 +1,4 @@
-"""The scripts, run as a user runs them: SSD300-VGG16 on a few pictures, from conversion to drawing."""
+"""The scripts, run as a user runs them on a few pictures, from conversion to drawing."""
 
 import importlib.util
 import json
@@ -28,7 +28,7 @@ def run(script, *arguments, status=0):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with a sample set, its records and a model of two steps."""
+    """A folder with a sample set, its records and a narrow model of two steps."""
     home = tmp_path_factory.mktemp("home")
     run("dataset/make_sample_voc.py", f"--output_directory={home}/VOC", "--num_train=6", "--num_test=3")
     run(
@@ -47,6 +47,8 @@ def train(home, steps, *arguments, status=0):
         f"--data_dir={home}/tfrecords",
         f"--model_dir={home}/logs",
         "--batch_size=2",
+        "--backbone=mobilenet_v1",
+        "--depth_multiplier=0.25",
         f"--max_number_of_steps={steps}",
         "--log_every_n_steps=1",
         *arguments,
@@ -69,6 +71,14 @@ def test_model_directory_tells_how_it_was_trained(home):
     names = (home / "tfrecords/labels.txt").read_text().split()
     assert config["class_names"] == names == (home / "logs/labels.txt").read_text().split()
     assert config["schedule"]["batch_size"] == 2
+
+
+def test_by_default_it_is_ssd300_on_vgg16(home, tmp_path):
+    arguments = [f"--data_dir={home}/tfrecords", f"--model_dir={tmp_path}/logs"]
+    run("train_ssd.py", *arguments, "--batch_size=1", "--max_number_of_steps=1")
+    config = json.loads((tmp_path / "logs/config.json").read_text())
+    assert (config["network"]["backbone"], config["network"]["image_size"]) == ("vgg16", [300, 300])
+    assert "Mean AP" in run("eval_ssd.py", *arguments)
 
 
 def test_training_goes_on_from_the_newest_checkpoint(home):

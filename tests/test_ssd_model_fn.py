@@ -1,5 +1,7 @@
 """Schedule, weight decay, and training steps that must not spoil anything."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -10,7 +12,7 @@ from net import estimator as estimator_lib
 from net import optimizer
 from net import ssd_model_fn as model
 from tests.helpers import VOC_LIKE, assert_same_training, voc_config
-from tests.tiny_ssd import batch, make_estimator, tiny_config
+from tests.tiny_ssd import batch, make_estimator, repeated, tiny_config
 from utility import config as config_lib
 from utility.training_log import NonFiniteLossError
 
@@ -21,8 +23,13 @@ def tiny(monkeypatch):
     return tiny_config(monkeypatch.setitem)
 
 
-def repeated(features_and_labels):
-    return lambda: tf.data.Dataset.from_tensors(features_and_labels).repeat()
+@pytest.fixture(scope="module")
+def two_steps(tmp_path_factory):
+    """A model directory with two steps, moved from where they were made."""
+    made = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        estimator_lib.train(make_estimator(tiny_config(patch.setitem), made / "here"), repeated(batch()), 2)
+    return (made / "here").rename(made / "there")
 
 
 def test_learning_rate_follows_the_reference_schedule():
@@ -75,15 +82,15 @@ def test_it_learns_a_picture_by_heart_and_finds_its_object_again(tiny, tmp_path)
     assert metrics["accuracy"] > 0.5 and np.isfinite(metrics["loss"])
 
 
-@pytest.mark.parametrize(
-    ("boxes", "labels"),
-    [((), ()), (((0.5, 0.5, 0.5, 0.5),), (3,)), (((0.6, 0.6, 0.5, 0.5),), (3,)), (((0.1, 0.1, 0.6, 0.6),), (0,))],
-    ids=["no object", "zero area", "inverted", "padding only"],
-)
-def test_a_batch_without_usable_objects_trains(tiny, tmp_path, capsys, boxes, labels):
-    estimator = make_estimator(tiny, tmp_path)
-    estimator_lib.train(estimator, repeated(batch(boxes=boxes, labels=labels)), 2)
-    assert "step 2/400" not in capsys.readouterr().out  # every=10: the first step alone is told
+def test_batches_without_usable_objects_train(tiny, tmp_path, capsys):
+    nothing, zero_area = batch(boxes=(), labels=()), batch(boxes=((0.5, 0.5, 0.5, 0.5),))
+    inverted, padding_only = batch(boxes=((0.6, 0.6, 0.5, 0.5),)), batch(labels=(0,))
+    estimator = make_estimator(tiny, tmp_path, log_every_n_steps=1)
+    estimator_lib.train(estimator, repeated(nothing, zero_area, inverted, padding_only), 5)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("starting from random weights")
+    told = [line for line in lines if line.startswith("step ")]
+    assert len(told) == 5 and all("location 0.000" in line and "nan" not in line for line in told)
     values = estimator.get_variable_value("ssd300/multibox_head/cls_0/bias")
     assert np.isfinite(values).all() and np.abs(values).max() > 0
 
@@ -108,36 +115,23 @@ def test_a_rate_that_is_far_too_high_is_reported_with_the_parts_of_the_loss(tiny
         estimator_lib.train(estimator, repeated(batch()), 5)
 
 
-def test_a_run_goes_on_from_its_checkpoint(tiny, tmp_path, capsys):
-    estimator_lib.train(make_estimator(tiny, tmp_path), repeated(batch()), 2)
-    assert "starting from random weights" in capsys.readouterr().out
-    again = make_estimator(tiny, tmp_path)
+def test_a_run_goes_on_from_its_checkpoint_also_where_that_was_moved(tiny, two_steps, tmp_path, capsys):
+    again = make_estimator(tiny, shutil.copytree(two_steps, tmp_path / "logs"))
     estimator_lib.train(again, repeated(batch()), 5)
     assert "random weights" not in capsys.readouterr().out
     assert again.get_variable_value("global_step") == 5
 
 
-def test_a_model_directory_can_be_moved(tiny, tmp_path):
-    estimator_lib.train(make_estimator(tiny, tmp_path / "here"), repeated(batch()), 2)
-    (tmp_path / "here").rename(tmp_path / "there")
-    moved = make_estimator(tiny, tmp_path / "there")
-    estimator_lib.train(moved, repeated(batch()), 3)
-    assert moved.get_variable_value("global_step") == 3
-
-
-def test_a_run_that_is_at_its_end_says_so_and_writes_nothing(tiny, tmp_path, capsys):
-    estimator_lib.train(make_estimator(tiny, tmp_path), repeated(batch()), 2)
-    before = sorted(tmp_path.iterdir())
+def test_a_run_that_is_at_its_end_says_so_and_writes_nothing(tiny, two_steps, capsys):
+    before = sorted(two_steps.iterdir())
     estimator_lib.train(
-        make_estimator(tiny, tmp_path), repeated(batch()), 2, on_start=lambda: pytest.fail("it started")
+        make_estimator(tiny, two_steps), repeated(batch()), 2, on_start=lambda: pytest.fail("it started")
     )
-    assert "is at step 2 already" in capsys.readouterr().out and sorted(tmp_path.iterdir()) == before
+    assert "is at step 2 already" in capsys.readouterr().out and sorted(two_steps.iterdir()) == before
 
 
-def test_scalars_are_written_for_tensorboard(tiny, tmp_path):
-    estimator = make_estimator(tiny, tmp_path)
-    estimator_lib.train(estimator, repeated(batch()), 2)
-    events = [e for file in tmp_path.glob("events*") for e in tf.train.summary_iterator(str(file))]
+def test_scalars_are_written_for_tensorboard(two_steps):
+    events = [e for file in two_steps.glob("events*") for e in tf.train.summary_iterator(str(file))]
     tags = {value.tag for event in events for value in event.summary.value}
     assert {"train/cross_entropy", "train/location", "train/l2", "train/accuracy", "train/learning_rate"} <= tags
 

@@ -23,7 +23,7 @@ from net import optimizer
 from net.ssd_net import ssd_network
 from tests import kill_loop
 from tests.test_scaffolds import save
-from tests.tiny_ssd import batch, make_estimator, tiny_config
+from tests.tiny_ssd import batch, make_estimator, repeated, tiny_config
 from utility import checkpoints, config_file, runtime, scaffolds, training_log
 from utility import config as config_lib
 
@@ -38,10 +38,6 @@ def tiny(monkeypatch):
 def data(tmp_path_factory):
     """A folder with records of 14 training and 4 validation images, an object in each."""
     return kill_loop.tiny_data(tmp_path_factory.mktemp("home") / "data")
-
-
-def repeated(features_and_labels):
-    return lambda: tf.data.Dataset.from_tensors(features_and_labels).repeat()
 
 
 # --- going on -----------------------------------------------------------------------------------------------------
@@ -121,8 +117,8 @@ def test_it_goes_on_from_the_checkpoint_before_a_broken_one(train_on, whole, par
 
 def test_killed_at_random_it_ends_as_if_nothing_had_been(data, tmp_path):
     """See tests/kill_loop.py, which kills more often."""
-    kill_loop.kill_and_go_on(data, tmp_path / "killed", 14, kills=2)
-    kill_loop.run(kill_loop.command(data, tmp_path / "undisturbed", 14))
+    kill_loop.kill_and_go_on(data, tmp_path / "killed", 10, kills=1)
+    kill_loop.run(kill_loop.command(data, tmp_path / "undisturbed", 10))
     kill_loop.assert_same(kill_loop.variables(tmp_path / "undisturbed"), kill_loop.variables(tmp_path / "killed"))
 
 

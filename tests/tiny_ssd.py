@@ -48,6 +48,18 @@ def batch(images=None, boxes=((0.1, 0.1, 0.6, 0.6),), labels=(3,)):
     return features, {"boxes_yxyx": boxes, "labels": np.tile(np.array(labels, np.int64)[None], (2, 1))}
 
 
+def repeated(*elements):
+    """An input function that gives the elements in turn, for ever; they are no part of the graph and its files."""
+    signature = tf.nest.map_structure(_specification, elements[0])
+    return lambda: tf.data.Dataset.from_generator(lambda: iter(elements), output_signature=signature).repeat()
+
+
+def _specification(values):
+    """The type and shape of an element's part; images have different numbers of objects."""
+    shape = [len(values), None, *values.shape[2:]] if values.ndim in (2, 3) else values.shape
+    return tf.TensorSpec(shape, tf.as_dtype(values.dtype))
+
+
 def make_estimator(config, model_dir, devices=(), task=None, save_checkpoints_steps=10**6, **params):
     """Return an Estimator that keeps one checkpoint, of its end, unless told otherwise."""
     session = estimator_lib.session_config()

@@ -176,7 +176,7 @@ def measure_metric(folder: Path) -> dict[str, Any]:
 def _prepare(folder: Path, split: str) -> tuple[list[str], config_lib.Config]:
     """Return record files, those of --data_dir or generated ones, and the config to run on them."""
     runtime.start_tensorflow()
-    from dataset import convert_tfrecords, dataset_common, make_sample_voc, records  # noqa: PLC0415
+    from dataset import convert_tfrecords, make_sample_voc, records  # noqa: PLC0415
 
     data_dir = FLAGS.data_dir
     if data_dir is None:
@@ -187,7 +187,7 @@ def _prepare(folder: Path, split: str) -> tuple[list[str], config_lib.Config]:
             output_directory=data_dir,
             labels_file=str(folder / "VOC" / config_lib.LABELS_FILE),
         )
-    names = dataset_common.class_names(data_dir, None)
+    names = records.class_names(data_dir, None)
     config = flags.with_network_flags(presets.preset(FLAGS.preset))
     config = config.replace({"class_names": names, "schedule.batch_size": FLAGS.batch_size})
     return records.find_shards(data_dir, split), config_lib.check(config)
