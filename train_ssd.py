@@ -29,8 +29,8 @@ def main() -> None:
     from dataset import dataset_common, training_input  # noqa: PLC0415
     from utility import checkpoints  # noqa: PLC0415
 
-    dataset_common.check_labels(shards, config.class_names)
     images = training_input.count_images(shards, config, FLAGS.skip_empty_images)
+    dataset_common.check_labels(shards, config.class_names)
     config = _with_epochs(config, images)
     evaluation = _evaluation(config, task)
     # those that only read must not put in order what the chief writes meanwhile

@@ -144,13 +144,24 @@ def _check_ids(example: dict[str, Any], class_names: Sequence[str]) -> None:
 
 
 def count_records(shards: list[str]) -> int:
-    """Return how many records the shards hold; ValueError when there is none, or a file is cut off or of zeros.
+    """Return how many records the shards of a split hold.
 
-    Reads only the lengths that stand before each record, so it takes a fraction of a second.
+    Reads only the lengths that stand before each record, so it takes a fraction of a second. ValueError when there is
+    none, a file is cut off or of zeros, or there are more or fewer than the converter wrote.
     """
-    total = sum(map(records_in, shards))
+    counts = {shard: records_in(shard) for shard in shards}
+    total, first = sum(counts.values()), Path(shards[0])
     if not total:
         raise ValueError(f"the record files {shards[0]}, ... hold no record: convert the data set again")
+    if (first.parent / records.INFO_NAME).is_file():
+        split = first.name.split("-")[0]
+        written = records.read_dataset_info(first.parent)["splits"].get(split, {}).get("images", total)
+        if total != written:
+            empty = [shard for shard, count in counts.items() if not count]
+            raise ValueError(
+                f"the record files {first.parent / split}-*-of-* hold {total} images, but {records.INFO_NAME} tells of"
+                f" {written}{f'; {empty[0]} is empty' if empty else ''}: copy or convert the data set again"
+            )
     return total
 
 

@@ -104,13 +104,16 @@ def count_images(shards: list[str], config: Config, skip_empty_images: bool = Fa
 
     Leaving out images without objects to learn from takes a look into all the records.
     """
+    count = count_records(shards)
+    if not skip_empty_images:
+        return count
     count = _count(shards, config, skip_empty_images)
-    if skip_empty_images and not count:
+    if not count:
         raise ValueError(
             f"--skip_empty_images leaves none of the images in {shards[0]}, ...: none has an object to learn from;"
             " leave the flag out or check the annotations"
         )
-    return count or count_records(shards)  # which tells what is wrong
+    return count
 
 
 def _count(shards: list[str], config: Config, skip_empty_images: bool) -> int:

@@ -1,5 +1,7 @@
 """Input functions of evaluation and demo; counting and checking records, and reading their objects back."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -167,6 +169,18 @@ def test_zeros_are_no_records(tmp_path, zeros):
         (tmp_path / second).write_bytes(start + bytes(zeros))
         with pytest.raises(ValueError, match=r"train-00001-of-00002 is cut off or no TFRecord"):
             dataset_common.count_records([first, second])
+
+
+def test_records_other_than_the_converter_wrote_are_an_error(tmp_path):
+    shards = write_shards(tmp_path, [record(0), record(1), record(2)], 2)
+    (tmp_path / "dataset.json").write_text(json.dumps({"splits": {"train": {"images": 3}}}))
+    paths = [str(tmp_path / shard) for shard in shards]
+    assert dataset_common.count_records(paths) == 3
+    (tmp_path / shards[1]).write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"train-\*-of-\* hold 2 images, but dataset.json tells of 3; .*00001-of-00002 is"
+    ):
+        dataset_common.count_records(paths)
 
 
 def test_missing_record_files_are_named(tmp_path):

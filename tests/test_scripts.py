@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -192,6 +194,14 @@ def test_empty_records_are_an_error(home, tmp_path):
         (tmp_path / f"train-{number:05d}-of-00002").write_bytes(b"")
     printed = run("train_ssd.py", f"--data_dir={tmp_path}", f"--model_dir={tmp_path}/logs", status=1)
     assert "train-" in one_line_error(printed)
+
+
+def test_a_record_file_that_is_cut_off_is_an_error(home, tmp_path):
+    shutil.copytree(home / "tfrecords", tmp_path, dirs_exist_ok=True)
+    name = sorted(path.name for path in tmp_path.glob("train-*"))[-1]
+    os.truncate(tmp_path / name, 100)
+    printed = run("train_ssd.py", f"--data_dir={tmp_path}", f"--model_dir={tmp_path}/logs", status=1)
+    assert f"{name} is cut off" in one_line_error(printed)
 
 
 def test_a_folder_without_checkpoint_is_an_error(home, tmp_path):
