@@ -44,15 +44,15 @@ def main() -> None:
 
 
 def _check_flags(task: tf_config.Task | None) -> None:
-    """Refuse flags that need others, or that machines cannot follow together: each has a clock of its own."""
-    if FLAGS.early_stop_evals and not FLAGS.eval_every_steps:
-        raise ValueError(f"--early_stop_evals={FLAGS.early_stop_evals}: give --eval_every_steps too")
+    """Refuse flags that machines cannot follow together, each having a clock of its own, or that need others."""
     for name in ("eval_every_steps", "early_stop_evals", "save_checkpoints_secs") if task else ():
         if FLAGS[name].present and FLAGS[name].value:
             raise ValueError(
                 f"--{name}={FLAGS[name].value}: not with several machines; --save_checkpoints_steps tells when a"
                 " checkpoint is written, and the task `evaluator` of TF_CONFIG scores them"
             )
+    if FLAGS.early_stop_evals and not FLAGS.eval_every_steps:
+        raise ValueError(f"--early_stop_evals={FLAGS.early_stop_evals}: give --eval_every_steps too")
 
 
 def _train(config: config_lib.Config, shards: list[str], images: int, evaluation, task: tf_config.Task | None) -> None:

@@ -70,7 +70,7 @@ def training_input_fn(
     hands = [shards[worker :: share.workers] for worker in range(share.workers)]
     counts = [_count(hand, config, skip_empty_images) for hand in hands] if share.workers > 1 else [epoch]
     # the converter fills files evenly, to one record; else an image in a small hand would come more often
-    if 0 < max(counts) <= min(counts) + len(shards) and all(counts) and len(shards) % share.workers == 0:
+    if all(counts) and max(counts) <= min(counts) + len(shards) and len(shards) % share.workers == 0:
         shards, epoch, every = hands[share.worker], counts[share.worker], 1
 
     def augmented(index: tf.Tensor, example: dict[str, tf.Tensor]):

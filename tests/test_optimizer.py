@@ -8,7 +8,7 @@ from net import estimator as estimator_lib
 from net import optimizer
 from net.ssd_net import ssd_network
 from tests.helpers import assert_same_training
-from tests.tiny_ssd import make_estimator, tiny_config, variables
+from tests.tiny_ssd import make_estimator, repeated, tiny_config, variables
 from utility.config import ScheduleConfig
 
 SCHEDULE = ScheduleConfig(learning_rate=0.1, decay_boundaries=(), lr_decay_factors=(1.0,))
@@ -35,8 +35,7 @@ def four_images():
 def train(config, model_dir, steps, element=None, **params):
     """Train on one batch, and return the Estimator."""
     estimator = make_estimator(config, model_dir, log_every_n_steps=1, **params)
-    element = element or four_images()
-    estimator_lib.train(estimator, lambda: tf.data.Dataset.from_tensors(element).repeat(), steps)
+    estimator_lib.train(estimator, repeated(element or four_images()), steps)
     return estimator
 
 

@@ -117,8 +117,8 @@ def test_it_goes_on_from_the_checkpoint_before_a_broken_one(train_on, whole, par
 
 def test_killed_at_random_it_ends_as_if_nothing_had_been(data, tmp_path):
     """See tests/kill_loop.py, which kills more often."""
-    kill_loop.kill_and_go_on(data, tmp_path / "killed", 10, kills=1)
-    kill_loop.run(kill_loop.command(data, tmp_path / "undisturbed", 10))
+    kill_loop.kill_and_go_on(data, tmp_path / "killed", 14, kills=2)
+    kill_loop.run(kill_loop.command(data, tmp_path / "undisturbed", 14))
     kill_loop.assert_same(kill_loop.variables(tmp_path / "undisturbed"), kill_loop.variables(tmp_path / "killed"))
 
 
