@@ -75,8 +75,9 @@ quickstart: venv ## sample set, convert, train, evaluate, score and draw, in qui
 		"  drawn/         pictures with the detections drawn in" \
 		"Curves: .venv/bin/tensorboard --logdir=quickstart/logs. Your own pictures: see README.md."
 
+# the tests of a file stay together, for they share what takes long to make
 test: venv $(DEV) ## run the tests
-	$(PY) -m pytest -n $(WORKERS) $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(DEV) ## lint, formatting and types
 	$(PY) -m ruff check .

@@ -19,6 +19,10 @@ _LOOKED_AT = 64  # records of a file that are checked before training starts
 
 InputFn = Callable[[], tf.data.Dataset]
 
+# What is mapped over records is written in operations. AutoGraph would rewrite it line by line, which takes seconds,
+# and finds nothing to change.
+as_it_stands = tf.autograph.experimental.do_not_convert
+
 
 def learnable(example: dict[str, tf.Tensor], use_difficult: bool) -> dict[str, tf.Tensor]:
     """Leave objects marked difficult out of an example, unless they are to be used."""
@@ -26,6 +30,7 @@ def learnable(example: dict[str, tf.Tensor], use_difficult: bool) -> dict[str, t
     return {**example, **{key: tf.boolean_mask(example[key], use) for key in ("boxes_yxyx", "labels")}}
 
 
+@as_it_stands
 def examples_of(make_dataset: InputFn) -> list[dict[str, Any]]:
     """Return a data set's examples as numpy values, without the pictures, by a session that leaves GPUs alone."""
     elements, without_gpu = [], tf.ConfigProto(device_count={"GPU": 0})
@@ -54,6 +59,7 @@ def eval_input_fn(shards: list[str], config: Config, batch_size: int, threads: i
         features, labels = element(image, example, example["boxes_yxyx"], example["labels"])
         return {**features, "size": tf.stack([example["height"], example["width"]])}, labels
 
+    @as_it_stands
     def input_fn() -> tf.data.Dataset:
         # one file after the other: reading several at once would mix their records
         dataset = tf.data.TFRecordDataset(shards)
@@ -77,6 +83,7 @@ def pictures_input_fn(pictures: Callable[[], Iterable[tuple[str, np.ndarray]]], 
             "size": tf.shape(image)[:2],
         }
 
+    @as_it_stands
     def input_fn() -> tf.data.Dataset:
         dataset = tf.data.Dataset.from_generator(pictures, (tf.string, tf.uint8), ([], [None, None, 3]))
         return dataset.map(prepared).batch(1).prefetch(1)

@@ -9,7 +9,16 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dataset import records
-from dataset.dataset_common import InputFn, configured, count_records, element, examples_of, learnable, records_in
+from dataset.dataset_common import (
+    InputFn,
+    as_it_stands,
+    configured,
+    count_records,
+    element,
+    examples_of,
+    learnable,
+    records_in,
+)
 from preprocessing.ssd_preprocessing import preprocess_for_train
 from utility.config import BACKBONES, Config
 
@@ -84,6 +93,7 @@ def training_input_fn(
         )
         return element(image, example, boxes, tf.boolean_mask(example["labels"], kept))
 
+    @as_it_stands
     def input_fn() -> tf.data.Dataset:
         own = first_step() * batch_size // share.workers  # the number of the first image, among this worker's
         start = own * every  # and in the stream that it takes part of

@@ -140,11 +140,11 @@ class _Checkpoints(tf.train.CheckpointSaverHook):
         self._restored_step = restored_step
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
-        """Save the start, with the graph."""
+        """Save the start; not the graph as text too, which takes seconds: the summaries and each .meta file have it."""
+        del coord
         if self._restored_step is None:
-            super().after_create_session(session, coord)
-        else:
-            self._timer.update_last_triggered_step(self._restored_step)
+            self._save(session, 0)
+        self._timer.update_last_triggered_step(self._restored_step or 0)
 
 
 def train(

@@ -33,6 +33,13 @@ def ssd_model_fn(features: dict, labels: Any, mode: str, params: dict[str, Any])
 
     The default boxes are rebuilt from the config as a constant, so the input function need not know them.
     """
+    return _spec(features, labels, mode, params)  # a function of its own: the Estimator reads this one's arguments
+
+
+# Everything here is written in operations. Where there are replicas, AutoGraph would rewrite it line by line, which
+# takes twice as long as building the graph, and finds nothing to change.
+@tf.autograph.experimental.do_not_convert
+def _spec(features: dict, labels: Any, mode: str, params: dict[str, Any]) -> tf.estimator.EstimatorSpec:
     config: Config = params["config"]
     anchors = default_boxes(config)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -72,68 +73,72 @@ class Workers:
             time.sleep(0.2)
 
 
-def tiny(home, steps, save_every=1000):
-    """Two processes of tests.tiny_ssd."""
-    options = [f"--steps={steps}", f"--save_checkpoints_steps={save_every}"]
-    return Workers(home, *(["tests.tiny_ssd", home / "logs", home / f"{number}.npz", *options] for number in range(2)))
+class Survived(NamedTuple):
+    """What is left of two workers one of which was killed."""
+
+    home: Path  # logs/ is the model directory
+    variables: list[dict[str, np.ndarray]]  # of both, after a step that they made together
+    text: str  # what the survivor said
+    error: str  # and its last words
+    step: int  # of the newest checkpoint
+    files: list[str]  # all that is in the model directory
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A folder in which two workers have trained three steps together."""
-    home = tmp_path_factory.mktemp("machines")
-    with tiny(home, 3) as workers:
-        assert workers.statuses() == [0, 0], workers.text(0) + workers.text(1)
-        for number in range(2):
-            lines = workers.text(number).splitlines()
-            assert any(line.startswith(f"worker {number} (127.0.0.1:") and " step 1/" in line for line in lines)
-    return home
-
-
-def test_two_workers_with_half_a_batch_each_are_one_process_with_the_whole(home, trained_alone):
-    first, second = (dict(np.load(home / f"{number}.npz")) for number in range(2))
-    assert set(first) == set(second)
-    for name, value in first.items():
-        np.testing.assert_array_equal(second[name], value, err_msg=name)
-    assert_same_training(first, trained_alone)
-
-
-def test_only_the_chief_writes(home):
-    names = {path.name.split(".")[0] for path in (home / "logs").iterdir()}
-    assert names == {"checkpoint", "graph", "model", "events"}
-    assert len(list((home / "logs").glob("events*"))) == 1
-
-
-def kill_one(home, victim):
-    """Kill one of two workers while they train, and return what the other says and does then."""
+def train_and_kill(home, step, victim):
+    """Let two workers train, save their variables after a step, and go on until one of them is killed."""
+    options = [f"--steps={step}", "--max_steps=5000", "--save_checkpoints_steps=5"]
+    commands = [["tests.tiny_ssd", home / "logs", home / f"{number}.npz", *options] for number in range(2)]
     survivor = 1 - victim
-    with tiny(home, 5000, save_every=5) as workers:
+    with Workers(home, *commands) as workers:
+        for number in range(2):
+            workers.wait_for(number, f"worker {number} .*: saved the variables of step {step}\n")
         workers.wait_for(survivor, r" step \d*[1-9]0/")
         workers.processes[victim].send_signal(signal.SIGKILL)
         assert workers.processes[survivor].wait(timeout=machines.SILENCE_SECONDS + 100) == 1
-        assert "Traceback" not in workers.text(survivor)
-        errors = [line for line in workers.text(survivor).splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1, workers.text(survivor)
-        assert "go on from the last checkpoint" in errors[0]
-        noted = tf.train.get_checkpoint_state(str(home / "logs")).all_model_checkpoint_paths
-        assert len(noted) > 1 and all(map(tf.train.checkpoint_exists, noted))
-        return errors[0]
-
-
-def test_when_the_chief_dies_the_worker_stops(home):
-    assert "worker 0 (127.0.0.1:" in kill_one(home, 0)
-
-
-def test_when_a_worker_dies_the_chief_stops_and_all_can_go_on(home):
-    assert "worker 1 (127.0.0.1:" in kill_one(home, 1)
+        text = workers.text(survivor)
+        errors = [line for line in text.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1 and "Traceback" not in text, text
+    noted = tf.train.get_checkpoint_state(str(home / "logs")).all_model_checkpoint_paths
+    assert len(noted) > 1 and all(map(tf.train.checkpoint_exists, noted))
+    variables = [dict(np.load(home / f"{number}.npz")) for number in range(2)]
     step = int(tf.train.load_variable(str(home / "logs"), "global_step"))
-    assert step >= 5
-    with tiny(home, step + 2) as workers:
-        assert workers.statuses() == [0, 0], workers.text(0) + workers.text(1)
-        assert "starting from random weights" not in workers.text(0)
-    first, second = np.load(home / "0.npz"), np.load(home / "1.npz")
-    assert first["global_step"] == step + 2
-    assert all(np.array_equal(first[name], second[name]) for name in first)
+    return Survived(home, variables, text, errors[0], step, [path.name for path in (home / "logs").iterdir()])
+
+
+@pytest.fixture(scope="module")
+def chief(tmp_path_factory):
+    """A chief whose worker was killed."""
+    return train_and_kill(tmp_path_factory.mktemp("machines"), 3, victim=1)
+
+
+@pytest.fixture(scope="module")
+def worker(chief):
+    """A worker that went on from there with a new chief, until that was killed."""
+    return train_and_kill(chief.home, chief.step + 2, victim=0)
+
+
+def test_two_workers_with_half_a_batch_each_are_one_process_with_the_whole(chief, trained_alone):
+    first, second = chief.variables
+    kill_loop.assert_same(first, second)
+    assert_same_training(first, trained_alone)
+
+
+def test_only_the_chief_writes(chief):
+    kinds = [name.split(".")[0] for name in chief.files]
+    assert set(kinds) - {"tmp_worker_1"} == {"checkpoint", "graph", "model", "events"}  # of the one that was killed
+    assert kinds.count("events") == 1
+
+
+def test_when_a_worker_dies_the_chief_stops_and_all_can_go_on(chief, worker):
+    assert "worker 1 (127.0.0.1:" in chief.error and "go on from the last checkpoint" in chief.error
+    first, second = worker.variables
+    assert first["global_step"] == chief.step + 2 >= 7
+    kill_loop.assert_same(first, second)
+    assert "starting from random weights" in chief.text and "starting from random weights" not in worker.text
+
+
+def test_when_the_chief_dies_the_worker_stops(worker):
+    assert "worker 0 (127.0.0.1:" in worker.error and "go on from the last checkpoint" in worker.error
 
 
 def test_train_ssd_with_an_evaluator_and_with_workers_that_disagree(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from net import estimator as estimator_lib
+from tests.tiny_ssd import quick_session
 from utility import config as config_lib
 from utility import config_file, presets
 from utility.anchor_manipulator import default_boxes
@@ -51,7 +52,7 @@ def test_a_preset_trains_detects_and_loads_again(name, tmp_path):
     assert len(default_boxes(config).cyxhw) == BOXES[name]
 
     def estimator():
-        run = estimator_lib.run_config(str(tmp_path), estimator_lib.session_config(), save_checkpoints_steps=9)
+        run = estimator_lib.run_config(str(tmp_path), quick_session(), save_checkpoints_steps=9)
         return estimator_lib.build(config, run, "channels_last", log_every_n_steps=1)
 
     first = estimator()

@@ -49,8 +49,7 @@ def train(home, steps, *arguments, status=0):
         f"--data_dir={home}/tfrecords",
         f"--model_dir={home}/logs",
         "--batch_size=2",
-        "--backbone=mobilenet_v1",
-        "--depth_multiplier=0.25",
+        "--depth_multiplier=0.125",
         f"--max_number_of_steps={steps}",
         "--log_every_n_steps=1",
         *arguments,
@@ -70,17 +69,10 @@ def test_training_says_what_it_does_and_nothing_else(home):
 
 def test_model_directory_tells_how_it_was_trained(home):
     config = json.loads((home / "logs/config.json").read_text())
+    assert (config["network"]["backbone"], config["network"]["image_size"]) == ("vgg16", [300, 300])
     names = (home / "tfrecords/labels.txt").read_text().split()
     assert config["class_names"] == names == (home / "logs/labels.txt").read_text().split()
     assert config["schedule"]["batch_size"] == 2
-
-
-def test_by_default_it_is_ssd300_on_vgg16(home, tmp_path):
-    arguments = [f"--data_dir={home}/tfrecords", f"--model_dir={tmp_path}/logs"]
-    run("train_ssd.py", *arguments, "--batch_size=1", "--max_number_of_steps=1")
-    config = json.loads((tmp_path / "logs/config.json").read_text())
-    assert (config["network"]["backbone"], config["network"]["image_size"]) == ("vgg16", [300, 300])
-    assert "Mean AP" in run("eval_ssd.py", *arguments)
 
 
 def test_training_goes_on_from_the_newest_checkpoint(home):

@@ -60,9 +60,16 @@ def _specification(values):
     return tf.TensorSpec(shape, tf.as_dtype(values.dtype))
 
 
+def quick_session():
+    """Session settings for a few steps: the graph runs as it is, for improving it first would take longer."""
+    session = estimator_lib.session_config()
+    session.graph_options.rewrite_options.disable_meta_optimizer = True
+    return session
+
+
 def make_estimator(config, model_dir, devices=(), task=None, save_checkpoints_steps=10**6, **params):
     """Return an Estimator that keeps one checkpoint, of its end, unless told otherwise."""
-    session = estimator_lib.session_config()
+    session = quick_session()
     session.device_count["CPU"] = max(len(devices), 1)
     run = estimator_lib.run_config(
         str(model_dir),
@@ -76,14 +83,16 @@ def make_estimator(config, model_dir, devices=(), task=None, save_checkpoints_st
 
 
 class SaveVariables(tf.train.SessionRunHook):
-    """Writes this process's variables to a file at the end."""
+    """Writes this process's variables to a file after a step, and says so."""
 
-    def __init__(self, path):
-        self._path = path
+    def __init__(self, path, step):
+        self._path, self._step = path, step
 
-    def end(self, session):
-        variables = {variable.name.split(":")[0]: variable for variable in tf.global_variables()}
-        np.savez(self._path, **session.run(variables))
+    def after_run(self, run_context, run_values):
+        if run_context.session.run(tf.train.get_global_step()) == self._step:
+            variables = {variable.name.split(":")[0]: variable for variable in tf.global_variables()}
+            np.savez(self._path, **run_context.session.run(variables))
+            runtime.log(f"saved the variables of step {self._step}")
 
 
 def arguments():
@@ -91,7 +100,8 @@ def arguments():
     parser.add_argument("model_dir")
     parser.add_argument("output", help="file for the variables")
     parser.add_argument("--devices", type=int, default=1, help="parts to divide the CPU into")
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=3, help="after which the variables are saved")
+    parser.add_argument("--max_steps", type=int, help="after which the training ends, if not then")
     parser.add_argument("--save_checkpoints_steps", type=int, default=10**6)
     parser.add_argument("--xla", action="store_true")
     return parser.parse_args()
@@ -110,18 +120,18 @@ def main(asked):
     element[1]["labels"][1] = 0  # the second image has no object, so the halves have unequal numbers of positives
     workers, worker = (len(task.trainers), task.rank) if task else (1, 0)
 
-    def input_fn():
-        data = tf.data.Dataset.from_tensor_slices(element).shard(workers, worker)
-        return data.repeat().batch(2 // asked.devices // workers, drop_remainder=True)
+    pieces = asked.devices * workers
+    parts = [tf.nest.map_structure(lambda values: np.split(values, pieces)[n], element) for n in range(pieces)]  # noqa: B023
+    input_fn = repeated(*parts[worker::workers])
 
     names = [f"/cpu:{number}" for number in range(asked.devices)]
     options = {"save_checkpoints_steps": asked.save_checkpoints_steps, "xla": asked.xla}
     config = tiny_config().replace({"schedule.clip_gradient_norm": 100.0})
     estimator = make_estimator(config, asked.model_dir, names, task, **options)
     if task:
-        facts = {"devices": asked.devices, "steps": asked.steps}
         first_step = functools.cache(lambda: checkpoints.step_of(checkpoints.newest(asked.model_dir)))
-        distributed.train(estimator, input_fn, first_step, asked.steps, [SaveVariables(asked.output)], task, facts)
+        hooks, last = [SaveVariables(asked.output, asked.steps)], asked.max_steps or asked.steps
+        distributed.train(estimator, input_fn, first_step, last, hooks, task, {"devices": asked.devices})
         return
     estimator_lib.train(estimator, input_fn, asked.steps)
     np.savez(asked.output, **variables(estimator))
