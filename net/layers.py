@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow.compat.v1 as tf
 
+from net import kernel_gradient
+
 _MOMENTUM = 0.97  # of batch norm's moving averages: short trainings need them soon
 _EPSILON = 1.001e-5  # the least that cuDNN takes, and that of Keras' ResNet50
 
@@ -16,13 +18,16 @@ class Layers:
 
         Args:
           data_format: "channels_first" (fast on GPUs) or "channels_last" (all that TensorFlow's CPU kernels can).
-          training: whether batch norm takes the batch's own statistics, and averages them for later.
+          training: whether batch norm takes the batch's own statistics, and averages them for later; and whether
+            there will be gradients.
           batch_norm: whether `unit` normalizes.
           width: factor of the number of filters that `wide` gives: MobileNet's depth multiplier.
         """
         self.data_format = data_format
         self.channel_axis = 1 if data_format == "channels_first" else -1
         self._training = training
+        on_cpu = self.channel_axis == -1 and not tf.config.list_physical_devices("GPU")
+        self._gradients = {"Conv2D": kernel_gradient.OPERATION} if training and on_cpu else {}
         self._batch_norm = batch_norm
         self._width = width
 
@@ -42,7 +47,8 @@ class Layers:
             "activation": tf.nn.relu,
             "kernel_initializer": tf.glorot_uniform_initializer(),
         } | options
-        return tf.layers.conv2d(inputs, filters, kernel, data_format=self.data_format, name=name, **options)
+        with tf.get_default_graph().gradient_override_map(self._gradients):
+            return tf.layers.conv2d(inputs, filters, kernel, data_format=self.data_format, name=name, **options)
 
     def conv_norm(self, inputs: tf.Tensor, filters: int, kernel: int, name: str, **options) -> tf.Tensor:
         """Convolve without bias, normalize, and activate (ReLU unless `activation` is another, or None)."""
