@@ -81,7 +81,8 @@ def ssd_network(
       config: the configuration; H and W are its network.image_size.
       data_format: "channels_first" or "channels_last": how the layers compute inside.
       scope: variable scope of all variables.
-      training: whether batch norm, where the backbone has it, normalizes by the batch's own statistics.
+      training: whether batch norm, where the backbone has it, normalizes by the batch's own statistics; and
+        whether there will be gradients, which on a CPU are those of `net.kernel_gradient`.
       mixed_precision: whether the layers compute in float16; variables and what comes out stay float32.
     """
     network = config.network

@@ -86,7 +86,7 @@ class Survived(NamedTuple):
 
 def train_and_kill(home, step, victim):
     """Let two workers train, save their variables after a step, and go on until one of them is killed."""
-    options = [f"--steps={step}", "--max_steps=5000", "--save_checkpoints_steps=5"]
+    options = [f"--steps={step}", "--save_checkpoints_steps=5"]
     commands = [["tests.tiny_ssd", home / "logs", home / f"{number}.npz", *options] for number in range(2)]
     survivor = 1 - victim
     with Workers(home, *commands) as workers:

@@ -13,6 +13,8 @@ from tests.helpers import voc_config
 from utility import checkpoints, runtime, tf_config
 from utility import config as config_lib
 
+UNTIL_KILLED = 5000  # steps of several machines, more than a test waits for
+
 
 def tiny_backbone(images, layers, network):
     """Give maps of steps 8 and 16."""
@@ -100,8 +102,9 @@ def arguments():
     parser.add_argument("model_dir")
     parser.add_argument("output", help="file for the variables")
     parser.add_argument("--devices", type=int, default=1, help="parts to divide the CPU into")
-    parser.add_argument("--steps", type=int, default=3, help="after which the variables are saved")
-    parser.add_argument("--max_steps", type=int, help="after which the training ends, if not then")
+    parser.add_argument(
+        "--steps", type=int, default=3, help="after which the variables are saved; one machine stops there"
+    )
     parser.add_argument("--save_checkpoints_steps", type=int, default=10**6)
     parser.add_argument("--xla", action="store_true")
     return parser.parse_args()
@@ -121,7 +124,7 @@ def main(asked):
     workers, worker = (len(task.trainers), task.rank) if task else (1, 0)
 
     pieces = asked.devices * workers
-    parts = [tf.nest.map_structure(lambda values: np.split(values, pieces)[n], element) for n in range(pieces)]  # noqa: B023
+    parts = [tf.nest.map_structure(lambda t, n=n: np.split(t, pieces)[n], element) for n in range(pieces)]
     input_fn = repeated(*parts[worker::workers])
 
     names = [f"/cpu:{number}" for number in range(asked.devices)]
@@ -130,8 +133,8 @@ def main(asked):
     estimator = make_estimator(config, asked.model_dir, names, task, **options)
     if task:
         first_step = functools.cache(lambda: checkpoints.step_of(checkpoints.newest(asked.model_dir)))
-        hooks, last = [SaveVariables(asked.output, asked.steps)], asked.max_steps or asked.steps
-        distributed.train(estimator, input_fn, first_step, last, hooks, task, {"devices": asked.devices})
+        hooks, facts = [SaveVariables(asked.output, asked.steps)], {"devices": asked.devices, "steps": asked.steps}
+        distributed.train(estimator, input_fn, first_step, UNTIL_KILLED, hooks, task, facts)
         return
     estimator_lib.train(estimator, input_fn, asked.steps)
     np.savez(asked.output, **variables(estimator))
