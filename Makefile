@@ -1,28 +1,30 @@
 # make help lists the targets. Settings, each as make NAME=value target:
-#   PYTHON   the Python 3.10 or 3.11 to set up .venv with (default: the first on PATH that fits)
-#   GPU      1 adds NVIDIA's CUDA 12.2 and cuDNN 8.9 libraries to .venv (Linux x86_64)
+#   PYTHON   the Python 3.10 to 3.13 to set up .venv with (default: the first that fits)
+#   VENV     the folder to set up, for one beside .venv with another Python
+#   GPU      1 adds NVIDIA's CUDA 12 and cuDNN 9 libraries to .venv (Linux x86_64)
 #   STEPS    training steps of the quickstart
 #   WORKERS  processes that share the tests, such as one for each core; 0: make's own alone
 #   ARGS     more arguments for pytest, such as ARGS="tests/test_voc.py -k difficult"
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv quickstart test check clean stale
+.PHONY: help venv quickstart test quick check clean stale
 
 PYTHON ?=
 GPU ?=
 STEPS ?= 1600
 WORKERS ?= 2
 ARGS ?=
-PY := .venv/bin/python
+VENV ?= .venv
+PY := $(VENV)/bin/python
 
 # What is installed in .venv. Each is written last, so a .venv without them is unfinished and is made anew.
-RUN := .venv/.installed-run
-CUDA := .venv/.installed-gpu
-DEV := .venv/.installed-dev
+RUN := $(VENV)/.installed-run
+CUDA := $(VENV)/.installed-gpu
+DEV := $(VENV)/.installed-dev
 
 # .venv is stale where its Python has gone, or where another one is asked for than it was made with.
-MADE_WITH := $(shell [ -x $(PY) ] && cat .venv/.python 2>/dev/null)
+MADE_WITH := $(shell [ -x $(PY) ] && cat $(VENV)/.python 2>/dev/null)
 STALE := $(if $(MADE_WITH),$(if $(PYTHON),$(if $(filter-out $(MADE_WITH),$(PYTHON)),stale)),stale)
 
 # Installs exactly the listed versions, shows one line for each, and checks that together they are complete.
@@ -39,21 +41,21 @@ endef
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
-	@echo "A Python 3.10 or 3.11 is found by itself; make PYTHON=/path/to/python3.11 TARGET takes another one."
+	@echo "A Python 3.10 to 3.13 is found by itself; make PYTHON=/path/to/python3.12 TARGET takes another one."
 
 venv: $(RUN) $(if $(GPU),$(CUDA)) ## set up .venv for running (GPU=1: with CUDA libraries)
 
 $(RUN): requirements.lock $(STALE)
-	@python=$$(sh utility/find_python.sh '$(PYTHON)') && rm -rf .venv && \
-		echo "Setting up .venv with $$python: about 700 MB to fetch, 2 GB on disk." && "$$python" -m venv .venv
-	@echo '$(or $(PYTHON),any)' > .venv/.python
+	@python=$$(sh utility/find_python.sh '$(PYTHON)') && rm -rf $(VENV) && \
+		echo "Setting up $(VENV) with $$python: about 700 MB to fetch, 2 GB on disk." && "$$python" -m venv $(VENV)
+	@echo '$(or $(PYTHON),any)' > $(VENV)/.python
 	$(call install,requirements.lock)
 
 $(CUDA): requirements-gpu.txt $(RUN)
 	$(call install,requirements-gpu.txt)
 
-$(DEV): requirements-dev.txt $(RUN)
-	$(call install,requirements-dev.txt)
+$(DEV): requirements-dev.txt requirements-export.txt $(RUN)
+	$(call install,requirements-export.txt -r requirements-dev.txt)
 
 quickstart: venv ## sample set, convert, train, evaluate, score and draw, in quickstart/
 	rm -rf quickstart
@@ -73,11 +75,14 @@ quickstart: venv ## sample set, convert, train, evaluate, score and draw, in qui
 		"  tfrecords/     the same as TFRecords, with labels.txt and dataset.json" \
 		"  logs/          the checkpoints and TensorBoard summaries; logs/predict/ has the detections" \
 		"  drawn/         pictures with the detections drawn in" \
-		"Curves: .venv/bin/tensorboard --logdir=quickstart/logs. Your own pictures: see README.md."
+		"Curves: $(VENV)/bin/tensorboard --logdir=quickstart/logs. Your own pictures: see README.md."
 
 # the tests of a file stay together, for they share what takes long to make
 test: venv $(DEV) ## run the tests
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+quick: ARGS += tests/test_scripts.py tests/test_export_model.py tests/test_estimator_compat.py
+quick: test ## run the tests of the scripts and exports alone
 
 check: $(DEV) ## lint, formatting and types
 	$(PY) -m ruff check .
@@ -86,4 +91,4 @@ check: $(DEV) ## lint, formatting and types
 
 clean: ## remove quickstart/ and all caches; .venv, logs/ and model/ stay
 	rm -rf quickstart .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name '.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

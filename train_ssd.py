@@ -61,6 +61,8 @@ def _train(config: config_lib.Config, shards: list[str], images: int, evaluation
     from utility import checkpoints, scaffolds  # noqa: PLC0415
 
     devices = estimator.gpus() if FLAGS.multi_gpu else estimator.gpus()[:1]
+    if not estimator.gpus():
+        runtime.explain_missing_gpu()
     share = training_input.Share(max(len(devices), 1), FLAGS.accumulate_steps)
     if task:
         workers = len(task.trainers)

@@ -1,6 +1,6 @@
-"""The detector as a file of its own, from pictures to boxes in pixels: SavedModel and TensorFlow Lite.
+"""The detector as a file of its own, from pictures to boxes in pixels: SavedModel, TensorFlow Lite and ONNX.
 
-Both are built of the functions that evaluation uses, channels last, so that they run on CPUs and GPUs.
+All are built of the functions that evaluation uses, channels last, so that they run on CPUs and GPUs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import tensorflow.compat.v1 as tf
 
@@ -19,6 +19,9 @@ from preprocessing.ssd_preprocessing import decode, preprocess_for_eval
 from utility import runtime, scaffolds
 from utility.anchor_manipulator import default_boxes
 from utility.config import Config
+
+
+Built = TypeVar("Built")
 
 
 class Signature(NamedTuple):
@@ -55,8 +58,8 @@ def write_saved_model(folder: str, checkpoint: str, config: Config, model_scope:
         encoded = tf.placeholder(tf.string, [None], "encoded")
         images = tf.placeholder(tf.uint8, [None, None, None, 3], "images")
         return {
-            "serving_default": Signature({"encoded": encoded}, _batch(encoded, decode, config, model_scope)),
-            "images": Signature({"images": images}, _batch(images, tf.identity, config, model_scope)),
+            "serving_default": _named(Signature({"encoded": encoded}, _batch(encoded, decode, config, model_scope))),
+            "images": _named(Signature({"images": images}, _batch(images, tf.identity, config, model_scope))),
         }
 
     with _graph_of_session(checkpoint, build) as graph:
@@ -73,15 +76,55 @@ def tflite_model(checkpoint: str, config: Config, model_scope: str) -> bytes:
     """
 
     def build() -> dict[str, Signature]:
-        image = tf.placeholder(tf.uint8, [1, None, None, 3], "image")
-        # made float first: TensorFlow Lite resizes integers to integers
-        resized, size = _prepare(tf.cast(image[0], tf.float32), config)
-        found = _detect(resized[tf.newaxis], config, model_scope, suppress_by_class)
-        return {"serving_default": Signature({"image": image}, _outputs(found, size[tf.newaxis]))}
+        return {"serving_default": _one_picture(config, model_scope)}
 
     with _graph_of_session(checkpoint, build) as graph, runtime.filtered_stderr(noise=("",)):
         # what the converter prints is of its own workings; what goes wrong, it raises
         return tf.compat.v2.lite.TFLiteConverter.from_saved_model(graph).convert()
+
+
+def onnx_model(checkpoint: str, config: Config, model_scope: str) -> bytes:
+    """Return the detector as an ONNX model, float32, of ONNX's own operators (opset 17, onnxruntime 1.12 or later).
+
+    Its input and outputs are those of `tflite_model`.
+
+    Raises:
+      ValueError: tf2onnx is not installed, or an operator of the network has no counterpart in ONNX.
+    """
+    try:
+        import onnx  # noqa: PLC0415 (optional)
+        import tf2onnx  # noqa: PLC0415
+    except ImportError as error:
+        raise ValueError(f"--format=onnx: {error}; pip install -r requirements-export.txt") from error
+    with _session(checkpoint, lambda: _one_picture(config, model_scope)) as (session, signature):
+        names = [*signature.inputs, *signature.outputs]
+        constants = tf.graph_util.convert_variables_to_constants(session, session.graph_def, list(signature.outputs))
+    tf2onnx.logging.set_level(tf2onnx.logging.ERROR)
+    model, _ = tf2onnx.convert.from_graph_def(
+        constants,
+        name="ssd",
+        opset=_OPSET,
+        input_names=[f"{name}:0" for name in signature.inputs],
+        output_names=[f"{name}:0" for name in signature.outputs],
+        tensors_to_rename={f"{name}:0": name for name in names},
+    )
+    try:
+        onnx.checker.check_model(model, full_check=True)  # the converter leaves in what it cannot convert
+    except onnx.checker.ValidationError as error:
+        raise ValueError(f"--format=onnx: the model cannot be written: {runtime.first_line(error)}") from error
+    return model.SerializeToString()
+
+
+_OPSET = 17
+
+
+def _one_picture(config: Config, model_scope: str) -> Signature:
+    """Detect in one picture of any size, with operators that other formats have too."""
+    image = tf.placeholder(tf.uint8, [1, None, None, 3], "image")
+    # made float first: TensorFlow Lite resizes integers to integers
+    resized, size = _prepare(tf.cast(image[0], tf.float32), config)
+    found = _detect(resized[tf.newaxis], config, model_scope, suppress_by_class)
+    return _named(Signature({"image": image}, _outputs(found, size[tf.newaxis])))
 
 
 def _batch(
@@ -119,22 +162,33 @@ def _outputs(found: Detections, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 @contextmanager
+def _session(checkpoint: str, build: Callable[[], Built]) -> Iterator[tuple[tf.Session, Built]]:
+    """Give a session with the graph that `build` makes and the checkpoint's values, and what `build` returns."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        built = build()
+        _restore(session, checkpoint)
+        yield session, built
+
+
+@contextmanager
 def _graph_of_session(checkpoint: str, build: Callable[[], dict[str, Signature]]) -> Iterator[str]:
     """Write the graph that `build` makes, with the checkpoint's values, as a SavedModel that goes away again."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "model")
-        with tf.Graph().as_default(), tf.Session() as session:
-            signatures = {name: _signature_def(signature) for name, signature in build().items()}
-            _restore(session, checkpoint)
+        with _session(checkpoint, build) as (session, signatures):
+            definitions = {
+                name: tf.saved_model.predict_signature_def(*signature) for name, signature in signatures.items()
+            }
             builder = tf.saved_model.Builder(path)
-            builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], signatures)
+            builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], definitions)
             builder.save()
         yield path
 
 
-def _signature_def(signature: Signature):
+def _named(signature: Signature) -> Signature:
+    """Give the operations the names of the outputs."""
     outputs = {name: tf.identity(value, name) for name, value in signature.outputs.items()}
-    return tf.saved_model.predict_signature_def(signature.inputs, outputs)
+    return signature._replace(outputs=outputs)
 
 
 def _restore(session: tf.Session, checkpoint: str) -> None:

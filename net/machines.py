@@ -1,7 +1,7 @@
 """Training on several machines: TensorFlow's MultiWorkerMirroredStrategy, and what happens when one fails.
 
 The workers meet in TensorFlow's coordination service, which the chief runs. Its heartbeats tell of a worker that
-dies; but TensorFlow 2.15 leaves a session that waits for that worker waiting for ever, and its own end too. So a
+dies; but TensorFlow leaves a session that waits for that worker waiting for ever, and its own end too. So a
 thread asks the service, and ends this process: what is lost is what came after the last checkpoint.
 """
 
@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.eager import context  # the service has no public interface; requirements pin the release
-from tensorflow.tsl.protobuf import coordination_config_pb2 as coordination
+
+# the service has no public interface; requirements pin the release
+from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2 as coordination
+from tensorflow.python.eager import context
 
 from utility.runtime import first_line, log
 from utility.tf_config import Task

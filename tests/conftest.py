@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import utility  # noqa: F401  (sets TensorFlow's environment before anything imports TensorFlow)
-
 SHARED = Path(os.environ.get("SSD_SHARED_DIR", Path(__file__).resolve().parents[2] / "shared"))
 
 

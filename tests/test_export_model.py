@@ -221,8 +221,6 @@ def test_raw_images_give_the_same_as_encoded_ones(tiny):
 # the script, with the small network made known to it
 SCRIPT = """
 import sys
-from utility import runtime
-runtime.start_tensorflow()
 from tests import tiny_ssd
 tiny_ssd.tiny_config()
 import runpy
@@ -231,22 +229,60 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_tensorflow_lite_finds_the_same_with_built_in_operators(tiny, tmp_path):
-    output = tmp_path / "lite"
-    done = run("-c", SCRIPT, f"--checkpoint_path={tiny.checkpoint}", f"--output={output}", "--format=tflite")
+@pytest.mark.parametrize("form", ["tflite", "onnx"])
+def test_other_formats_find_the_same_with_their_own_operators(tiny, tmp_path, form):
+    output = tmp_path / form
+    done = run("-c", SCRIPT, f"--checkpoint_path={tiny.checkpoint}", f"--output={output}", f"--format={form}")
     assert done.stdout.startswith("wrote ") and done.stdout.count("\n") == 1 and done.stderr == ""
+    assert sorted(path.name for path in output.iterdir()) == ["labels.txt", f"model.{form}"]
     assert (output / "labels.txt").read_text().split() == list(VOC_LIKE)
-    interpreter = tf.lite.Interpreter(str(output / "model.tflite"))
-    names = {operator["op_name"] for operator in interpreter._get_ops_details()}
-    assert "NON_MAX_SUPPRESSION_V4" in names and not any("Flex" in name or "CUSTOM" in name for name in names)
-    detect = interpreter.get_signature_runner("serving_default")
+    detect = LOADED[form](output / f"model.{form}")
     for name in ("lossless", "colour"):
         image = np.array(Image.open(io.BytesIO(PICTURES[name])))[np.newaxis]
-        found = {name: value[0] for name, value in detect(image=image).items()}
+        found = {name: value[0] for name, value in detect(image).items()}
         wanted = {name: value[0].numpy() for name, value in tiny.signatures["images"](images=image).items()}
         count = found.pop("count")
         assert count > 10 and not any(values[count:].any() for values in found.values())
         assert_same_detections({name: values[:count] for name, values in found.items()}, wanted, score=1e-3, pixels=1)
+
+
+def loaded_tflite(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    names = {operator["op_name"] for operator in interpreter._get_ops_details()}
+    assert "NON_MAX_SUPPRESSION_V4" in names and not any("Flex" in name or "CUSTOM" in name for name in names)
+    detect = interpreter.get_signature_runner("serving_default")
+    return lambda image: detect(image=image)
+
+
+def loaded_onnx(path):
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(path)
+    assert "NonMaxSuppression" in {node.op_type for node in model.graph.node}
+    assert [(opset.domain, opset.version) for opset in model.opset_import if opset.domain in ("", "ai.onnx")] == [("", 17)]
+    assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda image: dict(zip(names, session.run(None, {"image": image}), strict=True))
+
+
+LOADED = {"tflite": loaded_tflite, "onnx": loaded_onnx}
+
+
+def test_onnx_without_its_converter_is_one_line(tiny, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ValueError, match=r"--format=onnx: .*tf2onnx.*pip install -r requirements-export.txt"):
+        export.onnx_model(tiny.checkpoint, tiny.config, "ssd300")
+
+
+def test_an_operator_that_onnx_has_not_is_one_line(tiny, monkeypatch):
+    unknown = lambda boxes, scores, settings: (boxes, tf.raw_ops.Betainc(a=scores, b=scores, x=scores))
+    monkeypatch.setattr(export, "suppress_by_class", unknown)
+    with pytest.raises(ValueError, match="--format=onnx: the model cannot be written: .*Betainc"):
+        export.onnx_model(tiny.checkpoint, tiny.config, "ssd300")
 
 
 # --- what is refused ----------------------------------------------------------------------------------------

@@ -145,5 +145,4 @@ def variables(estimator):
 
 
 if __name__ == "__main__":
-    runtime.start_tensorflow()
     main(arguments())

@@ -4,14 +4,12 @@ python -m tests.tiny_train --preset=tiny --data_dir=... --model_dir=...
 """
 
 import train_ssd
+from tests.tiny_ssd import tiny_config
 from utility import flags, presets, runtime
 
 
 def main() -> None:
     """Add the preset and train."""
-    runtime.start_tensorflow()
-    from tests.tiny_ssd import tiny_config
-
     presets.PRESETS["tiny"] = tiny_config().replace({"preset": "tiny"})
     train_ssd.main()
 

@@ -6,6 +6,8 @@ script of the project imports it before TensorFlow. A value that the user has se
 
 import os
 
+# `tf.layers` is that of tf_keras, for Keras 3 has none; a Keras 3 that the user has chosen cannot be had with it.
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
 # oneDNN's convolutions are about 8 % faster for SSD300, but off by default on CPUs without AVX-512.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # The C++ side logs start-up facts (CPU features, missing CUDA) at level INFO; warnings and errors stay.

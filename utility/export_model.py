@@ -2,9 +2,10 @@
 
     python utility/export_model.py --checkpoint_path=logs --output=exported
     python utility/export_model.py --checkpoint_path=logs --output=exported_lite --format=tflite
+    python utility/export_model.py --checkpoint_path=logs --output=exported_onnx --format=onnx
 
-The first is a SavedModel, for `tf.saved_model.load` and TensorFlow Serving; the second a folder with model.tflite
-and labels.txt. Class names and the config come from the checkpoint's folder.
+The first is a SavedModel, for `tf.saved_model.load` and TensorFlow Serving; the others folders with model.tflite or
+model.onnx and labels.txt. Class names and the config come from the checkpoint's folder.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ def main() -> None:
     checkpoint = checkpoints.resolve(FLAGS.checkpoint_path)
     config = _config(Path(checkpoint).parent)
     with whole(output) as folder:
-        if FLAGS.format == "tflite":
-            folder.mkdir()
-            (folder / "model.tflite").write_bytes(export.tflite_model(checkpoint, config, FLAGS.model_scope))
-            labels.write_labels(folder / config_lib.LABELS_FILE, config.class_names)
-        else:
+        if FLAGS.format == "saved_model":
             export.write_saved_model(str(folder), checkpoint, config, FLAGS.model_scope)
+        else:
+            convert = export.tflite_model if FLAGS.format == "tflite" else export.onnx_model
+            folder.mkdir()
+            (folder / f"model.{FLAGS.format}").write_bytes(convert(checkpoint, config, FLAGS.model_scope))
+            labels.write_labels(folder / config_lib.LABELS_FILE, config.class_names)
     size = sum(path.stat().st_size for path in output.rglob("*"))
     runtime.log(f"wrote {checkpoint} with its {len(config.class_names)} classes to {output}, {size / 1e6:.0f} MB")
 

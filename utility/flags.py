@@ -259,7 +259,7 @@ def define_export() -> None:
     """Define the flags of utility/export_model.py."""
     flags.DEFINE_string("checkpoint_path", "./logs", "a checkpoint or its folder")
     flags.DEFINE_string("output", None, "folder for the exported model; must be new or empty", required=True)
-    flags.DEFINE_enum("format", "saved_model", ["saved_model", "tflite"], "what to export")
+    flags.DEFINE_enum("format", "saved_model", ["saved_model", "tflite", "onnx"], "what to export")
     flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")
     _define(_DETECTION_SETTINGS)
     _define_checked_size()

@@ -18,16 +18,22 @@ from typing import TypeVar
 from absl import flags
 from tqdm import tqdm
 
+from utility import estimator_compat, gpu_libraries
+
 Item = TypeVar("Item")
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# What TensorFlow 2.15 prints on import on every machine, with or without a GPU, and what nobody can act on.
+# What TensorFlow prints on import on every machine, with or without a GPU, and what nobody can act on.
 _IMPORT_NOISE = (
-    "Unable to register cu",
-    "Could not find TensorRT",
     "All log messages before absl::InitializeLog",
+    "oneDNN custom operations are on",
+    "Could not find cuda drivers",
+    # `explain_missing_gpu` says which
+    "Cannot dlopen some GPU libraries",
+    "Skipping registering GPU devices",
 )
+_WITHOUT_DRIVER = ("failed call to cuInit",)
 _DEPRECATION = ("is deprecated", "Instructions for updating", "will be removed in a future version")
 # What it says of strategies, where all is as it should be.
 _STRATEGY_NOISE = ("`eval_strategy` is not passed in", "To make it possible to preserve tf.data options")
@@ -142,16 +148,31 @@ def _listen(reading: int, request: StopRequest, numbers: tuple[int, ...]) -> Non
 
 
 def start_tensorflow() -> None:
-    """Import TensorFlow with its import noise and its deprecation chatter left out; its warnings stay.
+    """Import TensorFlow with `tf.estimator`, without its import noise and its deprecation chatter; its warnings stay.
 
     Everything that reads a log calls this first, since TensorFlow writes part of it while it is imported.
     """
-    with filtered_stderr(_IMPORT_NOISE):
+    estimator_compat.check_releases()
+    with filtered_stderr(_IMPORT_NOISE + (() if gpu_libraries.has_driver() else _WITHOUT_DRIVER)):
         import tensorflow.compat.v1 as tf  # noqa: PLC0415
+
+        tf.config.list_physical_devices()  # the first look at the devices is what writes about missing ones
+    estimator_compat.install(tf)
     tf.logging.set_verbosity(tf.logging.WARN)
     logging.getLogger("tensorflow").addFilter(_is_no_deprecation)
     for phrase in (*_DEPRECATION, *_STRATEGY_NOISE):
         warnings.filterwarnings("ignore", message=f".*{phrase}")
+
+
+def explain_missing_gpu() -> None:
+    """Log why TensorFlow uses no GPU where this machine seems to have one."""
+    import tensorflow.compat.v1 as tf  # noqa: PLC0415
+
+    if gpu_libraries.has_driver() and tf.test.is_built_with_cuda():
+        site_packages = Path(tf.sysconfig.get_include()).parents[1]
+        text = gpu_libraries.explanation(os.environ.get("CUDA_VISIBLE_DEVICES"), site_packages)
+        if text:
+            log(f"note: {text}")
 
 
 def _is_no_deprecation(record: logging.LogRecord) -> bool:
