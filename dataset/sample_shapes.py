@@ -51,7 +51,7 @@ class Pen:
 
     def color(self, hues: Sequence[Color]) -> Color:
         """Return one of the colours, a little changed."""
-        base = np.array(hues[self.rng.integers(len(hues))]) + self.rng.integers(-25, 26, 3)
+        base = np.array(hues[int(self.rng.integers(len(hues)))]) + self.rng.integers(-25, 26, 3)
         red, green, blue = base.clip(0, 255).tolist()
         return red, green, blue
 

@@ -95,7 +95,7 @@ def _masked_crc(data: bytes) -> bytes:
 
 def _remainder_tables() -> np.ndarray:
     """Return uint32 [_BLOCK, 256]: what a byte at position i of a block leaves at the block's end."""
-    last = np.arange(256, dtype=np.uint32)
+    last: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         last = np.where(last & 1, last >> 1 ^ np.uint32(_CASTAGNOLI), last >> 1)
     tables = [last]

@@ -20,7 +20,6 @@ from utility import runtime, scaffolds
 from utility.anchor_manipulator import default_boxes
 from utility.config import Config
 
-
 Built = TypeVar("Built")
 
 

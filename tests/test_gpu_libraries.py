@@ -7,6 +7,13 @@ import pytest
 from utility import gpu_libraries
 
 
+def explanation(site_packages, visible=None):
+    """What is said, which is not nothing."""
+    text = gpu_libraries.explanation(visible, site_packages)
+    assert text is not None
+    return text
+
+
 @pytest.fixture
 def openable(monkeypatch):
     """The names and paths that the loader opens."""
@@ -35,7 +42,7 @@ def test_hidden_gpus_need_no_explanation(openable, tmp_path, hidden):
 @pytest.mark.parametrize("visible", [None, "0"])
 def test_missing_libraries_are_named_with_what_to_type(openable, tmp_path, visible):
     openable.update(set(gpu_libraries.LIBRARIES) - {"libcudnn.so.9", "libcufft.so.11"})
-    text = gpu_libraries.explanation(visible, tmp_path)
+    text = explanation(tmp_path, visible)
     assert "libcufft.so.11, libcudnn.so.9 cannot be opened" in text and "make GPU=1 venv" in text
 
 
@@ -44,10 +51,10 @@ def test_libraries_beside_tensorflow_count_if_they_open(openable, tmp_path):
     beside = tmp_path / "nvidia" / "cudnn" / "lib" / "libcudnn.so.9"
     beside.parent.mkdir(parents=True)
     beside.touch()
-    assert "libcudnn.so.9 cannot" in gpu_libraries.explanation(None, tmp_path)
+    assert "libcudnn.so.9 cannot" in explanation(tmp_path)
     openable.add(str(beside))
-    assert "all libraries are there" in gpu_libraries.explanation(None, tmp_path)
+    assert "all libraries are there" in explanation(tmp_path)
 
 
 def test_a_broken_driver_is_not_mended_by_libraries(openable, tmp_path):
-    assert "libcuda.so.1 is missing, a part of the driver" in gpu_libraries.explanation(None, tmp_path)
+    assert "libcuda.so.1 is missing, a part of the driver" in explanation(tmp_path)

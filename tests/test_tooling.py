@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FIND_PYTHON = ROOT / "utility" / "find_python.sh"
 ESTIMATOR = {"tensorflow", "tensorflow-estimator", "tf-keras"}
 DIRECT = ESTIMATOR | {"tensorboard", "numpy", "pillow", "lxml", "matplotlib", "tqdm", "absl-py"}
+EXTRAS = ["requirements-dev.txt", "requirements-export.txt", "requirements-gpu.txt"]
 EXPORT = {"ai-edge-litert", "onnx", "onnxruntime", "tf2onnx"}
 TOOLS = {"pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "pycocotools"}
 
@@ -161,7 +162,7 @@ def project(tmp_path) -> Path:
     """A folder with what `make venv` reads, and fake Pythons beside it."""
     folder = tmp_path / "project"
     (folder / "utility").mkdir(parents=True)
-    for name in ["Makefile", "requirements.lock", "requirements-dev.txt", "requirements-export.txt", "requirements-gpu.txt"]:
+    for name in ["Makefile", "requirements.lock", *EXTRAS]:
         shutil.copy(ROOT / name, folder)
     shutil.copy(FIND_PYTHON, folder / "utility")
     fake_python(tmp_path / "python3", "3.11.2")
@@ -261,9 +262,6 @@ def pins(name: str) -> dict[str, str]:
     names = [match[1] for match in found if match]
     assert len(set(names)) == len(names)
     return {match[1]: match[2] for match in found if match}
-
-
-EXTRAS = ["requirements-dev.txt", "requirements-export.txt", "requirements-gpu.txt"]
 
 
 def test_every_list_is_pinned_and_they_agree():

@@ -17,7 +17,7 @@ from utility.anchor_manipulator import decode, default_boxes
 
 # --- the wire format ------------------------------------------------------------------------------------------
 
-BLOBS = {
+BLOBS: dict[str, list[np.ndarray]] = {
     "conv1_1": [np.arange(24.0).reshape(2, 3, 2, 2), np.arange(2.0)],
     "fc6": [np.arange(6.0).reshape(2, 3), np.arange(2.0)],
     "scale": [np.arange(5.0)],

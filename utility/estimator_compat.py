@@ -53,7 +53,7 @@ def check_releases() -> None:
             )
 
 
-def install(tf: ModuleType) -> None:
+def install(tf: Any) -> None:
     """Make `tf.estimator` of the module `tensorflow.compat.v1`, once; the releases are those of `check_releases`."""
     if hasattr(tf, _NAME):
         return
