@@ -1,12 +1,12 @@
 """Configuration, flags, boxes, anchors, checkpoints and drawing: what every other package builds on.
 
 Importing this package sets the process environment that TensorFlow reads once, when it is imported; every
-script of the project imports it before TensorFlow. A value that the user has set is left alone.
+script of the project imports it before TensorFlow. A value that the user has set is left alone, but for Keras.
 """
 
 import os
 
-# `tf.layers` is that of tf_keras, for Keras 3 has none; a Keras 3 that the user has chosen cannot be had with it.
+# `tf.layers` comes from Keras 2, the package tf_keras; Keras 3 does not have it.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 # oneDNN's convolutions are about 8 % faster for SSD300, but off by default on CPUs without AVX-512.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -1,17 +1,17 @@
-"""`tf.estimator` on a TensorFlow that no longer brings it.
+"""`tf.estimator` on a TensorFlow that no longer has it.
 
-The package tensorflow-estimator ended with its release 2.15, and TensorFlow 2.16 took out what held the two together.
-The Estimator itself still runs. What newer releases lack, and where it comes from here:
+tensorflow-estimator ended with release 2.15, and TensorFlow 2.16 removed the code that connected the two. The
+Estimator itself still runs. What TensorFlow lacks now, and what takes its place:
 
-1. `tf.layers`: TensorFlow gives the name to Keras 3, which has no such layers. With TF_USE_LEGACY_KERAS=1, which
-   `utility` sets before anything imports TensorFlow, it gives the name to the package tf_keras, which has them.
-2. The register of public names, `tensorflow.python.util.tf_export`, does not know the API "estimator" any more, under
-   which each class of tensorflow-estimator enters itself: `_register_api`.
-3. `tensorflow.python.distribute.estimator_training`, through which an Estimator asks for its place among several
-   machines, is gone; the coordinator that it led to is still there: `_estimator_training`.
-4. tensorflow-estimator's front page imports all that it has, TPUs included, for which TensorFlow lacks the other half.
-   It is left out: `_package` stands in its place, and only the modules used are imported from behind it.
-5. The name `tf.estimator` itself: `_PUBLIC` are the names of it that this project uses.
+1. `tf.layers`: it belongs to Keras 2, and TensorFlow now comes with Keras 3. TF_USE_LEGACY_KERAS=1, which `utility`
+   sets before TensorFlow is imported, makes TensorFlow take Keras 2 from the package tf_keras.
+2. `tensorflow.python.util.tf_export`, the registry of public names, no longer has the API "estimator" that every
+   class of tensorflow-estimator is exported to: `_register_api` adds it.
+3. `tensorflow.python.distribute.estimator_training`, which sets up an Estimator as one worker of a cluster, is gone;
+   the distribute coordinator that it calls is still there: `_estimator_training` is a module in its place.
+4. `tensorflow_estimator/__init__.py` imports the TPU estimators, whose counterpart in TensorFlow is gone: `_package`
+   is the package without that file, so that only the modules in `_PUBLIC` are imported.
+5. The name `tf.estimator`: `install` sets it, with the names in `_PUBLIC`, which are those that this project uses.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _register_api() -> None:
 
 
 def _package() -> ModuleType:
-    """Return tensorflow-estimator's package without the imports of its front page."""
+    """Return the package tensorflow_estimator without having run its `__init__.py`."""
     spec = util.find_spec(_PACKAGE)
     assert spec is not None  # check_releases has found it
     package = ModuleType(_PACKAGE)
@@ -83,9 +83,9 @@ def _package() -> ModuleType:
 
 
 def _estimator_training() -> ModuleType:
-    """Return what an Estimator calls to train as one of several machines, under the name that it is looked for.
+    """Return a module with the functions that an Estimator calls to train as one worker of a cluster.
 
-    That is as much of it as this project needs: workers that each start their own program, with a strategy.
+    They cover what this project uses: workers that run a program each ("independent workers"), with a strategy.
     """
     module = ModuleType(_TRAINING)
     module.__dict__.update(
@@ -97,13 +97,13 @@ def _estimator_training() -> ModuleType:
 
 
 def _init_run_config(config: Any, tf_config: dict[str, Any]) -> None:
-    """Set the machines of a RunConfig that has a strategy; `tf_config` is the parsed variable TF_CONFIG."""
+    """Set the cluster of a RunConfig that has a strategy; `tf_config` is the parsed variable TF_CONFIG."""
     from tensorflow.python.distribute import distribute_coordinator  # noqa: PLC0415
     from tensorflow.python.training import server_lib  # noqa: PLC0415
 
     cluster = server_lib.ClusterSpec(tf_config.get("cluster", {}))
     several = bool(cluster) and bool(config.train_distribute)
-    # with a coordinator, the coordinator tells the place in the cluster
+    # in a cluster, the coordinator sets the task later: `_set_place`
     config._init_distributed_setting_from_environment_var({} if several else tf_config)
     config._distribute_coordinator_mode = None
     if several:
@@ -118,7 +118,7 @@ def _has_coordinator(config: Any) -> bool:
 
 
 def _train_with_coordinator(estimator: Any, train_spec: Any, eval_spec: Any, executor: type) -> None:
-    """Train in the place that the coordinator gives this process; the evaluator has no strategy and does not come."""
+    """Train as the task that the coordinator gives this process; an evaluator has no strategy and never gets here."""
     del eval_spec, executor
     from tensorflow.python.distribute import distribute_coordinator  # noqa: PLC0415
     from tensorflow.python.distribute.distribute_coordinator_context import (  # noqa: PLC0415
@@ -129,7 +129,7 @@ def _train_with_coordinator(estimator: Any, train_spec: Any, eval_spec: Any, exe
         worker = copy.copy(estimator)
         worker._config = copy.copy(estimator.config)
         worker._train_distribution = worker._config._train_distribute = strategy
-        worker._config._distribute_coordinator_mode = None  # or `train` would ask for the coordinator again
+        worker._config._distribute_coordinator_mode = None  # otherwise `train` would call the coordinator again
         _set_place(worker._config, get_current_worker_context())
         worker.train(train_spec.input_fn, hooks=list(train_spec.hooks), max_steps=train_spec.max_steps)
 
@@ -143,7 +143,7 @@ def _train_with_coordinator(estimator: Any, train_spec: Any, eval_spec: Any, exe
 
 
 def _set_place(config: Any, context: Any) -> None:
-    """Tell a RunConfig which of the workers this process is."""
+    """Set in a RunConfig which task of the cluster this process is."""
     jobs = context.cluster_spec.as_dict()
     chiefs, workers = (len(jobs.get(job, [])) for job in ("chief", "worker"))
     config._cluster_spec, config._service = context.cluster_spec, None
