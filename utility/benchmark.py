@@ -90,7 +90,8 @@ def measure_train(folder: Path) -> dict[str, Any]:
 
     def step() -> tf.Operation:
         features, targets = _next_of(_training_input(shards, config))
-        params = estimator.build(config, tf.estimator.RunConfig(str(folder)), FLAGS.data_format, log_every_n_steps=10).params
+        run = tf.estimator.RunConfig(str(folder))
+        params = estimator.build(config, run, FLAGS.data_format, log_every_n_steps=10).params
         return ssd_model_fn.ssd_model_fn(features, targets, tf.estimator.ModeKeys.TRAIN, params).train_op
 
     def bare() -> tf.Tensor:
@@ -123,7 +124,8 @@ def measure_eval(folder: Path) -> dict[str, Any]:
     def evaluation() -> dict[str, tf.Tensor]:
         images = (1 + FLAGS.turns * FLAGS.batches) * FLAGS.batch_size
         input_fn = dataset_common.eval_input_fn(shards * images, config, FLAGS.batch_size)
-        params = estimator.build(config, tf.estimator.RunConfig(str(folder)), FLAGS.data_format).params
+        run = tf.estimator.RunConfig(str(folder))
+        params = estimator.build(config, run, FLAGS.data_format).params
         return ssd_model_fn.ssd_model_fn(_next_of(input_fn)[0], None, tf.estimator.ModeKeys.PREDICT, params).predictions
 
     def post_processing() -> detections.Detections:
