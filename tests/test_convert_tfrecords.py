@@ -362,7 +362,7 @@ def test_interrupted_it_leaves_nothing_that_looks_finished(voc, tmp_path, how, s
         time.sleep(0.5)
         path.write_bytes(b"")  # lets go of the reading thread
     _, err = process.communicate(timeout=60)
-    assert process.returncode == status
+    assert process.returncode == status, err
     assert not [name for name in contents_names(output) if not name.startswith(".")]
     if how == signal.SIGINT:
         assert err.strip() == "interrupted"
