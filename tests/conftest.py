@@ -1,12 +1,16 @@
 """Fixtures shared by all tests."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# a shell script's background jobs ignore Ctrl-C, and so would every program that a test starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(os.environ.get("SSD_SHARED_DIR", Path(__file__).resolve().parents[2] / "shared"))
 
