@@ -81,8 +81,10 @@ quickstart: venv ## sample set, convert, train, evaluate, score and draw, in qui
 test: venv $(DEV) ## run the tests
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-quick: ARGS += tests/test_scripts.py tests/test_export_model.py tests/test_estimator_compat.py
-quick: test ## run the tests of the scripts and exports alone
+QUICK := training or evaluation_writes or demo_draws or all_kinds or other_formats or interrupted or estimator_compat
+quick: ARGS += tests/test_scripts.py tests/test_export_model.py tests/test_estimator_compat.py \
+	tests/test_convert_tfrecords.py -k "$(QUICK)"
+quick: test ## run the tests of converting, training, going on, evaluating, drawing and exporting alone
 
 check: $(DEV) ## lint, formatting and types
 	$(PY) -m ruff check .
