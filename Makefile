@@ -47,7 +47,7 @@ venv: $(RUN) $(if $(GPU),$(CUDA)) ## set up .venv for running (GPU=1: with CUDA 
 
 $(RUN): requirements.lock $(STALE)
 	@python=$$(sh utility/find_python.sh '$(PYTHON)') && rm -rf $(VENV) && \
-		echo "Setting up $(VENV) with $$python: about 700 MB to fetch, 2 GB on disk." && "$$python" -m venv $(VENV)
+		echo "Setting up $(VENV) with $$python: about 700 MB to fetch, 2.3 GB on disk." && "$$python" -m venv $(VENV)
 	@echo '$(or $(PYTHON),any)' > $(VENV)/.python
 	$(call install,requirements.lock)
 
