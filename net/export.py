@@ -20,6 +20,8 @@ from utility import runtime, scaffolds
 from utility.anchor_manipulator import default_boxes
 from utility.config import Config
 
+_ONNX_OPSET = 17  # the newest that tf2onnx writes is 18; onnxruntime knows 17 from 1.12 on
+
 Built = TypeVar("Built")
 
 
@@ -83,7 +85,7 @@ def tflite_model(checkpoint: str, config: Config, model_scope: str) -> bytes:
 
 
 def onnx_model(checkpoint: str, config: Config, model_scope: str) -> bytes:
-    """Return the detector as an ONNX model, float32, of ONNX's own operators (opset 17, onnxruntime 1.12 or later).
+    """Return the detector as an ONNX model, float32, of ONNX's own operators.
 
     Its input and outputs are those of `tflite_model`.
 
@@ -102,7 +104,7 @@ def onnx_model(checkpoint: str, config: Config, model_scope: str) -> bytes:
     model, _ = tf2onnx.convert.from_graph_def(
         constants,
         name="ssd",
-        opset=_OPSET,
+        opset=_ONNX_OPSET,
         input_names=[f"{name}:0" for name in signature.inputs],
         output_names=[f"{name}:0" for name in signature.outputs],
         tensors_to_rename={f"{name}:0": name for name in names},
@@ -112,9 +114,6 @@ def onnx_model(checkpoint: str, config: Config, model_scope: str) -> bytes:
     except onnx.checker.ValidationError as error:
         raise ValueError(f"--format=onnx: the model cannot be written: {runtime.first_line(error)}") from error
     return model.SerializeToString()
-
-
-_OPSET = 17
 
 
 def _one_picture(config: Config, model_scope: str) -> Signature:

@@ -102,7 +102,8 @@ if [ "${1:-}" = --all ]; then
     all=yes
     search
     [ -n "$printed" ] || complain
-    exit "$([ -n "$printed" ]; echo $?)"
+    [ -n "$printed" ]
+    exit
 fi
 if [ -n "${1:-}" ]; then consider "$1"; else search; ask_uv; fi
 complain
