@@ -15,7 +15,7 @@ GPU ?=
 STEPS ?= 1600
 WORKERS ?= 2
 ARGS ?=
-VENV ?= .venv
+VENV := .venv
 PY := $(VENV)/bin/python
 
 # What is installed in .venv. Each is written last, so a .venv without them is unfinished and is made anew.

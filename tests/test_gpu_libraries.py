@@ -57,4 +57,4 @@ def test_libraries_beside_tensorflow_count_if_they_open(openable, tmp_path):
 
 
 def test_a_broken_driver_is_not_mended_by_libraries(openable, tmp_path):
-    assert "libcuda.so.1 is missing, a part of the driver" in explanation(tmp_path)
+    assert "libcuda.so.1, a part of the driver, cannot be opened" in explanation(tmp_path)

@@ -10,7 +10,7 @@ set -uf
 # the right name need not work: pyenv keeps a python3.11 on PATH that fails unless that version is selected.
 judge() {
     case $1 in
-        "$PWD"/.venv/* | .venv/* | ./.venv/*) verdict='lies in the .venv that is to be set up'; return ;;
+        "$PWD"/.venv*/* | .venv*/* | ./.venv*/*) verdict='lies in the .venv that is to be set up'; return ;;
     esac
     version=$("$1" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null </dev/null) ||
         { verdict='does not run'; return; }
@@ -75,7 +75,7 @@ ask_uv() {
 }
 
 find_in_uv() {
-    uv python find --python-preference only-managed '>=3.10,<3.14' 2>/dev/null
+    uv python find --system --python-preference only-managed '>=3.10,<3.14' 2>/dev/null
 }
 
 complain() {

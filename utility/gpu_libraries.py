@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,10 +43,18 @@ def explanation(visible_devices: str | None, site_packages: Path) -> str | None:
     missing = [name for name in LIBRARIES if not _opens(name, site_packages)]
     start = "this machine has an NVIDIA driver, but TensorFlow finds no GPU"
     if _OF_THE_DRIVER in missing:
-        return f"{start}: {_OF_THE_DRIVER} is missing, a part of the driver; install NVIDIA's driver anew"
+        remedy = "start a container with its GPUs, or install the driver anew"
+        return f"{start}: {_OF_THE_DRIVER}, a part of the driver, cannot be opened; {remedy}"
     if missing:
         return f"{start}: {', '.join(missing)} cannot be opened; `make GPU=1 venv` installs what it needs"
     return f"{start}, and all libraries are there: TF_CPP_MIN_LOG_LEVEL=0 before the command shows why"
+
+
+def preload(site_packages: Path) -> None:
+    """Open the libcusolver that pip has put beside TensorFlow, whose own search path lacks that folder."""
+    for path in site_packages.glob("nvidia/cusolver/lib/libcusolver.so.11"):
+        with contextlib.suppress(OSError):  # `explanation` tells of it where no GPU is found
+            ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
 
 
 def _opens(name: str, site_packages: Path) -> bool:

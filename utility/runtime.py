@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 from absl import flags
@@ -156,6 +157,8 @@ def start_tensorflow() -> None:
     with filtered_stderr(_IMPORT_NOISE + (() if gpu_libraries.has_driver() else _WITHOUT_DRIVER)):
         import tensorflow.compat.v1 as tf  # noqa: PLC0415
 
+        if gpu_libraries.has_driver():
+            gpu_libraries.preload(_site_packages(tf))
         tf.config.list_physical_devices()  # the first look at the devices is what writes about missing ones
     estimator_compat.install(tf)
     tf.logging.set_verbosity(tf.logging.WARN)
@@ -169,10 +172,13 @@ def explain_missing_gpu() -> None:
     import tensorflow.compat.v1 as tf  # noqa: PLC0415
 
     if gpu_libraries.has_driver() and tf.test.is_built_with_cuda():
-        site_packages = Path(tf.sysconfig.get_include()).parents[1]
-        text = gpu_libraries.explanation(os.environ.get("CUDA_VISIBLE_DEVICES"), site_packages)
+        text = gpu_libraries.explanation(os.environ.get("CUDA_VISIBLE_DEVICES"), _site_packages(tf))
         if text:
             log(f"note: {text}")
+
+
+def _site_packages(tf: ModuleType) -> Path:
+    return Path(tf.sysconfig.get_include()).parents[1]
 
 
 def _is_no_deprecation(record: logging.LogRecord) -> bool:
