@@ -1,6 +1,6 @@
 # make help lists the targets. Settings, each as make NAME=value target:
 #   PYTHON   the Python 3.10 to 3.13 to set up .venv with (default: the first that fits)
-#   VENV     the folder to set up, for one beside .venv with another Python
+#   VENV     the folder to set up, such as .venv-3.12 for one beside .venv with another Python
 #   GPU      1 adds NVIDIA's CUDA 12 and cuDNN 9 libraries to .venv (Linux x86_64)
 #   STEPS    training steps of the quickstart
 #   WORKERS  processes that share the tests, such as one for each core; 0: make's own alone
@@ -17,6 +17,10 @@ WORKERS ?= 2
 ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
+# a stale one is removed, so it must not be a folder of anything else
+ifneq ($(filter-out .venv%,$(VENV))$(findstring /,$(VENV)),)
+$(error VENV=$(VENV): must be a folder here whose name begins with .venv, such as .venv-3.12)
+endif
 
 # What is installed in .venv. Each is written last, so a .venv without them is unfinished and is made anew.
 RUN := $(VENV)/.installed-run
@@ -79,10 +83,10 @@ quickstart: venv ## sample set, convert, train, evaluate, score and draw, in qui
 
 # the tests of a file stay together, for they share what takes long to make
 test: venv $(DEV) ## run the tests
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(SELECTION) $(ARGS)
 
 QUICK := training or evaluation_writes or demo_draws or all_kinds or other_formats or interrupted or estimator_compat
-quick: ARGS += tests/test_scripts.py tests/test_export_model.py tests/test_estimator_compat.py \
+quick: SELECTION := tests/test_scripts.py tests/test_export_model.py tests/test_estimator_compat.py \
 	tests/test_convert_tfrecords.py -k "$(QUICK)"
 quick: test ## run the tests of converting, training, going on, evaluating, drawing and exporting alone
 

@@ -98,16 +98,16 @@ def onnx_model(checkpoint: str, config: Config, model_scope: str) -> bytes:
     except ImportError as error:
         raise ValueError(f"--format=onnx: {error}; pip install -r requirements-export.txt") from error
     with _session(checkpoint, lambda: _one_picture(config, model_scope)) as (session, signature):
-        names = [*signature.inputs, *signature.outputs]
-        constants = tf.graph_util.convert_variables_to_constants(session, session.graph_def, list(signature.outputs))
+        outputs = [tensor.op.name for tensor in signature.outputs.values()]
+        constants = tf.graph_util.convert_variables_to_constants(session, session.graph_def, outputs)
     tf2onnx.logging.set_level(tf2onnx.logging.ERROR)
     model, _ = tf2onnx.convert.from_graph_def(
         constants,
         name="ssd",
         opset=_ONNX_OPSET,
-        input_names=[f"{name}:0" for name in signature.inputs],
-        output_names=[f"{name}:0" for name in signature.outputs],
-        tensors_to_rename={f"{name}:0": name for name in names},
+        input_names=[tensor.name for tensor in signature.inputs.values()],
+        output_names=[tensor.name for tensor in signature.outputs.values()],
+        tensors_to_rename={tensor.name: name for part in signature for name, tensor in part.items()},
     )
     try:
         onnx.checker.check_model(model, full_check=True)  # the converter leaves in what it cannot convert

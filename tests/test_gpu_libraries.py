@@ -58,3 +58,22 @@ def test_libraries_beside_tensorflow_count_if_they_open(openable, tmp_path):
 
 def test_a_broken_driver_is_not_mended_by_libraries(openable, tmp_path):
     assert "libcuda.so.1, a part of the driver, cannot be opened" in explanation(tmp_path)
+
+
+def test_the_library_outside_of_tensorflows_search_path_is_opened_beforehand(monkeypatch, tmp_path):
+    opened = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, mode: opened.append(name))
+    gpu_libraries.preload(tmp_path)
+    assert opened == []
+    library = tmp_path / "nvidia" / "cusolver" / "lib" / "libcusolver.so.11"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    gpu_libraries.preload(tmp_path)
+    assert opened == [str(library)]
+
+
+def test_a_library_that_does_not_open_beforehand_ends_nothing(openable, tmp_path):
+    library = tmp_path / "nvidia" / "cusolver" / "lib" / "libcusolver.so.11"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    gpu_libraries.preload(tmp_path)

@@ -28,7 +28,7 @@ FAKE_PYTHON = """#!/bin/sh
 case "$*" in
     *ensurepip*) exit {venv_status} ;;
     *version_info*) echo {version} ;;
-    "-m venv "*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     *"pip install"*) echo "$*" >>calls; echo "Collecting something==1.0 (from x)"; [ ! -e broken ] ;;
 esac
 """
@@ -226,6 +226,21 @@ def test_another_python_makes_another_venv(project):
         assert result.returncode == 0
     assert installs(project) == 2
     assert "3.10.2" in (project / ".venv/bin/python").read_text()
+
+
+def test_a_second_venv_lies_beside_the_first(project):
+    assert make(project, "venv").returncode == 0
+    assert make(project, f"PYTHON={project.parent}/python3.10", "VENV=.venv-3.10", "venv").returncode == 0
+    assert "3.10.2" in (project / ".venv-3.10/bin/python").read_text()
+    assert "3.11.2" in (project / ".venv/bin/python").read_text()
+
+
+@pytest.mark.parametrize("name", ["precious", "../precious", ".venv/../../precious", "two words"])
+def test_no_other_folder_is_taken_for_a_venv(project, name):
+    (project / "precious").mkdir()
+    result = make(project, f"VENV={name}", "venv")
+    assert result.returncode != 0 and f"VENV={name}: must be a folder here" in result.stderr
+    assert (project / "precious").is_dir() and installs(project) == 0
 
 
 def test_gpu_adds_the_cuda_libraries_once(project):

@@ -154,10 +154,11 @@ def start_tensorflow() -> None:
     Everything that reads a log calls this first, since TensorFlow writes part of it while it is imported.
     """
     estimator_compat.check_releases()
-    with filtered_stderr(_IMPORT_NOISE + (() if gpu_libraries.has_driver() else _WITHOUT_DRIVER)):
+    driver = gpu_libraries.has_driver()
+    with filtered_stderr(_IMPORT_NOISE if driver else _IMPORT_NOISE + _WITHOUT_DRIVER):
         import tensorflow.compat.v1 as tf  # noqa: PLC0415
 
-        if gpu_libraries.has_driver():
+        if driver:
             gpu_libraries.preload(_site_packages(tf))
         tf.config.list_physical_devices()  # the first look at the devices is what writes about missing ones
     estimator_compat.install(tf)
