@@ -13,9 +13,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dataset import labels, pictures
-from utility import config as config_lib
-from utility import config_file, draw_toolbox, flags, presets, runtime
+from dataset.sources import labels, pictures
+from utility.config import checks, config_file, presets
+from utility.config.settings import Config
+from utility.drawing.detections import draw_detections
+from utility.flags import config_flags
+from utility.flags import detect as flags
+from utility.platform.start import start_tensorflow
+from utility.run import command
+from utility.run.log import log
 
 FLAGS = flags.FLAGS
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
@@ -25,16 +31,17 @@ def main() -> int:
     """Read the flags, detect, draw; returns 1 if a picture could not be read."""
     paths = _pictures(FLAGS.input)
     _check_output(paths, Path(FLAGS.output))
-    runtime.start_tensorflow()
-    from dataset import dataset_common  # noqa: PLC0415
-    from net import estimator  # noqa: PLC0415
-    from utility import checkpoints  # noqa: PLC0415
+    start_tensorflow()
+    from dataset.input.evaluation import pictures_input_fn
+    from net.estimator.prediction import detect
+    from net.estimator.run_config import build, run_config, session_config
+    from utility.checkpoints import checkpoint_files
 
-    checkpoint = checkpoints.resolve(FLAGS.checkpoint_path)
+    checkpoint = checkpoint_files.resolve(FLAGS.checkpoint_path)
     config = _config(Path(checkpoint).parent)
-    session = estimator.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction)
-    run = estimator.run_config(str(Path(checkpoint).parent), session)
-    ssd = estimator.build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope)
+    session = session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction)
+    run = run_config(str(Path(checkpoint).parent), session)
+    ssd = build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope)
     unreadable: list[Path] = []
 
     def readable() -> Iterator[tuple[str, np.ndarray]]:
@@ -43,12 +50,12 @@ def main() -> int:
                 yield str(path), pictures.read_upright(path)
             except pictures.PictureError as error:
                 unreadable.append(path)
-                runtime.log(f"skipped {error}")
+                log(f"skipped {error}")
 
     Path(FLAGS.output).mkdir(parents=True, exist_ok=True)
-    for found in estimator.detect(ssd, dataset_common.pictures_input_fn(readable, config), checkpoint):
+    for found in detect(ssd, pictures_input_fn(readable, config), checkpoint):
         _draw(found, config.class_names, Path(FLAGS.output))
-    runtime.log(f"drew {len(paths) - len(unreadable)} of {len(paths)} pictures to {FLAGS.output}")
+    log(f"drew {len(paths) - len(unreadable)} of {len(paths)} pictures to {FLAGS.output}")
     return 1 if unreadable else 0
 
 
@@ -79,25 +86,25 @@ def _target(path: Path, output: Path) -> Path:
     return output / f"{path.stem}.jpg"
 
 
-def _config(folder: Path) -> config_lib.Config:
+def _config(folder: Path) -> Config:
     """Return the config beside the checkpoint, or the default one with VOC's classes, for showing detections."""
-    config = config_file.load(str(folder)) or config_lib.Config(class_names=labels.VOC_CLASSES)
+    config = config_file.load(str(folder)) or Config(class_names=labels.VOC_CLASSES)
     config = config.replace(presets.DEMO)
     if FLAGS.num_classes is not None and FLAGS.num_classes != config.num_classes:
         raise ValueError(f"--num_classes={FLAGS.num_classes}: {folder} has {config.num_classes}; leave the flag out")
-    return config_lib.check(flags.with_detection_flags(config))
+    return checks.check(config_flags.with_detection_flags(config))
 
 
 def _draw(found: dict[str, Any], class_names: tuple[str, ...], output: Path) -> None:
     path = Path(found["image_id"].decode())
     boxes = found["boxes_yxyx"] * np.tile(found["size"], 2)
     picture = Image.fromarray(pictures.read_upright(path))
-    drawn = draw_toolbox.draw_detections(picture, boxes, found["scores"], found["classes"], class_names)
+    drawn = draw_detections(picture, boxes, found["scores"], found["classes"], class_names)
     drawn.save(_target(path, output), quality=92)
     best = [f"{class_names[c - 1]} {s:.2f}" for c, s in zip(found["classes"][:5], found["scores"][:5], strict=True)]
     more = f", and {len(boxes) - 5} more" if len(boxes) > 5 else ""
-    runtime.log(f"{path}: {', '.join(best) or 'nothing found'}{more}")
+    log(f"{path}: {', '.join(best) or 'nothing found'}{more}")
 
 
 if __name__ == "__main__":
-    runtime.run(main, flags.define_demo, rest_flag="input")
+    command.run(main, flags.define_demo, rest_flag="input")

@@ -7,147 +7,48 @@ With --output the first pictures are written there with their boxes.
 
 from __future__ import annotations
 
-import io
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 # Run as a script, the path starts with dataset/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-from PIL import Image
+from dataset.records import record_files
+from dataset.sources import labels
+from utility.config.settings import LABELS_FILE
+from utility.flags import data as flags
+from utility.platform.start import start_tensorflow
+from utility.run import command
+from utility.run.log import log
 
-from dataset import labels, records
-from utility import draw_toolbox, flags, runtime
-from utility.config import LABELS_FILE
-
-_SIDES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # upper ends of the groups by size
-_IMAGE_SIZES_SHOWN = 5
-
-Example = Mapping[str, Any]
+FLAGS = flags.FLAGS
 
 
 def main() -> None:
     """Show and draw as the flags say."""
-    values = flags.FLAGS
-    shards = records.find_shards(values.data_dir, values.split)
-    runtime.start_tensorflow()
-    class_names = _class_names(Path(values.data_dir))
-    contents = Contents()
-    for number, example in enumerate(read_examples(shards)):
-        contents.add(example)
-        if values.output and number < values.count:
-            draw_example(example, class_names, Path(values.output))
-    for line in contents.lines(class_names):
-        runtime.log(line)
-    if values.output:
-        runtime.log(f"drew {min(values.count, contents.images)} pictures into {values.output}")
+    shards = record_files.find_shards(FLAGS.data_dir, FLAGS.split)
+    class_names = _class_names(Path(FLAGS.data_dir))
+    start_tensorflow()
+    from dataset.records import contents
 
-
-@dataclass
-class Contents:
-    """Counts over the examples of some records, added up one by one."""
-
-    images: int = 0
-    images_without_objects: int = 0
-    degenerate: int = 0
-    image_sizes: Counter[str] = field(default_factory=Counter)
-    objects: Counter[int] = field(default_factory=Counter)
-    difficult: Counter[int] = field(default_factory=Counter)
-    images_with: Counter[int] = field(default_factory=Counter)
-    sides: Counter[int] = field(default_factory=Counter)
-
-    def add(self, example: Example) -> None:
-        """Count one more example, as `read_examples` gives them."""
-        class_ids = example["labels"].tolist()
-        heights, widths = (example["boxes_yxyx"][:, 2:] - example["boxes_yxyx"][:, :2]).T
-        self.images += 1
-        self.images_without_objects += not class_ids
-        self.image_sizes[f"{example['width']}x{example['height']}"] += 1
-        self.objects.update(class_ids)
-        self.images_with.update(set(class_ids))
-        self.difficult.update(example["labels"][example["difficult"]].tolist())
-        whole = (heights > 0) & (widths > 0)
-        self.degenerate += int((~whole).sum())
-        self.sides.update(np.searchsorted(_SIDES[:-1], np.sqrt((heights * widths)[whole])).tolist())
-
-    def lines(self, class_names: Sequence[str]) -> list[str]:
-        """Return the counts in words and as tables; the name at index i has class id i + 1."""
-        summary = (
-            f"{self.images} images, {self.images_without_objects} of them without objects; "
-            f"{self.objects.total()} objects, {self.difficult.total()} of them difficult, "
-            f"{self.degenerate} without area"
-        )
-        shown = self.image_sizes.most_common(_IMAGE_SIZES_SHOWN)
-        others = len(self.image_sizes) - len(shown)
-        sizes = ", ".join(f"{size} ({count})" for size, count in shown)
-        rest = f", and {others} other sizes" if others else ""
-        return [summary, f"images, width x height: {sizes}{rest}", *self._by_class(class_names), *self._by_side()]
-
-    def _by_class(self, class_names: Sequence[str]) -> list[str]:
-        names = {**{class_id: f"class {class_id}" for class_id in self.objects}, **_numbered(class_names)}
-        wide = max((len(name) for name in names.values()), default=0)
-        head = f"{'class':>{wide + 4}}  objects  difficult   images"
-        rows = (
-            f"{class_id:3d} {names[class_id]:>{wide}}  {self.objects[class_id]:7d}  {self.difficult[class_id]:9d}"
-            f"  {self.images_with[class_id]:7d}"
-            for class_id in sorted(names)
-        )
-        return [head, *rows]
-
-    def _by_side(self) -> list[str]:
-        lows = (0.0, *_SIDES[:-1])
-        rows = (
-            f"  {low:.1f} to {high:.1f}  {self.sides[group]:7d}"
-            for group, (low, high) in enumerate(zip(lows, _SIDES, strict=True))
-        )
-        return ["objects by size, the root of the part of the image that the box takes:", *rows]
-
-
-def read_examples(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Give the examples of record files in order, as `records.parse` describes them, in numpy arrays."""
-    import tensorflow.compat.v1 as tf  # noqa: PLC0415 (takes seconds, and --help does without)
-
-    with tf.Graph().as_default(), tf.Session() as session:
-        dataset = tf.data.TFRecordDataset(list(shards)).map(records.parse).prefetch(1)
-        example = tf.data.make_one_shot_iterator(dataset).get_next()
-        while True:
-            try:
-                yield session.run(example)
-            except tf.errors.OutOfRangeError:
-                return
-
-
-def draw_example(example: Example, class_names: Sequence[str], output_directory: Path) -> Path:
-    """Write the picture of an example with its boxes, and return its path; ground truth has the score 1."""
-    size = [int(example["height"]), int(example["width"])] * 2
-    drawn = draw_toolbox.draw_detections(
-        Image.open(io.BytesIO(example["image_encoded"])),
-        example["boxes_yxyx"] * size,
-        np.ones(len(example["labels"])),
-        example["labels"],
-        class_names,
-    )
-    output_directory.mkdir(parents=True, exist_ok=True)
-    path = output_directory / f"{example['image_id'].decode()}.jpg"
-    drawn.save(path, quality=90)
-    return path
+    found = contents.Contents()
+    for number, example in enumerate(contents.read_examples(shards)):
+        found.add(example)
+        if FLAGS.output and number < FLAGS.count:
+            contents.draw_example(example, class_names, Path(FLAGS.output))
+    for line in found.lines(class_names):
+        log(line)
+    if FLAGS.output:
+        log(f"drew {min(FLAGS.count, found.images)} pictures into {FLAGS.output}")
 
 
 def _class_names(data_dir: Path) -> Sequence[str]:
     if (data_dir / LABELS_FILE).is_file():
         return labels.read_labels(data_dir / LABELS_FILE)
-    runtime.log(f"no {LABELS_FILE} in {data_dir}: the classes are taken to be VOC's")
+    log(f"no {LABELS_FILE} in {data_dir}: the classes are taken to be VOC's")
     return labels.VOC_CLASSES
 
 
-def _numbered(class_names: Sequence[str]) -> dict[int, str]:
-    return dict(enumerate(class_names, start=1))
-
-
 if __name__ == "__main__":
-    runtime.run(main, flags.define_inspect)
+    command.run(main, flags.define_inspect)

@@ -15,17 +15,22 @@ from pathlib import Path
 # Run as a script, the path starts with model/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utility import config_file, flags, runtime
+from utility import flags
+from utility.config import config_file
+from utility.platform.start import start_tensorflow
+from utility.run import command
+from utility.run.log import log
 
 FLAGS = flags.FLAGS
 
 
 def main() -> None:
     """Read the flags, convert the file and write the checkpoint."""
-    runtime.start_tensorflow()
-    from model.weight_formats import keras_h5, recognise, tf_checkpoint  # noqa: PLC0415
+    start_tensorflow()
+    from model.weight_formats import recognise, tf_checkpoint
+    from model.weight_formats.keras import download
 
-    source = FLAGS.source or keras_h5.download(FLAGS.backbone, FLAGS.depth_multiplier)
+    source = FLAGS.source or download.download(FLAGS.backbone, FLAGS.depth_multiplier)
     imported = recognise.read(source)
     output = FLAGS.output or _default_output(imported)
     _check_output(output, source, imported.config is not None)
@@ -33,11 +38,11 @@ def main() -> None:
     if imported.config:
         config_file.save(imported.config, str(Path(output).parent))
     numbers = sum(values.size for values in imported.variables.values())
-    runtime.log(f"{source}: {imported.description}")
+    log(f"{source}: {imported.description}")
     for note in imported.notes:
-        runtime.log(f"  {note}")
-    runtime.log(f"wrote {output}: {len(imported.variables)} variables, {numbers / 1e6:.1f} million numbers")
-    runtime.log(_next_step(output, imported))
+        log(f"  {note}")
+    log(f"wrote {output}: {len(imported.variables)} variables, {numbers / 1e6:.1f} million numbers")
+    log(_next_step(output, imported))
 
 
 def _default_output(imported) -> str:
@@ -73,4 +78,4 @@ def _next_step(output: str, imported) -> str:
 
 
 if __name__ == "__main__":
-    runtime.run(main, flags.define_import)
+    command.run(main, flags.define_import)

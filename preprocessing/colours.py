@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tensorflow.compat.v1 as tf
 
-from utility.config import AugmentConfig
+from utility.config.settings import AugmentConfig
 
 DRAWS = 9  # random numbers that one image takes: four switches and four strengths, and the order
 _HIGHEST = 255.0

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from utility import bbox_util
-from utility.config import AugmentConfig
+from utility.boxes import box_ops
+from utility.config.settings import AugmentConfig
 
 _ZOOM_DRAWS, _PICK_DRAWS, _TRIAL_DRAWS = 4, 2, 4
 
@@ -97,12 +97,12 @@ def accepted(crops: tf.Tensor, boxes_yxyx: tf.Tensor, size: tf.Tensor, augment: 
     any crop, also where there is no object. A crop of the canvas that shows less than a pixel of the image,
     [h, w] pixels, is refused by all.
     """
-    shown = bbox_util.clip(crops, tf.constant([0.0, 0.0, 1.0, 1.0]))
+    shown = box_ops.clip(crops, tf.constant([0.0, 0.0, 1.0, 1.0]))
     extent = (shown[..., 2:] - shown[..., :2]) * tf.cast(size, tf.float32)
     visible = tf.reduce_all(extent >= 1.0, axis=-1)
     # one row of padding: the best of no objects is 0
     objects = tf.pad(boxes_yxyx, [[0, 1], [0, 0]])
-    best = tf.reduce_max(bbox_util.iou(tf.reshape(crops, [-1, 4]), objects), axis=-1)
+    best = tf.reduce_max(box_ops.iou(tf.reshape(crops, [-1, 4]), objects), axis=-1)
     best = tf.reshape(best, [len(augment.min_ious), augment.crop_trials])
     return tf.logical_and(visible, best >= tf.constant(augment.min_ious)[:, tf.newaxis])
 
@@ -158,7 +158,7 @@ def move_boxes(
     moved = tf.where_v2(placement.flip, _mirrored(moved), moved)
     centre = (moved[:, :2] + moved[:, 2:]) / 2
     kept = tf.reduce_all(tf.logical_and(centre >= 0.0, centre < 1.0), axis=1)
-    return bbox_util.clip(tf.boolean_mask(moved, kept), tf.constant([0.0, 0.0, 1.0, 1.0])), kept
+    return box_ops.clip(tf.boolean_mask(moved, kept), tf.constant([0.0, 0.0, 1.0, 1.0])), kept
 
 
 def _mirrored(boxes_yxyx: tf.Tensor) -> tf.Tensor:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from preprocessing import colours, geometry
-from utility.config import AugmentConfig
+from utility.config.settings import AugmentConfig
 
 
 def preprocess_for_eval(

@@ -69,14 +69,21 @@ def file_system(tmp_path):
 
 @pytest.fixture(scope="session")
 def train_tiny(tmp_path_factory):
-    """Run tests.tiny_ssd with some arguments; gives the variables of three steps on two images, and the log.
+    """Run tests.builders.tiny_ssd with some arguments; gives the variables of three steps on two images, and the log.
 
     In a process of its own: TensorFlow divides the CPU into devices, and chooses its log, only before it starts.
     """
 
     def trained(*arguments):
         home = tmp_path_factory.mktemp("tiny")
-        command = [sys.executable, "-m", "tests.tiny_ssd", str(home / "logs"), str(home / "variables.npz"), *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.builders.tiny_ssd",
+            str(home / "logs"),
+            str(home / "variables.npz"),
+            *arguments,
+        ]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
         root = Path(__file__).resolve().parents[1]
         done = subprocess.run(

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.records_builder import record, write_shards
+from tests.builders.records import record, write_shards
+from utility.run.command import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 IMAGES, BATCH = 14, 4  # an epoch ends in the middle of a batch
 
 
@@ -34,7 +34,7 @@ def command(data, model_dir, steps, *arguments):
     flags = {"preset": "tiny", "data_dir": data, "model_dir": model_dir, "max_number_of_steps": steps}
     flags |= {"batch_size": BATCH, "log_every_n_steps": 1, "num_cpu_threads": 1}
     listed = [f"--{name}={value}" for name, value in flags.items()]
-    return [sys.executable, "-m", "tests.tiny_train", *listed, "--deterministic", *map(str, arguments)]
+    return [sys.executable, "-m", "tests.builders.tiny_train", *listed, "--deterministic", *map(str, arguments)]
 
 
 def start(arguments):

@@ -7,16 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dataset import voc
 from dataset.convert_tfrecords import convert_coco
-
-ROOT = Path(__file__).resolve().parents[1]
+from dataset.sources import voc_files
+from utility.run.command import ROOT
 
 
 def run(script, *arguments, status=0):
@@ -122,9 +120,9 @@ def as_coco(split, names):
     """The test images of a VOC folder as an instances JSON: image ids from 500, category ids 7 apart."""
     objects: list[dict] = []
     images: list[dict] = []
-    for image_id, name in enumerate(voc.read_image_set(split, "test"), start=500):
+    for image_id, name in enumerate(voc_files.read_image_set(split, "test"), start=500):
         images.append({"id": image_id, "file_name": f"{name}.jpg"})
-        for item in voc.read_annotation(voc.annotation_path(split, name)).objects:
+        for item in voc_files.read_annotation(voc_files.annotation_path(split, name)).objects:
             ymin, xmin, ymax, xmax = item.box_yxyx_px
             box = [xmin, ymin, xmax - xmin, ymax - ymin]
             category_id = 7 * (names.index(item.name) + 1)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[1]
+from utility.run.command import ROOT
+
 FIND_PYTHON = ROOT / "utility" / "find_python.sh"
 ESTIMATOR = {"tensorflow", "tensorflow-estimator", "tf-keras"}
 DIRECT = ESTIMATOR | {"tensorboard", "numpy", "pillow", "lxml", "matplotlib", "tqdm", "absl-py"}

@@ -1,4 +1,4 @@
-"""Configuration, flags, boxes, anchors, checkpoints and drawing: what every other package builds on.
+"""The ground floor: configuration, flags, boxes, checkpoints, running a process, and drawing.
 
 Importing this package sets the process environment that TensorFlow reads once, when it is imported; every
 script of the project imports it before TensorFlow. A value that the user has set is left alone, but for Keras.

@@ -8,18 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.weight_formats import (
-    caffe_file,
-    caffe_models,
-    keras_backbones,
-    keras_h5,
-    tf_checkpoint,
-    torch_file,
-    torch_vgg,
-)
+from model.weight_formats import tf_checkpoint
+from model.weight_formats.caffe import caffemodel, detectors
+from model.weight_formats.keras import backbones, hdf5
+from model.weight_formats.torch import state_dict, vgg16
 from model.weight_formats.vgg import VGG16, VggSizes, VggSource, convert
-from utility import checkpoints
-from utility.config import Config, NetworkConfig
+from utility.checkpoints import checkpoint_files
+from utility.config.settings import Config, NetworkConfig
 
 _FORMATS = "a VGG-16 of Keras (.h5), TF-slim, PyTorch (.pth) or Caffe, Caffe's SSD300, or Keras' ResNet50 or MobileNet"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -67,10 +62,10 @@ def _one_line(message: str) -> str:
 
 def _reader(path: str) -> Callable[[str, VggSizes], Imported]:
     """Return what reads a file, by what it begins or ends with."""
-    if Path(path).is_dir() or checkpoints.is_checkpoint(path):
+    if Path(path).is_dir() or checkpoint_files.is_checkpoint(path):
         return _tensorflow
     if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}{checkpoints.what_is_there(path)}")
+        raise FileNotFoundError(f"there is no file {path}{checkpoint_files.what_is_there(path)}")
     with Path(path).open("rb") as file:
         head = file.read(512)
     for start, advice in _NO_WEIGHTS:
@@ -78,9 +73,9 @@ def _reader(path: str) -> Callable[[str, VggSizes], Imported]:
             raise ValueError(advice)
     if head.startswith(_HDF5):
         return _keras
-    if head.startswith(torch_file.ZIP_BYTES) or torch_file.MAGIC_BYTES in head[:32]:
+    if head.startswith(state_dict.ZIP_BYTES) or state_dict.MAGIC_BYTES in head[:32]:
         return _torch
-    if head.startswith(caffe_file.FIRST_BYTES):
+    if head.startswith(caffemodel.FIRST_BYTES):
         return _caffe
     what = "it is empty" if not head else "it is none of the kinds of file that this importer reads"
     raise ValueError(f"{what}: give {_FORMATS}")
@@ -88,11 +83,11 @@ def _reader(path: str) -> Callable[[str, VggSizes], Imported]:
 
 def _keras(path: str, sizes: VggSizes) -> Imported:
     try:
-        family = keras_backbones.family_of(path)
+        family = backbones.family_of(path)
     except (OSError, RuntimeError) as error:  # h5py's words for a file that is cut off or damaged
         raise ValueError(f"cannot be read as HDF5: {error}") from error
     if family:
-        found = keras_backbones.read(path, family, NetworkConfig().channel_means_rgb)
+        found = backbones.read(path, family, NetworkConfig().channel_means_rgb)
         description = f"Keras' {family.backbone}, depth multiplier {found.depth_multiplier:g}"
         return Imported(
             description,
@@ -101,22 +96,22 @@ def _keras(path: str, sizes: VggSizes) -> Imported:
             backbone=family.backbone,
             depth_multiplier=found.depth_multiplier,
         )
-    return _converted(keras_h5.read(path, sizes), sizes)
+    return _converted(hdf5.read(path, sizes), sizes)
 
 
 def _torch(path: str, sizes: VggSizes) -> Imported:
-    return _converted(torch_vgg.read(path, sizes), sizes)
+    return _converted(vgg16.read(path, sizes), sizes)
 
 
 def _tensorflow(path: str, sizes: VggSizes) -> Imported:
-    return _converted(tf_checkpoint.read(checkpoints.resolve(path), sizes), sizes)
+    return _converted(tf_checkpoint.read(checkpoint_files.resolve(path), sizes), sizes)
 
 
 def _caffe(path: str, sizes: VggSizes) -> Imported:
-    blobs = caffe_file.read(path)
-    if not caffe_models.is_detector(blobs):
-        return _converted(caffe_models.vgg(blobs, sizes), sizes)
-    variables, config = caffe_models.detector(blobs, sizes)
+    blobs = caffemodel.read(path)
+    if not detectors.is_detector(blobs):
+        return _converted(detectors.vgg(blobs, sizes), sizes)
+    variables, config = detectors.detector(blobs, sizes)
     notes = [
         "boxes and their coordinates brought into this project's order",
         "its config.json has Caffe's padding, default boxes and means: keep it beside the checkpoint",

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from model.weight_formats.inputs import CAFFE_BGR, CAFFE_RGB
 from model.weight_formats.vgg import FULLY_CONNECTED, VGG16, Layer, VggSizes, VggSource
-from utility import checkpoints
+from utility.checkpoints import checkpoint_files
 
 _SCOPE = "vgg_16"
 _CONVOLUTION = re.compile(rf"{_SCOPE}/conv\d/(conv\d_\d)/weights")
@@ -24,7 +24,7 @@ def read(prefix: str, sizes: VggSizes = VGG16) -> VggSource:
     TF-slim's has the full fc6 and takes RGB. With a reduced fc6 it is a result of this importer or the
     reference's own checkpoint, which take BGR.
     """
-    reader = checkpoints.open_checkpoint(prefix)
+    reader = checkpoint_files.open_checkpoint(prefix)
     shapes = reader.get_variable_to_shape_map()
     names = {match[1]: match[0] for match in map(_CONVOLUTION.fullmatch, sorted(shapes)) if match}
     if not names:

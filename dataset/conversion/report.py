@@ -1,0 +1,71 @@
+"""What a conversion counted: for `dataset.json`, and in words for the user."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataset.conversion.examples import CLIPPED, SIZE_DIFFERS, Example, Remark
+
+_LINES_SHOWN = 20
+
+
+@dataclass
+class Tally:
+    """The counts of one split, added up image by image."""
+
+    images: int = 0
+    images_without_objects: int = 0
+    objects: Counter[str] = field(default_factory=Counter)
+    difficult: Counter[str] = field(default_factory=Counter)
+    pictures: Counter[str] = field(default_factory=Counter)
+    remarks: list[Remark] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, example: Example) -> None:
+        """Count one more record."""
+        self.images += 1
+        self.images_without_objects += not example.objects
+        self.objects.update(labelled.name for labelled in example.objects)
+        self.difficult.update(labelled.name for labelled in example.objects if labelled.difficult)
+        self.pictures.update([example.picture_note] if example.picture_note else [])
+        self.remarks.extend(example.remarks)
+
+    def summary(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """Return the counts as JSON holds them, each class in its place even where there is none of it."""
+        reasons = Counter(remark.reason for remark in self.remarks)
+        clipped, size_differs = reasons.pop(CLIPPED, 0), reasons.pop(SIZE_DIFFERS, 0)
+        return {
+            "images": self.images,
+            "images_without_objects": self.images_without_objects,
+            "objects": {name: self.objects[name] for name in class_names},
+            "difficult": {name: self.difficult[name] for name in class_names},
+            "dropped": dict(sorted(reasons.items())),
+            "clipped": clipped,
+            "size_differs": size_differs,
+            "pictures": dict(sorted(self.pictures.items())),
+            "skipped": self.skipped,
+            "remarks": sorted(remark.text for remark in self.remarks),
+        }
+
+
+def lines(prefix: str, summary: dict[str, Any], *, all_remarks: bool) -> list[str]:
+    """Return a split's summary in words: a line of counts, then what was wrong, by file and object."""
+    counted = (
+        f"{prefix}: {summary['images']} images, {summary['images_without_objects']} of them without objects; "
+        f"{sum(summary['objects'].values())} objects, {sum(summary['difficult'].values())} of them difficult"
+    )
+    wrong = {
+        **{f"boxes dropped, {reason}": count for reason, count in summary["dropped"].items()},
+        "boxes clipped": summary["clipped"],
+        "wrong image sizes": summary["size_differs"],
+        **{f"pictures {note}": count for note, count in summary["pictures"].items()},
+        "images skipped": len(summary["skipped"]),
+    }
+    found = [f"  {what}: {count}" for what, count in wrong.items() if count]
+    listed = summary["skipped"] + summary["remarks"]
+    shown = listed if all_remarks else listed[:_LINES_SHOWN]
+    rest = [f"    and {len(listed) - len(shown)} more in dataset.json"] if len(listed) > len(shown) else []
+    return [counted, *found, *(f"    {line}" for line in shown), *rest]

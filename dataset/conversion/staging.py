@@ -1,0 +1,64 @@
+"""Shards appear under their final names only when the whole data set is written."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from dataset.records import record_files, tfrecord
+from utility.config.settings import LABELS_FILE
+
+_STAGING_NAME = ".converting"
+
+
+@contextlib.contextmanager
+def staging_folder(output_directory: Path) -> Iterator[Path]:
+    """Give an empty folder inside of `output_directory`, and remove it afterwards, whatever happened.
+
+    It is on the same file system, so that files move out of it in one step. One that a killed run has left is
+    emptied.
+    """
+    folder = output_directory / _STAGING_NAME
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_shards(paths: Sequence[Path], planned: Sequence[int], serialized: Iterator[bytes | None]) -> int:
+    """Write records to shards, `planned[i]` of them to `paths[i]`, and return their number.
+
+    None stands for a planned record that cannot be had.
+    """
+    written = 0
+    for path, count in zip(paths, planned, strict=True):
+        with path.open("wb") as shard:
+            for record in islice(serialized, count):
+                if record is not None:
+                    shard.write(tfrecord.frame(record))
+                    written += 1
+    return written
+
+
+def balanced(total: int, parts: int) -> list[int]:
+    """Split a total into parts that differ by one at most, the larger ones first."""
+    return [total // parts + (part < total % parts) for part in range(parts)]
+
+
+def publish(staging: Path, output_directory: Path) -> None:
+    """Move a whole data set from the staging folder to where it is read, in place of an older one.
+
+    Whenever this is stopped, what is there is no complete set of shards, or one with its own labels:
+    `dataset.json`, the sign of a finished data set, goes first and comes last.
+    """
+    (output_directory / record_files.INFO_NAME).unlink(missing_ok=True)
+    for old in record_files.all_shards(output_directory):
+        old.unlink()
+    shards = [path.name for path in record_files.all_shards(staging)]
+    for name in (LABELS_FILE, *shards, record_files.INFO_NAME):
+        (staging / name).replace(output_directory / name)

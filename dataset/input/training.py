@@ -1,0 +1,178 @@
+"""The input function of training: an endless stream of augmented batches whose position follows from the step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dataset.input.reading import (
+    InputFn,
+    check_labels,
+    configured,
+    count_by_file,
+    element,
+    examples_of,
+    learnable,
+    without_autograph,
+)
+from dataset.records.parsing import parse
+from preprocessing.ssd_preprocessing import preprocess_for_train
+from utility.config.settings import Config
+from utility.run.layout import RunLayout
+
+SHUFFLE_BUFFER = 1024  # encoded records; about 100 MB of VOC
+_MIXED_SHARDS = 16  # record files that an epoch reads in turn; a constant, because the order of images depends on it
+
+
+@dataclass(frozen=True)
+class TrainingRecords:
+    """The record files of a training, and the images that an epoch takes from each."""
+
+    images_by_file: Mapping[str, int]
+    skip_empty_images: bool = False
+
+    @property
+    def images(self) -> int:
+        """Images of an epoch."""
+        return sum(self.images_by_file.values())
+
+
+class Parallelism(NamedTuple):
+    """How many records are read and prepared at once, and whether their order is exact."""
+
+    readers: int = 8  # record files read at once
+    threads: int = 24  # images preprocessed at once
+    deterministic: bool = False  # the same seed gives the same batches; else the order varies a little, for speed
+
+
+def training_records(shards: list[str], config: Config, skip_empty_images: bool = False) -> TrainingRecords:
+    """Count the images of an epoch; to leave out those without objects to learn from, all records are read.
+
+    Raises:
+      ValueError: as `count_by_file` and `check_labels`; or no image is left, which would be an endless wait for the
+        first batch.
+    """
+    counts = count_by_file(shards)
+    check_labels(shards, config.class_names)
+    if skip_empty_images:
+        counts = _count_with_objects(shards, config)
+        if not any(counts.values()):
+            raise ValueError(
+                f"--skip_empty_images leaves none of the images in {shards[0]}, ...: none has an object to learn from;"
+                " leave the flag out or check the annotations"
+            )
+    return TrainingRecords(counts, skip_empty_images)
+
+
+def _count_with_objects(shards: list[str], config: Config) -> dict[str, int]:
+    def numbered(number: tf.Tensor, shard: tf.Tensor) -> tf.data.Dataset:
+        examples = _examples(tf.data.TFRecordDataset(shard), config, skip_empty_images=True)
+        return examples.map(lambda example: {**example, "file": number})
+
+    examples = examples_of(lambda: tf.data.Dataset.from_tensor_slices(shards).enumerate().flat_map(numbered))
+    counts = Counter(int(example["file"]) for example in examples)
+    return {shard: counts[number] for number, shard in enumerate(shards)}
+
+
+def training_input_fn(
+    records: TrainingRecords,
+    config: Config,
+    layout: RunLayout,
+    seed: int,
+    first_step: Callable[[], int] = lambda: 0,
+    parallelism: Parallelism = Parallelism(),  # noqa: B008 (immutable)
+) -> InputFn:
+    """Return the input function of training: endless, shuffled, augmented batches for the replicas of this worker.
+
+    The n-th image of the stream is augmented with the seed (`seed`, n), and the stream starts at the batch of
+    `first_step()`, called whenever the input function is: a resumed run gets the batches of an undisturbed one.
+
+    An element is (features, labels) for one replica: `image` float32 [B, H, W, 3], `image_id` string [B];
+    `boxes_yxyx` float32 [B, N, 4] in [0, 1] of the input and `labels` int64 [B, N], padded with label 0 to the most
+    objects of the batch. With one replica, unless deterministic, features also hold `host_wait`, float64 [], the
+    seconds that the step waited for its batch.
+    """
+    shard = layout.data_shard(records.images_by_file)
+    augmented = _augmentation(config, layout, seed)
+
+    @without_autograph
+    def input_fn() -> tf.data.Dataset:
+        first = first_step() * layout.batch_size // layout.workers  # this worker's images before the first step
+        start = first * shard.stride  # and where that is in the stream over the shard's files
+        dataset = _shuffled_records(list(shard.files), seed, start // shard.images, parallelism.readers)
+        dataset = _examples(dataset, config, records.skip_empty_images, parallelism.threads)
+        dataset = dataset.skip(start % shard.images)
+        dataset = dataset.shard(shard.stride, shard.index) if shard.stride > 1 else dataset
+        dataset = dataset.enumerate(first).map(augmented, num_parallel_calls=parallelism.threads)
+        dataset = dataset.padded_batch(layout.per_replica_batch_size, drop_remainder=True)
+        dataset = configured(dataset, parallelism.deterministic).prefetch(2)
+        # several replicas are fed ahead by threads of the strategy; a clock is not repeatable
+        return dataset if parallelism.deterministic or layout.replicas > 1 else _timed(dataset)
+
+    return input_fn
+
+
+def _augmentation(config: Config, layout: RunLayout, seed: int) -> Callable:
+    """Return what makes an element of this worker's n-th example; no two workers draw the same random numbers."""
+    network = config.network
+
+    def augmented(index: tf.Tensor, example: dict[str, tf.Tensor]) -> tuple[dict, dict]:
+        image, boxes, kept = preprocess_for_train(
+            example["image_encoded"],
+            example["boxes_yxyx"],
+            tf.stack([tf.constant(seed, tf.int64), index * layout.workers + layout.worker]),
+            network.image_size,
+            network.channel_means_rgb,
+            config.augment,
+        )
+        return element(image, example, boxes, tf.boolean_mask(example["labels"], kept))
+
+    return augmented
+
+
+def _examples(dataset: tf.data.Dataset, config: Config, skip_empty_images: bool, threads: int = 2) -> tf.data.Dataset:
+    """Parse records to examples with the objects to learn from; without those that have none, where asked for."""
+    dataset = dataset.map(
+        lambda record: learnable(parse(record), config.targets.use_difficult),
+        num_parallel_calls=threads,
+        deterministic=True,
+    )
+    return dataset.filter(lambda example: tf.size(example["labels"]) > 0) if skip_empty_images else dataset
+
+
+def _timed(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Add to the features how long it took from asking for an element to having it.
+
+    The consumer asks both data sets of the pair in turn: the clock, and then the element.
+    """
+    clock = tf.data.Dataset.range(np.iinfo(np.int64).max).map(lambda _: tf.timestamp())
+
+    def stamped(asked: tf.Tensor, element: tuple[dict, dict]):
+        features, labels = element
+        with tf.control_dependencies(tf.nest.flatten(element)):
+            return {**features, "host_wait": tf.timestamp() - asked}, labels
+
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False  # a buffer behind the clock would read it too early
+    return tf.data.Dataset.zip((clock, dataset)).map(stamped).with_options(options)
+
+
+def _shuffled_records(shards: list[str], seed: int, first_epoch: int, readers: int) -> tf.data.Dataset:
+    """Read all shards epoch after epoch, each in another order that follows from the seed and the epoch's number."""
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        files = tf.data.Dataset.from_tensor_slices(shards).shuffle(len(shards), seed=seed + number)
+        dataset = files.interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=_MIXED_SHARDS,
+            num_parallel_calls=min(readers, _MIXED_SHARDS),
+            deterministic=True,  # always: resuming depends on it, and decoding takes far longer
+        )
+        return dataset.shuffle(SHUFFLE_BUFFER, seed=seed + number)
+
+    return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch)

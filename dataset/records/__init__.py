@@ -1,0 +1,1 @@
+"""TFRecords: schema, files, and what they contain."""

@@ -1,0 +1,114 @@
+"""What is in the records of a data set: counts over their examples, and pictures with the boxes drawn in."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+from dataset.records.parsing import parse
+from utility.drawing.detections import draw_detections
+
+_SIDES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # upper ends of the groups by size
+_IMAGE_SIZES_SHOWN = 5
+
+Example = Mapping[str, Any]
+
+
+@dataclass
+class Contents:
+    """Counts over the examples of some records, added up one by one."""
+
+    images: int = 0
+    images_without_objects: int = 0
+    degenerate: int = 0
+    image_sizes: Counter[str] = field(default_factory=Counter)
+    objects: Counter[int] = field(default_factory=Counter)
+    difficult: Counter[int] = field(default_factory=Counter)
+    images_with: Counter[int] = field(default_factory=Counter)
+    sides: Counter[int] = field(default_factory=Counter)
+
+    def add(self, example: Example) -> None:
+        """Count one more example, as `read_examples` gives them."""
+        class_ids = example["labels"].tolist()
+        heights, widths = (example["boxes_yxyx"][:, 2:] - example["boxes_yxyx"][:, :2]).T
+        self.images += 1
+        self.images_without_objects += not class_ids
+        self.image_sizes[f"{example['width']}x{example['height']}"] += 1
+        self.objects.update(class_ids)
+        self.images_with.update(set(class_ids))
+        self.difficult.update(example["labels"][example["difficult"]].tolist())
+        whole = (heights > 0) & (widths > 0)
+        self.degenerate += int((~whole).sum())
+        self.sides.update(np.searchsorted(_SIDES[:-1], np.sqrt((heights * widths)[whole])).tolist())
+
+    def lines(self, class_names: Sequence[str]) -> list[str]:
+        """Return the counts in words and as tables; the name at index i has class id i + 1."""
+        summary = (
+            f"{self.images} images, {self.images_without_objects} of them without objects; "
+            f"{self.objects.total()} objects, {self.difficult.total()} of them difficult, "
+            f"{self.degenerate} without area"
+        )
+        shown = self.image_sizes.most_common(_IMAGE_SIZES_SHOWN)
+        others = len(self.image_sizes) - len(shown)
+        sizes = ", ".join(f"{size} ({count})" for size, count in shown)
+        rest = f", and {others} other sizes" if others else ""
+        return [summary, f"images, width x height: {sizes}{rest}", *self._by_class(class_names), *self._by_side()]
+
+    def _by_class(self, class_names: Sequence[str]) -> list[str]:
+        names = {**{class_id: f"class {class_id}" for class_id in self.objects}, **_numbered(class_names)}
+        wide = max((len(name) for name in names.values()), default=0)
+        head = f"{'class':>{wide + 4}}  objects  difficult   images"
+        rows = (
+            f"{class_id:3d} {names[class_id]:>{wide}}  {self.objects[class_id]:7d}  {self.difficult[class_id]:9d}"
+            f"  {self.images_with[class_id]:7d}"
+            for class_id in sorted(names)
+        )
+        return [head, *rows]
+
+    def _by_side(self) -> list[str]:
+        lows = (0.0, *_SIDES[:-1])
+        rows = (
+            f"  {low:.1f} to {high:.1f}  {self.sides[group]:7d}"
+            for group, (low, high) in enumerate(zip(lows, _SIDES, strict=True))
+        )
+        return ["objects by size, the root of the part of the image that the box takes:", *rows]
+
+
+def read_examples(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Give the examples of record files in order, as `parse` describes them, in numpy arrays."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        dataset = tf.data.TFRecordDataset(list(shards)).map(parse).prefetch(1)
+        example = tf.data.make_one_shot_iterator(dataset).get_next()
+        while True:
+            try:
+                yield session.run(example)
+            except tf.errors.OutOfRangeError:
+                return
+
+
+def draw_example(example: Example, class_names: Sequence[str], output_directory: Path) -> Path:
+    """Write the picture of an example with its boxes, and return its path; ground truth has the score 1."""
+    size = [int(example["height"]), int(example["width"])] * 2
+    drawn = draw_detections(
+        Image.open(io.BytesIO(example["image_encoded"])),
+        example["boxes_yxyx"] * size,
+        np.ones(len(example["labels"])),
+        example["labels"],
+        class_names,
+    )
+    output_directory.mkdir(parents=True, exist_ok=True)
+    path = output_directory / f"{example['image_id'].decode()}.jpg"
+    drawn.save(path, quality=90)
+    return path
+
+
+def _numbered(class_names: Sequence[str]) -> dict[int, str]:
+    return dict(enumerate(class_names, start=1))

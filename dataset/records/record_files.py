@@ -1,0 +1,112 @@
+"""The files of a converted data set: shards `train-00000-of-00016`, `val-00000-of-00016`, ..., labels and dataset.json.
+
+The names of the shards are those of HiKapok/SSD.TensorFlow.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataset.sources import labels
+from utility.config.settings import LABELS_FILE
+
+if TYPE_CHECKING:
+    pass
+
+
+TRAIN = "train"
+VALIDATION = "val"
+INFO_NAME = "dataset.json"
+_SHARD = re.compile(rf"({TRAIN}|{VALIDATION})-(\d{{5}})-of-(\d{{5}})")
+
+
+def shard_names(split_prefix: str, count: int) -> list[str]:
+    """Return the shards' names of a split ('train' or 'val'), in order: `train-00000-of-00016` and on."""
+    return [f"{split_prefix}-{index:05d}-of-{count:05d}" for index in range(count)]
+
+
+def shard_paths(data_dir: str | Path, split_prefix: str, count: int) -> list[Path]:
+    """Return where the shards of a split ('train' or 'val') of `count` shards stand, in order."""
+    return [Path(data_dir) / name for name in shard_names(split_prefix, count)]
+
+
+def all_shards(data_dir: str | Path) -> list[Path]:
+    """Return every shard of any split and count in a folder, sorted; [] when there is no such folder."""
+    folder = Path(data_dir)
+    there = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in there if _SHARD.fullmatch(path.name))
+
+
+def find_shards(data_dir: str | Path, split_prefix: str) -> list[str]:
+    """Return the paths of all shards of a split ('train' or 'val'), in order.
+
+    Raises:
+        ValueError: there is none, some are missing, sets of different sizes are mixed, or all are empty; the
+            message names the pattern.
+    """
+    pattern = Path(data_dir) / f"{split_prefix}-*-of-*"
+    shards = [path for path in all_shards(data_dir) if path.name.startswith(f"{split_prefix}-")]
+    if not shards:
+        raise ValueError(f"no record files {pattern}: write them with dataset/convert_tfrecords.py")
+    counts = sorted({int(path.name[-5:]) for path in shards})
+    if len(counts) > 1:
+        raise ValueError(f"record files {pattern} are of sets of {_joined(counts)} shards: remove the old set")
+    there = {path.name for path in shards}
+    missing = [name for name in shard_names(split_prefix, counts[0]) if name not in there]
+    if missing:
+        raise ValueError(
+            f"record files {pattern}: {len(missing)} of {counts[0]} are missing, the first is {missing[0]}: "
+            "copy or convert the data set again"
+        )
+    if not any(path.stat().st_size for path in shards):
+        raise ValueError(f"record files {pattern} hold no records: all of them are empty, convert again")
+    return [str(path) for path in shards]
+
+
+def read_dataset_info(data_dir: str | Path) -> dict[str, Any]:
+    """Return what `dataset.json` tells of a converted data set; see `convert_tfrecords.convert`.
+
+    Raises:
+        FileNotFoundError: there is no such file: the folder was not made by dataset/convert_tfrecords.py, or
+            that was interrupted.
+        ValueError: the file is not JSON.
+    """
+    path = Path(data_dir) / INFO_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: write it with dataset/convert_tfrecords.py")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): convert the data set again") from error
+
+
+def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:
+    """Return the class names of a converted data set, background left out.
+
+    Records of the reference have no labels.txt; theirs are the classes of VOC. ValueError when the given
+    `num_classes` (background included) is another number, or the converter wrote other names.
+    """
+    path = Path(data_dir) / LABELS_FILE
+    names = labels.read_labels(path) if path.is_file() else labels.VOC_CLASSES
+    if (Path(data_dir) / INFO_NAME).is_file():
+        converted = tuple(read_dataset_info(data_dir)["class_names"])
+        if names != converted:
+            raise ValueError(
+                f"{path} has the classes {', '.join(names)}, but the records were converted with"
+                f" {', '.join(converted)} ({INFO_NAME}): restore the file or convert the data set again"
+            )
+    source = str(path) if path.is_file() else f"there is no {path}, so the classes are VOC's; it"
+    if num_classes is not None and num_classes != len(names) + 1:
+        raise ValueError(
+            f"--num_classes={num_classes}: {source} has {len(names)} names, which makes {len(names) + 1} classes"
+            " with background; leave the flag out"
+        )
+    return names
+
+
+def _joined(numbers: Sequence[int]) -> str:
+    return " and ".join(map(str, numbers))

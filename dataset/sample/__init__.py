@@ -1,0 +1,1 @@
+"""The sample set: drawn pictures with exact annotations."""

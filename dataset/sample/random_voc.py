@@ -1,0 +1,42 @@
+"""A test set of VOC's size with random objects and detections, for timing the metric; it has no pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dataset.scores import voc_results
+from dataset.sources import labels
+
+
+def write_random_voc(root: Path, images: int, detections: int, seed: int = 0) -> None:
+    """Write a VOC2007TEST of 3 objects an image, as in VOC, and predict/ with detections, half near an object."""
+    rng = np.random.default_rng(seed)
+    split_dir = root / "VOC2007TEST"
+    (split_dir / "Annotations").mkdir(parents=True)
+    (split_dir / "ImageSets" / "Main").mkdir(parents=True)
+    ids = np.array([f"{index:06d}" for index in range(1, images + 1)])
+    (split_dir / "ImageSets" / "Main" / "test.txt").write_text("\n".join(ids))
+    boxes = np.sort(rng.integers(1, 375, [images, 3, 2, 2]), axis=2).reshape(images, 3, 4)
+    boxes[..., 2:] += 2
+    classes = rng.integers(20, size=[images, 3])
+    for image_id, image_boxes, image_classes in zip(ids, boxes.tolist(), classes, strict=True):
+        objects = "\n".join(
+            f"<object><name>{labels.VOC_CLASSES[index]}</name><pose>Left</pose><truncated>0</truncated>"
+            f"<difficult>{int(xmin % 8 == 0)}</difficult><bndbox><xmin>{xmin}</xmin><ymin>{ymin}</ymin>"
+            f"<xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>"
+            for index, (ymin, xmin, ymax, xmax) in zip(image_classes, image_boxes, strict=True)
+        )
+        size = "<size><width>500</width><height>375</height><depth>3</depth></size>"
+        text = f"<annotation>\n<filename>{image_id}.jpg</filename>{size}{objects}</annotation>"
+        (split_dir / "Annotations" / f"{image_id}.xml").write_text(text)
+    image, item = rng.integers(images, size=detections), rng.integers(3, size=detections)
+    near = boxes[image, item] + rng.normal(0, 12, [detections, 4])
+    class_ids = np.where(rng.random(detections) < 0.5, classes[image, item], rng.integers(20, size=detections)) + 1
+    found = {
+        class_id: voc_results.Detections(ids[image[mine]], rng.random(mine.sum()), near[mine])
+        for class_id in range(1, 21)
+        for mine in [class_ids == class_id]
+    }
+    voc_results.write_results(root / "predict", found, num_classes=21)

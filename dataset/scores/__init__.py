@@ -1,0 +1,1 @@
+"""Detections as results files, and their average precision."""

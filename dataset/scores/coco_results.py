@@ -1,0 +1,166 @@
+"""Detections in COCO's results format, and COCO's own scores for them where pycocotools is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset.records import record_files
+from dataset.scores.voc_results import Detections
+from dataset.sources import coco
+from utility.run import text_files
+
+RESULTS_NAME = "detections.json"
+MOST_PER_IMAGE = 100  # "at most 100 top-scoring detections per image (across all categories)", COCO's rules say
+REQUIREMENT = "pycocotools (pip install -r requirements-coco.txt)"
+
+
+@dataclass(frozen=True)
+class CocoResults:
+    """Where detections go that were found in COCO's images: class id i has the category id at index i - 1.
+
+    `annotations` is the instances JSON to score against, None for no score.
+    """
+
+    category_ids: tuple[int, ...]
+    annotations: Path | None
+
+    def finish(self, pred_dir: Path, detections: Mapping[int, Detections]) -> list[str]:
+        """Write the results and score them; return what there is to tell, a line each."""
+        path = pred_dir / RESULTS_NAME
+        write(path, detections, self.category_ids)
+        wrote = f"wrote {path}, COCO's results format"
+        if self.annotations is None:
+            return [wrote, f"--coco_annotations=instances.json scores it by COCO's rules; it takes {REQUIREMENT}"]
+        _, lines = score(path, self.annotations)
+        return [wrote, *lines]
+
+
+def for_records(data_dir: str | Path, annotations: str | None) -> CocoResults | None:
+    """Tell where the detections in a data set's validation images go; None where the images are not COCO's.
+
+    Args:
+        data_dir: folder of the records.
+        annotations: the value of --coco_annotations.
+
+    Raises:
+        OSError: `annotations` does not exist.
+        ValueError: there are annotations, but the records are not COCO's or of another set, or pycocotools is
+            missing: better now than after the detection.
+    """
+    info = record_files.read_dataset_info(data_dir) if (Path(data_dir) / record_files.INFO_NAME).is_file() else {}
+    if "category_ids" not in info:
+        if annotations:
+            raise ValueError(
+                f"--coco_annotations={annotations}: the records in {data_dir} are not made with --format=coco; leave"
+                " the flag out"
+            )
+        return None
+    if annotations:
+        _check_annotations(coco.read_instances(annotations), info, data_dir)
+        if importlib.util.find_spec("pycocotools") is None:
+            raise ValueError(f"--coco_annotations={annotations}: scoring takes {REQUIREMENT}; or leave the flag out")
+    return CocoResults(tuple(info["category_ids"]), Path(annotations) if annotations else None)
+
+
+def _check_annotations(instances: coco.Instances, info: Mapping[str, Any], data_dir: str | Path) -> None:
+    if [*instances.category_names.items()] != [*zip(info["category_ids"], info["class_names"], strict=True)]:
+        raise ValueError(f"--coco_annotations={instances.path} has other categories than the records in {data_dir}")
+    validation = info["splits"][record_files.VALIDATION]
+    converted = validation["images"] + len(validation["skipped"])
+    if converted != len(instances.annotations):
+        raise ValueError(
+            f"--coco_annotations={instances.path} has {len(instances.annotations)} images, but the validation records"
+            f" in {data_dir} were made of {converted}: give the file that they were made of"
+        )
+
+
+def write(path: str | Path, detections: Mapping[int, Detections], category_ids: Sequence[int]) -> None:
+    """Write detections of images whose ids are COCO's, in decimal digits, as `as_results` describes them.
+
+    One detection a line. Ten decimals tell any two float32 scores above .01 apart.
+    """
+    found = ",\n".join(json.dumps(result) for result in as_results(detections, category_ids))
+    text_files.write_whole(path, f"[\n{found}\n]\n")
+
+
+def as_results(detections: Mapping[int, Detections], category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the best MOST_PER_IMAGE detections of each image as COCO's format has them, the best first.
+
+    Boxes become x, y, width, height in pixels, ids become COCO's. Records hold edges over the size, so boxes in
+    pixels are COCO's edges already: nothing is added to make a width.
+    """
+    none = Detections(np.zeros(0, np.str_), np.zeros(0), np.zeros((0, 4)))
+    found = [none, *detections.values()]
+    class_ids = np.repeat([0, *detections], [len(one) for one in found])
+    image_ids = np.concatenate([one.image_ids for one in found]).astype(np.int64)
+    scores = np.concatenate([one.scores for one in found])
+    ymin, xmin, ymax, xmax = np.concatenate([one.boxes_yxyx_px for one in found]).T
+    boxes_xywh = np.stack([xmin, ymin, xmax - xmin, ymax - ymin], axis=1)
+    return [
+        {
+            "image_id": int(image_ids[row]),
+            "category_id": category_ids[class_ids[row] - 1],
+            "bbox": boxes_xywh[row].round(4).tolist(),
+            "score": round(float(scores[row]), 10),
+        }
+        for row in _best_of_images(image_ids, scores)
+    ]
+
+
+def _best_of_images(image_ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return the rows of the MOST_PER_IMAGE highest scores of each image, by image and from the highest."""
+    order = np.lexsort((-scores, image_ids))
+    _, starts, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(starts, counts)
+    return order[rank < MOST_PER_IMAGE]
+
+
+def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float], list[str]]:
+    """Score results by pycocotools; return its twelve figures, and its lines for them.
+
+    The figures are AP, AP50, AP75, AP of small, medium and large objects, and six recalls, each in [0, 1], -1 for
+    a group without objects. Results with no detection at all score 0.
+
+    Raises:
+        OSError: a file is missing.
+        ValueError: an annotations file that cannot be read, or a detection in an image that it does not have.
+    """
+    from pycocotools.coco import COCO  # noqa: PLC0415 (optional)
+    from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
+
+    results = json.loads(Path(results_path).read_text(encoding="utf-8"))
+    truth = COCO()
+    truth.dataset = _with_defaults(coco.load(annotations))
+    unknown = {result["image_id"] for result in results} - {image["id"] for image in truth.dataset["images"]}
+    if unknown:
+        raise ValueError(
+            f"{results_path} has detections in {len(unknown)} images, the first {min(unknown)}, that {annotations}"
+            " does not have: score against the file that the records were made of"
+        )
+    if not results:
+        return [0.0] * 12, [f"{results_path} holds no detection, which scores 0"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    lines = [line.strip() for line in printed.getvalue().splitlines() if line.strip().startswith("Average")]
+    return evaluation.stats.tolist(), lines
+
+
+def _with_defaults(document: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what pycocotools needs and other tools' files may lack; the area decides who is small or large."""
+    for entry in document["annotations"]:
+        entry.setdefault("iscrowd", 0)
+        entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
+    return document

@@ -1,0 +1,126 @@
+"""Scoring a folder of results files against annotations, and writing down the figures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dataset.scores import voc_results
+from dataset.scores.average_precision import EvaluationResult, evaluate, format_report
+from dataset.sources import labels, voc_files
+from dataset.sources.annotations import Annotation
+from utility.config.settings import LABELS_FILE
+from utility.drawing.curves import draw_precision_recall
+from utility.run import text_files
+
+
+class ImageSet(NamedTuple):
+    """The annotated images to score: those listed in {dataset_directory}/{split}/ImageSets/Main/{image_set}.txt."""
+
+    dataset_directory: str | Path
+    split: str = "VOC2007TEST"
+    image_set: str = "test"
+
+    def annotations(self) -> list[Annotation]:
+        """Read them; an OSError or ValueError names what is wrong."""
+        if not self.dataset_directory:
+            raise ValueError("--dataset_directory is not set: give the folder that holds VOC2007TEST or another split")
+        split_dir = Path(self.dataset_directory) / self.split
+        if not split_dir.is_dir():
+            raise FileNotFoundError(f"{split_dir} does not exist: check --dataset_directory and --split")
+        ids = voc_files.read_image_set(split_dir, self.image_set)
+        return [voc_files.read_annotation(voc_files.annotation_path(split_dir, image_id)) for image_id in ids]
+
+
+def score_results(
+    images: ImageSet,
+    pred_dir: str | Path,
+    *,
+    labels_file: str | Path | None = None,
+    output_directory: str | Path | None = None,
+    use_07_metric: bool = True,
+    iou_threshold: float = 0.5,
+) -> dict[str, Any]:
+    """Score a folder of results files, print the figures, and write them to voc_eval.json and precision_recall.png.
+
+    Args:
+        images: what the detections are scored against.
+        pred_dir: the folder of results_{class_id}.txt.
+        labels_file: one class name a line; by default labels.txt in `pred_dir` or the folder above it, and
+            the 20 VOC classes if there is none.
+        output_directory: by default eval_output/ in `pred_dir`.
+        use_07_metric: as in `evaluate`.
+        iou_threshold: as in `evaluate`.
+
+    Returns:
+        What the JSON file holds: mAP, and AP and counts of each class.
+
+    Raises:
+        ValueError: a setting or a file is wrong; the message is for the user.
+        FileNotFoundError: a file or folder is missing; so is this one.
+    """
+    class_names = _find_class_names(pred_dir, labels_file)
+    ground_truth = images.annotations()
+    detections, warnings = _read_detections(pred_dir, class_names)
+    result = evaluate(detections, ground_truth, class_names, iou_threshold, use_07_metric)
+    warnings += result.warnings
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print("\n".join(format_report(result)))
+    figures = _figures(images, len(ground_truth), result, warnings)
+    _write(Path(output_directory or Path(pred_dir) / "eval_output"), figures, result)
+    return figures
+
+
+def _figures(images: ImageSet, count: int, result: EvaluationResult, warnings: Sequence[str]) -> dict[str, Any]:
+    return {
+        "split": images.split,
+        "image_set": images.image_set,
+        "images": count,
+        "metric": "11-point" if result.use_07_metric else "area",
+        "iou_threshold": result.iou_threshold,
+        "mAP": result.mean_ap,
+        "classes": {name: asdict(score) for name, score in result.classes.items()},
+        "warnings": list(warnings),
+    }
+
+
+def _write(folder: Path, figures: dict[str, Any], result: EvaluationResult) -> None:
+    text_files.write_whole(folder / "voc_eval.json", json.dumps(figures, indent=1) + "\n")
+    scores = {name: (score.ap, score.precision_at_recall) for name, score in result.classes.items()}
+    draw_precision_recall(
+        {name: (ap, precision) for name, (ap, precision) in scores.items() if ap is not None and precision},
+        folder / "precision_recall.png",
+    )
+
+
+def _find_class_names(pred_dir: str | Path, labels_file: str | Path | None) -> tuple[str, ...]:
+    if labels_file:
+        return labels.read_labels(labels_file)
+    for folder in (Path(pred_dir), Path(pred_dir).resolve().parent):
+        if (folder / LABELS_FILE).is_file():
+            return labels.read_labels(folder / LABELS_FILE)
+    return labels.VOC_CLASSES
+
+
+def _read_detections(
+    pred_dir: str | Path, class_names: Sequence[str]
+) -> tuple[dict[int, voc_results.Detections], tuple[str, ...]]:
+    """Return the detections by class id, and a warning where a class has no file."""
+    class_ids = voc_results.results_class_ids(pred_dir)
+    if not class_ids:
+        raise FileNotFoundError(f"--pred_dir {pred_dir} holds no results_1.txt or other: run eval_ssd.py first")
+    if class_ids[0] < 1 or class_ids[-1] > len(class_names):
+        wrong = class_ids[0] if class_ids[0] < 1 else class_ids[-1]
+        raise ValueError(
+            f"{voc_results.results_path(pred_dir, wrong)} is of class id {wrong}, but the labels have ids 1 to "
+            f"{len(class_names)}: set --labels_file to the labels.txt of the data set"
+        )
+    missing = [name for class_id, name in enumerate(class_names, start=1) if class_id not in set(class_ids)]
+    warnings = (f"There is no results file for {', '.join(missing)}.",) if missing else ()
+    paths = {class_id: voc_results.results_path(pred_dir, class_id) for class_id in class_ids}
+    return {class_id: voc_results.read_results(path) for class_id, path in paths.items()}, warnings

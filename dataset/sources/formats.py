@@ -1,0 +1,33 @@
+"""The label formats that the converter reads. A new one is a module with `FLAGS` and `read`, and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from dataset.sources import coco, voc
+from dataset.sources.annotations import DataSet
+from utility.flags.data import SourceFlag
+
+
+class SourceFormat(Protocol):
+    """What a module that reads a label format offers."""
+
+    FLAGS: tuple[SourceFlag, ...]
+
+    def read(self, values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
+        """Read all annotations of a data set; no picture is opened.
+
+        Args:
+            values: of the format's FLAGS by name; None for one that is not given and has no default.
+            skip_bad_images: leave out images that are missing or whose annotation cannot be read, with a line for each
+                in `Split.skipped`.
+
+        Raises:
+            OSError: a file or folder is missing.
+            ValueError: a flag, an annotation or a class name is wrong; the message names it, and the fix.
+        """
+        ...
+
+
+FORMATS: Mapping[str, SourceFormat] = {"voc": voc, "coco": coco}

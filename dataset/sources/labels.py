@@ -1,0 +1,64 @@
+"""Class names and their ids: labels.txt holds one name a line, and a name's id is its line number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from utility.run.text_files import read_utf8, write_whole
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
+)  # fmt: skip
+"""The 20 classes of PASCAL VOC in alphabetical order: ids 1 to 20, as in the reference's records."""
+
+
+BACKGROUND = "background"
+"""Id 0 in every network; never part of a list of labels."""
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """Return the class names of a labels.txt; the name at index i has class id i + 1.
+
+    Blank lines at the end and white space around a name do not count.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty or not UTF-8, or a name is blank, doubled, or 'background'.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"labels file {path} does not exist: give a file with one class name a line")
+    text = read_utf8(path)
+    names = tuple(line.strip() for line in text.rstrip().split("\n")) if text.strip() else ()
+    _check_names(names, f"labels file {path}")
+    return names
+
+
+def write_labels(path: str | Path, names: Sequence[str]) -> None:
+    """Write class names as a labels.txt that `read_labels` gives back unchanged.
+
+    Raises:
+        ValueError: there is no name, or one is blank, doubled, 'background', or would not survive reading.
+    """
+    _check_names(names, f"labels for {path}")
+    for name in names:
+        if name != name.strip() or "\n" in name or "\r" in name:
+            raise ValueError(f"labels for {path}: {name!r} has a line break or white space around it; strip it")
+    write_whole(path, "".join(f"{name}\n" for name in names))
+
+
+def _check_names(names: Sequence[str], where: str) -> None:
+    if not names:
+        raise ValueError(f"{where}: no class name in it; write one class name a line")
+    line_of: dict[str, int] = {}
+    for line, name in enumerate(names, start=1):
+        if not name.strip():
+            raise ValueError(f"{where}: line {line} is blank; ids are line numbers, so remove it")
+        if name.lower() == BACKGROUND:
+            raise ValueError(f"{where}: line {line} is {name!r}; background is always id 0, remove the line")
+        if name in line_of:
+            raise ValueError(f"{where}: {name!r} is on lines {line_of[name]} and {line}; remove one of them")
+        line_of[name] = line

@@ -1,0 +1,177 @@
+"""PASCAL VOC on disk: annotations, image sets and images.
+
+A split folder (VOC2007, VOC2012, VOC2007TEST) holds Annotations/, ImageSets/Main/ and JPEGImages/.
+VOC counts pixels from 1, and both ends of a box are inside it; boxes keep those raw values here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lxml import etree
+
+from dataset.sources.annotations import Annotation, LabelledObject
+from utility.run.text_files import finite_number, read_utf8
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_TRUE_WORDS = frozenset({"true", "yes"})
+_FALSE_WORDS = frozenset({"", "false", "no", "unspecified"})
+_PER_CLASS_MARKS = frozenset({"1", "-1", "0"})
+
+
+class AnnotationError(ValueError):
+    """An annotation that is missing or cannot be read; the message names the file and the object."""
+
+
+def read_annotation(path: str | Path) -> Annotation:
+    """Read one VOC annotation; only direct children count, so the boxes of `<part>`s are left alone.
+
+    `<difficult>`, `<truncated>` and `<size>` may be missing. A document type, and with it every entity, is
+    refused: no annotation needs one, and one can make the parser read other files or fill the memory.
+
+    Raises:
+        AnnotationError: the file is missing, is not XML, has a document type, or has an object without a name
+            or with a box coordinate that is missing or not a finite number.
+    """
+    path = Path(path)
+    root = _parse_xml(path)
+    size_element = root.find("size")
+    size = {} if size_element is None else _texts(size_element)
+    return Annotation(
+        image_id=path.stem,
+        path=path,
+        height=_side_px(size, "height"),
+        width=_side_px(size, "width"),
+        objects=tuple(
+            _read_object(element, f"{path}: object {number}")
+            for number, element in enumerate(root.findall("object"), start=1)
+        ),
+    )
+
+
+def _parse_xml(path: Path) -> Any:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise AnnotationError(f"{path}: the annotation cannot be read: {error.strerror}") from error
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        root = etree.fromstring(data, parser)
+    except etree.XMLSyntaxError as error:
+        raise AnnotationError(f"{path}: the annotation is not well-formed XML: {error.msg}") from error
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise AnnotationError(f"{path}: the annotation has a DOCTYPE or an entity, which is refused; remove it")
+    if root.tag != "annotation":
+        raise AnnotationError(f"{path}: not a VOC annotation: the root is <{root.tag}>, not <annotation>")
+    return root
+
+
+def _read_object(element: Any, where: str) -> LabelledObject:
+    texts = _texts(element)
+    name = texts.get("name", "").strip()
+    if not name:
+        raise AnnotationError(f"{where} has no <name>")
+    where = f"{where} ({name})"
+    box = element.find("bndbox")
+    if box is None:
+        raise AnnotationError(f"{where} has no <bndbox>")
+    sides = _texts(box)
+    ymin, xmin, ymax, xmax = (_coordinate_px(sides, side, where) for side in ("ymin", "xmin", "ymax", "xmax"))
+    return LabelledObject(
+        name=name,
+        box_yxyx_px=(ymin, xmin, ymax, xmax),
+        difficult=_read_mark(texts, "difficult", where),
+        truncated=_read_mark(texts, "truncated", where),
+    )
+
+
+def _texts(element: Any) -> dict[str, str]:
+    """Return the text of each direct child by its tag; of children with the same tag the first counts."""
+    return {child.tag: child.text or "" for child in reversed(element)}
+
+
+def _coordinate_px(sides: Mapping[str, str], side: str, where: str) -> float:
+    if side not in sides:
+        raise AnnotationError(f"{where}: <bndbox> has no <{side}>")
+    value = finite_number(sides[side])
+    if value is None:
+        raise AnnotationError(f"{where}: <{side}> is {sides[side].strip()!r}, not a finite number")
+    return value
+
+
+def _read_mark(texts: Mapping[str, str], tag: str, where: str) -> bool:
+    """Return whether a 0/1 mark is set; missing means 0, and labelling tools also write words."""
+    text = texts.get(tag, "").strip().lower()
+    value = finite_number(text)
+    if value is not None:
+        return value != 0
+    if text in _TRUE_WORDS or text in _FALSE_WORDS:
+        return text in _TRUE_WORDS
+    raise AnnotationError(f"{where}: <{tag}> is {text!r}, neither 0 nor 1")
+
+
+def _side_px(size: Mapping[str, str], tag: str) -> int:
+    """Return a side of the image; 0 when it is not given, for the image itself is the better witness."""
+    value = finite_number(size.get(tag, ""))
+    return int(value) if value is not None and value > 0 else 0
+
+
+def annotation_path(split_dir: str | Path, image_id: str) -> Path:
+    """Return where a split keeps the annotation of an image."""
+    return Path(split_dir) / "Annotations" / f"{image_id}.xml"
+
+
+def read_image_set(split_dir: str | Path, image_set: str) -> list[str]:
+    """Return the image ids of ImageSets/Main/{image_set}.txt, in the order of the file.
+
+    Of VOC's lists for one class ("000012 -1" on every line) the ids are returned, whatever the second column.
+
+    Raises:
+        FileNotFoundError: there is no such list; the message tells which there are.
+        ValueError: the list is empty, or an id stands in it twice.
+    """
+    path = Path(split_dir) / "ImageSets" / "Main" / f"{image_set}.txt"
+    if not path.is_file():
+        there = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt"))) or "none"
+        raise FileNotFoundError(f"image set {path} does not exist; sets in that folder: {there}")
+    lines = [line.strip() for line in read_utf8(path).split("\n")]
+    ids = [line for line in lines if line]
+    if not ids:
+        raise ValueError(f"image set {path} is empty: it must hold one image id a line")
+    if _is_per_class_list(split_dir, ids):
+        ids = [line.rsplit(None, 1)[0] for line in ids]
+    doubles = [image_id for image_id, count in Counter(ids).items() if count > 1]
+    if doubles:
+        raise ValueError(f"image set {path} holds {len(doubles)} ids more than once, the first is {doubles[0]!r}")
+    return ids
+
+
+def _is_per_class_list(split_dir: str | Path, lines: list[str]) -> bool:
+    """Tell "000012 -1" from an id with a space such as "photo 1": then the whole line has an annotation."""
+    fields = (line.rsplit(None, 1) for line in lines)
+    marked = all(len(field) == 2 and field[1] in _PER_CLASS_MARKS for field in fields)
+    return marked and not annotation_path(split_dir, lines[0]).is_file()
+
+
+def index_images(split_dir: str | Path) -> dict[str, Path]:
+    """Return the image file of each id in JPEGImages/: .jpg, .jpeg or .png in any case, sorted by id.
+
+    An id is the file's name up to its last dot.
+
+    Raises:
+        FileNotFoundError: the split has no folder JPEGImages.
+        ValueError: two files have the same id.
+    """
+    folder = Path(split_dir) / "JPEGImages"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"image folder {folder} does not exist: a VOC split keeps its images there")
+    images: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            if path.stem in images:
+                raise ValueError(f"{images[path.stem]} and {path} have the same image id: remove one of them")
+            images[path.stem] = path
+    return images

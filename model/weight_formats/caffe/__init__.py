@@ -1,0 +1,1 @@
+"""Caffe: caffemodels, VGG-16 and whole SSD detectors in them."""

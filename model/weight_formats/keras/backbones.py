@@ -1,0 +1,171 @@
+"""Keras' ResNet50 and MobileNet from HDF5 files: each convolution with the batch norm behind it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from model.weight_formats.inputs import CAFFE_BGR, InputConvention, fold
+
+_EPSILON = 1.001e-5  # that of net/layers.py
+_SUFFIX = re.compile(r"_(conv|bn)$")  # conv2_block1_1_conv and conv2_block1_1_bn are one layer here
+_KINDS = ("kernel", "depthwise_kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
+_CLASSIFIER = ("conv_preds", "predictions", "probs")
+
+Parameters = dict[str, dict[str, np.ndarray]]  # layer -> kind -> values
+
+
+class Family(NamedTuple):
+    """One of Keras' networks: its name here, how it is known, and what its authors chose."""
+
+    backbone: str
+    marker: str  # a layer that no other has
+    filters: int  # of conv1 at depth multiplier 1
+    epsilon: float  # of its batch norm
+    inputs: InputConvention
+    weights: str  # where Keras has them; {alpha} is 10 x its depth multiplier
+
+
+_BASE = "https://storage.googleapis.com/tensorflow/keras-applications"
+FAMILIES = (
+    Family(
+        "resnet50",
+        "conv2_block1_0",
+        64,
+        1.001e-5,
+        CAFFE_BGR,
+        f"{_BASE}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
+    Family(
+        "mobilenet_v1",
+        "conv_pw_1",
+        32,
+        1e-3,
+        InputConvention("RGB / 127.5 - 1", "rgb", (127.5,) * 3, (1 / 127.5,) * 3),
+        f"{_BASE}/mobilenet/mobilenet_{{alpha}}_224_tf_no_top.h5",
+    ),
+)
+
+
+class Backbone(NamedTuple):
+    """A backbone's variables, float32, under this project's names, and how they came about."""
+
+    family: Family
+    depth_multiplier: float
+    variables: dict[str, np.ndarray]
+    notes: list[str]
+
+
+def url(backbone: str, depth_multiplier: float) -> str:
+    """Return where Keras' ImageNet weights of a backbone are; ValueError where there are none of that width."""
+    family = next(family for family in FAMILIES if family.backbone == backbone)
+    there = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"} if "{alpha}" in family.weights else {1.0: ""}
+    if depth_multiplier not in there:
+        raise ValueError(
+            f"--depth_multiplier={depth_multiplier}: Keras has weights of {backbone} for"
+            f" {', '.join(map(str, there))} only"
+        )
+    return family.weights.format(alpha=there[depth_multiplier])
+
+
+def family_of(path: str) -> Family | None:
+    """Tell which of Keras' networks an HDF5 file holds; None if it is none of those here."""
+    with h5py.File(path, "r") as file:
+        layers = {layer for layer, _ in _datasets(file)}
+    return next((family for family in FAMILIES if family.marker in layers), None)
+
+
+def read(path: str, family: Family, means_rgb: tuple[float, float, float]) -> Backbone:
+    """Return a backbone from an HDF5 file of Keras 2.
+
+    What a bias adds before batch norm is taken off the moving mean, another epsilon goes into the moving
+    variance, and the first layer is made to take this project's input: the maps stay the same.
+
+    Raises:
+      ValueError: the file is damaged, or a layer is missing, of another shape, or not finite.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            layers = _values(file)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"cannot be read as HDF5: {error}") from error
+    if "kernel" not in layers.get("conv1", {}):
+        raise ValueError(f"no {family.backbone} of Keras: it has no conv1")
+    width = layers["conv1"]["kernel"].shape[-1] / family.filters
+    expected = _expected(family.backbone, width)
+    _check(layers, expected, family.backbone)
+    variables: dict[str, np.ndarray] = {}
+    for layer, kinds in layers.items():
+        converted = _converted(layer, kinds, family, means_rgb)
+        for kind, values in converted.items():
+            variables[f"{family.backbone}/{layer}/{kind}"] = values.astype(np.float32)
+    note = f"conv1 expected {family.inputs.description}; now BGR minus {', '.join(f'{m:g}' for m in means_rgb[::-1])}"
+    return Backbone(family, width, variables, [note, "biases and epsilons taken over into batch norm"])
+
+
+def _datasets(file: h5py.File) -> dict[tuple[str, str], str]:
+    """Return (layer, kind) -> path in the file; what lies in another file is refused."""
+    found: dict[tuple[str, str], str] = {}
+
+    def visit(path: str, node: h5py.Dataset | h5py.Group) -> None:
+        folders, leaf = path.split("/")[:-1], path.rpartition("/")[2].split(":")[0]
+        if not isinstance(node, h5py.Dataset) or leaf not in _KINDS or "optimizer_weights" in folders or not folders:
+            return
+        if folders[-1] in _CLASSIFIER:
+            return
+        if node.external or node.is_virtual:
+            raise ValueError(f"{path} is kept in another file, which is not read")
+        found[_SUFFIX.sub("", folders[-1]), leaf] = path
+
+    file.visititems(visit)
+    return found
+
+
+def _values(file: h5py.File) -> Parameters:
+    layers: Parameters = {}
+    for (layer, kind), path in _datasets(file).items():
+        layers.setdefault(layer, {})[kind] = np.asarray(file[path][...], np.float64)
+    return layers
+
+
+def _expected(backbone: str, width: float) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of the network's own variables: layer/kind -> shape."""
+    import tensorflow.compat.v1 as tf  # noqa: PLC0415
+
+    from net.network.backbones import BACKBONE_FUNCTIONS  # noqa: PLC0415
+    from net.network.layers import Layers  # noqa: PLC0415
+    from utility.config.settings import NetworkConfig  # noqa: PLC0415
+
+    with tf.Graph().as_default():
+        image = tf.placeholder(tf.float32, [1, 64, 64, 3])
+        BACKBONE_FUNCTIONS[backbone](image, Layers("channels_last", width=width), NetworkConfig())
+        return {variable.op.name: tuple(variable.shape.as_list()) for variable in tf.global_variables()}
+
+
+def _check(layers: Parameters, expected: Mapping[str, tuple[int, ...]], backbone: str) -> None:
+    found = {f"{layer}/{kind}": values for layer, kinds in layers.items() for kind, values in kinds.items()}
+    for name, shape in expected.items():
+        if name not in found:
+            raise ValueError(f"{backbone}'s {name} is not in it")
+        if found[name].shape != shape:
+            raise ValueError(f"its {name} has the shape {found[name].shape}, but {backbone}'s is {shape}")
+    surplus = sorted(name for name in found if name not in expected and not name.endswith("/bias"))
+    if surplus:
+        raise ValueError(f"it has a {surplus[0]}, which {backbone} has not")
+    spoilt = [name for name, values in found.items() if not np.isfinite(values).all()]
+    if spoilt:
+        raise ValueError(f"{spoilt[0]} holds values that are infinite or not a number")
+
+
+def _converted(layer: str, kinds: Mapping[str, np.ndarray], family: Family, means_rgb) -> dict[str, np.ndarray]:
+    values = dict(kinds)
+    bias = values.pop("bias", np.zeros_like(values["gamma"]))
+    if layer == "conv1":
+        values["kernel"], bias = fold(values["kernel"], bias, family.inputs, means_rgb)
+    values["moving_mean"] = values["moving_mean"] - bias
+    values["moving_variance"] = values["moving_variance"] + (family.epsilon - _EPSILON)
+    return values

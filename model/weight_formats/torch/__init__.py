@@ -1,0 +1,1 @@
+"""PyTorch: state dicts, and VGG-16 in them."""

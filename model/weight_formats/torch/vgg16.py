@@ -1,0 +1,87 @@
+"""VGG-16 in PyTorch's files: torchvision's, and the reduced one of the SSD ports."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+import numpy as np
+
+from model.weight_formats.inputs import CAFFE_BGR, CAFFE_RGB, TORCHVISION, InputConvention, original_vgg_order
+from model.weight_formats.torch import state_dict
+from model.weight_formats.torch.state_dict import StateDict
+from model.weight_formats.vgg import VGG16, Layer, VggSizes, VggSource, from_oihw
+
+_WEIGHT = re.compile(r"((?:features\.|classifier\.)?\d+)\.weight")
+
+
+def read(path: str, sizes: VggSizes = VGG16) -> VggSource:
+    """Return VGG-16 from a state dict; a ValueError says why another file will not do."""
+    state = state_dict.read(path)
+    found = {match[1] for match in map(_WEIGHT.fullmatch, state.names()) if match}
+    if "features.0" in found:
+        modules = _torchvision_modules(sizes)
+        description, inputs = "torchvision's VGG-16", _torchvision_inputs
+    elif "0" in found:
+        modules = _ports_modules(sizes)
+        description, inputs = "the reduced VGG-16 of PyTorch's SSD ports", _ports_inputs
+    else:
+        raise ValueError(f"no VGG-16: it holds {', '.join(state.names()[:3])}, ...; expected features.0.weight, ...")
+    surplus = sorted(found - set(modules.values()) - {"classifier.6"})
+    if surplus:
+        raise ValueError(f"no VGG-16 without batch normalization: it has a {surplus[0]}.weight")
+    layers = {
+        layer: partial(_layer, state, module, sizes.last_filters if layer == "fc6" else None)
+        for layer, module in modules.items()
+        if module in found
+    }
+    return VggSource(description, layers, inputs)
+
+
+def _convolutions(sizes: VggSizes) -> dict[str, int]:
+    """Return layer -> index in the sequence of convolutions, each with its ReLU, and a pooling after a stage."""
+    indices, index = {}, 0
+    for stage, (convs, _) in enumerate(sizes.stages, start=1):
+        for number in range(1, convs + 1):
+            indices[f"conv{stage}_{number}"] = index
+            index += 2
+        index += 1
+    return indices
+
+
+def _torchvision_modules(sizes: VggSizes) -> dict[str, str]:
+    """Return layer -> module; the classifier is linear, ReLU, dropout, linear, ReLU, dropout, linear."""
+    features = {layer: f"features.{index}" for layer, index in _convolutions(sizes).items()}
+    return {**features, "fc6": "classifier.0", "fc7": "classifier.3"}
+
+
+def _ports_modules(sizes: VggSizes) -> dict[str, str]:
+    """Return layer -> module; pool5, fc6, its ReLU and fc7 go on after the last ReLU."""
+    indices = _convolutions(sizes)
+    pool5 = max(indices.values()) + 2
+    return {layer: str(index) for layer, index in {**indices, "fc6": pool5 + 1, "fc7": pool5 + 3}.items()}
+
+
+def _torchvision_inputs(kernel: np.ndarray) -> InputConvention:
+    """Return torchvision's own input, unless the weights are the original VGG-16's under torchvision's names.
+
+    Such files are about too (torchvision's IMAGENET1K_FEATURES is one); they take grey levels, unscaled.
+    """
+    return {"bgr": CAFFE_BGR, "rgb": CAFFE_RGB}.get(original_vgg_order(kernel) or "", TORCHVISION)
+
+
+def _ports_inputs(kernel: np.ndarray) -> InputConvention:
+    """Return the original VGG-16's input in the order that the first filter shows.
+
+    Where the filter is not the original's, the order is what the ports feed: ssd.pytorch and its descendants
+    turn OpenCV's BGR to RGB before the network.
+    """
+    return CAFFE_BGR if original_vgg_order(kernel) == "bgr" else CAFFE_RGB
+
+
+def _layer(state: StateDict, module: str, channels: int | None) -> Layer:
+    kernel = state.array(f"{module}.weight")
+    if f"{module}.bias" not in state.names():
+        raise ValueError(f"its {module} has no bias")
+    in_channels = channels or (kernel.shape[1] if kernel.ndim > 1 else 1)
+    return Layer(from_oihw(kernel, in_channels), state.array(f"{module}.bias"))

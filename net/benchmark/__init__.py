@@ -1,0 +1,1 @@
+"""Timings of the stages against the least that they could take."""

@@ -1,0 +1,1 @@
+"""The Estimator around the network: model_fn, optimizer, log, settings, prediction."""

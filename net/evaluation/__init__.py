@@ -1,0 +1,1 @@
+"""Scores of a checkpoint, by itself or in the course of a training."""

@@ -1,0 +1,123 @@
+"""Evaluation in the course of a training: scores, the best checkpoint, early stopping."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from dataset.records import record_files
+from dataset.scores import average_precision
+from net.evaluation.evaluation import Evaluation
+from utility.checkpoints import model_directory
+from utility.config import config_file
+from utility.config.settings import Config
+from utility.run import text_files
+from utility.run.log import log
+
+BEST = "best"  # folder in the model directory
+HISTORY = "evaluations.json"
+
+
+def in_training(config: Config, data_dir: str, model_dir: str, every: int = 0, patience: int = 0) -> InTraining:
+    """Return what evaluates a training on the validation records of a data set; see InTraining.
+
+    A ValueError if there are no such records, or nothing to find in them.
+    """
+    try:
+        evaluation = Evaluation(record_files.find_shards(data_dir, record_files.VALIDATION), config)
+        return InTraining(evaluation, config, model_dir, every, patience)
+    except ValueError as error:
+        raise ValueError(f"--eval_every_steps={every}: {error}" if every else str(error)) from error
+
+
+class InTraining:
+    """Evaluates every so many steps of a training, keeps the best checkpoint, and tells when to stop early.
+
+    The steps are multiples of `every`, and the last one. What was found is kept in {model_dir}/evaluations.json,
+    so that a run that goes on knows it; {model_dir}/best holds the best checkpoint, and eval_ssd.py and the demo
+    take that folder as they take the model directory.
+    """
+
+    def __init__(self, evaluation: Evaluation, config: Config, model_dir: str, every: int, patience: int):
+        """Take what evaluates, every how many steps, and after how many without a better mAP to stop (0: never).
+
+        Raises:
+            ValueError: the records hold nothing to find, or other classes than the config.
+        """
+        self.input_fn = evaluation.input_fn
+        self._evaluation, self._config, self._folder = evaluation, config, Path(model_dir)
+        self._every, self._patience = every, patience
+        self._history: list[dict[str, Any]] = _read_history(self._folder / HISTORY)
+        average_precision.evaluate({}, evaluation.ground_truth, config.class_names)  # now rather than after hours
+
+    def resume_at(self, step: int) -> None:
+        """Leave out evaluations of later steps: a run that goes on from an older checkpoint comes there again."""
+        self._history = [entry for entry in self._history if entry["step"] <= step]
+
+    def next_step(self, step: int) -> int:
+        """Return the step after `step` at which to evaluate."""
+        return (step // self._every + 1) * self._every
+
+    def is_due(self, step: int, last_step: int) -> bool:
+        """Tell whether a training at `step` is to be evaluated now."""
+        return step > 0 and not self.has_scored(step) and (step % self._every == 0 or step == last_step)
+
+    def has_scored(self, step: int) -> bool:
+        """Tell whether the last evaluation was of `step`."""
+        return bool(self._history) and self._history[-1]["step"] == step
+
+    def run(self, estimator: tf.estimator.Estimator, checkpoint: str, step: int, check: Callable[[], None]) -> None:
+        """Evaluate a checkpoint, log and note the result, and keep the checkpoint if it is the best; see `detect`."""
+        log(f"evaluating step {step} on {self._evaluation.images} images")
+        result = self._evaluation.score(self._evaluation.detect(estimator, checkpoint, check))
+        scores = {name: score.ap for name, score in result.classes.items()}
+        _write_summaries(self._folder / "eval", step, {"mAP": result.mean_ap, **{f"AP/{n}": scores[n] for n in scores}})
+        best = self._best()
+        if best is None or result.mean_ap > best["mAP"]:
+            model_directory.copy(checkpoint, str(self._folder / BEST))
+            config_file.save(self._config, str(self._folder / BEST))
+            log(f"the best so far: kept in {self._folder / BEST}")
+        else:
+            log(f"the best so far is {best['mAP']:.4f}, of step {best['step']}")
+        # noted last: where a run is killed before that, it evaluates again
+        self._history.append({"step": step, "mAP": result.mean_ap, "AP": scores})
+        text_files.write_whole(self._folder / HISTORY, json.dumps(self._history, indent=1) + "\n")
+
+    def _best(self) -> dict[str, Any] | None:
+        return max(self._history, key=lambda entry: entry["mAP"], default=None)  # the first of equal ones
+
+    def stops_early(self) -> bool:
+        """Tell, also on the log, whether the last evaluations have brought no better mAP."""
+        best = self._best()
+        if best is None or not self._patience:
+            return False
+        since = len(self._history) - 1 - self._history.index(best)
+        if since < self._patience:
+            return False
+        log(
+            f"stopped early: {since} evaluations without a better mAP than {best['mAP']:.4f} of step {best['step']};"
+            f" that checkpoint is in {self._folder / BEST}; without --early_stop_evals the same command goes on"
+        )
+        return True
+
+
+def _read_history(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): remove it, and the evaluations start anew") from error
+
+
+def _write_summaries(folder: Path, step: int, scores: dict[str, float | None]) -> None:
+    """Write scores for TensorBoard, as curves of a run of their own; None is left out."""
+    values = [tf.Summary.Value(tag=f"VOC07/{n}", simple_value=s) for n, s in scores.items() if s is not None]
+    with tf.Graph().as_default():
+        writer = tf.summary.FileWriterCache.get(str(folder))
+    writer.add_summary(tf.Summary(value=values), step)
+    writer.flush()

@@ -1,0 +1,1 @@
+"""The detector as SavedModel, TensorFlow Lite and ONNX."""

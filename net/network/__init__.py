@@ -1,0 +1,1 @@
+"""The network: layers, backbones, heads, loss, and detections from its output."""

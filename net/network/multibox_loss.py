@@ -1,0 +1,102 @@
+"""The multibox loss: softmax cross entropy with hard negative mining, and smooth L1 (section 2.2)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from net.network.ssd_net import SsdOutput
+from utility.boxes.encoding import Targets
+
+
+class MultiboxLoss(NamedTuple):
+    """Scalars, float32, and what was chosen to learn from."""
+
+    cross_entropy: tf.Tensor  # summed over positives and mined negatives / positives of the batch
+    localization: tf.Tensor  # smooth L1 summed over positives / positives of the batch
+    accuracy: tf.Tensor  # part of the positives and mined negatives that are classified rightly, in [0, 1]
+    positives: tf.Tensor  # int32 [B], positive default boxes of each image
+    negatives: tf.Tensor  # int32 [B], mined negatives of each image
+
+
+def multibox_loss(
+    output: SsdOutput,
+    targets: Targets,
+    negative_ratio: float,
+    negatives_without_positive: int,
+    normalizer: tf.Tensor | None = None,
+) -> MultiboxLoss:
+    """Compute the loss of a batch.
+
+    Both parts are divided by max(1, positives in the batch), so a batch without any object has a finite loss.
+
+    Args:
+      output: offsets float32 [B, K, 4] and logits float32 [B, K, C].
+      targets: classes int32 [B, K] (-1 ignored, 0 background) and offsets float32 [B, K, 4].
+      negative_ratio: mined negatives for each positive, per image.
+      negatives_without_positive: mined negatives of an image that has no positive.
+      normalizer: float32 [], what to divide by instead, where these images are only a part of the batch.
+    """
+    classes = targets.classes
+    is_positive, is_negative = classes > 0, tf.equal(classes, 0)
+    positives = tf.reduce_sum(tf.cast(is_positive, tf.int32), axis=1)
+    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=tf.maximum(classes, 0), logits=output.logits
+    )  # [B, K]
+    available = tf.reduce_sum(tf.cast(is_negative, tf.int32), axis=1)
+    wanted = tf.cast(negative_ratio * tf.cast(positives, tf.float32), tf.int32)
+    wanted = tf.where_v2(positives > 0, wanted, negatives_without_positive)
+    negatives = tf.minimum(wanted, available)
+    mined = mine_hard_negatives(cross_entropy, is_negative, negatives)
+    chosen = tf.logical_or(is_positive, mined)
+    if normalizer is None:
+        normalizer = tf.cast(tf.maximum(tf.reduce_sum(positives), 1), tf.float32)
+    offset_loss = tf.reduce_sum(smooth_l1(output.offsets - targets.offsets), axis=-1)  # [B, K]
+    return MultiboxLoss(
+        cross_entropy=_sum_where(chosen, cross_entropy) / normalizer,
+        localization=_sum_where(is_positive, offset_loss) / normalizer,
+        accuracy=_accuracy(output.logits, classes, chosen),
+        positives=positives,
+        negatives=negatives,
+    )
+
+
+def mine_hard_negatives(cross_entropy: tf.Tensor, is_negative: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Choose the background boxes that the network is most wrong about: section 2.2, "hard negative mining".
+
+    A background box's cross entropy is -log of its background probability, so the highest loss is the lowest
+    probability; as a logarithm it still tells apart what a probability of 0 cannot. Chosen by rank, not by a
+    threshold: equal losses never give more than `count`.
+
+    Args:
+      cross_entropy: float32 [B, K].
+      is_negative: bool [B, K].
+      count: int32 [B], at most the number of negatives of the image.
+
+    Returns:
+      bool [B, K], true for exactly count[b] boxes of image b.
+    """
+    hardness = tf.where_v2(is_negative, tf.stop_gradient(cross_entropy), -1.0)
+    most = tf.reduce_max(count)
+    _, boxes = tf.nn.top_k(hardness, k=most)  # int32 [B, most], the hardest first
+    within = tf.range(most)[tf.newaxis] < count[:, tf.newaxis]
+    rows = tf.tile(tf.range(tf.shape(boxes)[0])[:, tf.newaxis], [1, most])
+    places = tf.boolean_mask(tf.stack([rows, boxes], axis=-1), within)
+    return tf.scatter_nd(places, tf.ones(tf.shape(places)[:1], tf.int32), tf.shape(cross_entropy)) > 0
+
+
+def smooth_l1(difference: tf.Tensor) -> tf.Tensor:
+    """Return 0.5 d^2 where |d| < 1 and |d| - 0.5 elsewhere, in the shape of d: Fast R-CNN, equation 3."""
+    distance = tf.abs(difference)
+    return tf.where_v2(distance < 1.0, 0.5 * tf.square(difference), distance - 0.5)
+
+
+def _sum_where(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.where_v2(mask, values, 0.0))
+
+
+def _accuracy(logits: tf.Tensor, classes: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    right = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), classes)
+    right = tf.cast(tf.logical_and(right, chosen), tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(right), tf.reduce_sum(tf.cast(chosen, tf.float32)))

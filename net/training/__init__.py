@@ -1,0 +1,1 @@
+"""The training loop, alone or as a worker of a cluster."""

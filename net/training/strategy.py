@@ -1,0 +1,35 @@
+"""From a layout to the devices: which GPUs train, and the strategy that keeps their variables equal."""
+
+from __future__ import annotations
+
+import tensorflow.compat.v1 as tf
+
+from net.estimator.run_config import gpus
+from net.training import coordination
+from utility.config.settings import BACKBONES, Config
+from utility.platform.start import explain_missing_gpu
+from utility.run.cluster import Task
+from utility.run.layout import RunLayout
+
+
+def plan_layout(config: Config, multi_gpu: bool, accumulate_steps: int, task: Task | None) -> RunLayout:
+    """Return how a training is laid out over all visible GPUs, or the first alone, or the CPU; see RunLayout.check.
+
+    An evaluator takes no part in it.
+    """
+    if task and task.evaluates:
+        return RunLayout(config.schedule.batch_size, task=task)
+    devices = gpus() if multi_gpu else gpus()[:1]
+    if not devices:
+        explain_missing_gpu()
+    layout = RunLayout(config.schedule.batch_size, devices, accumulate_steps, task)
+    return layout.check(BACKBONES[config.network.backbone].batch_norm)
+
+
+def train_strategy(layout: RunLayout) -> tf.distribute.Strategy | None:
+    """Return the strategy of a layout, None for a single replica; with several workers, wait until all have joined."""
+    if layout.task and layout.task.evaluates:
+        return None
+    if layout.task:
+        return coordination.join(layout.task, len(layout.devices))
+    return tf.distribute.MirroredStrategy(layout.devices) if layout.replicas > 1 else None

@@ -1,0 +1,122 @@
+"""Boxes are clipped to the image or dropped, and it is said which and why."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset.conversion import examples
+from dataset.conversion.examples import CLIPPED, INVERTED, OUTSIDE, ZERO_AREA, clip_box_px
+from dataset.dataset_inspect import read_examples
+from dataset.records.tfrecord import frame
+from dataset.sources import voc_files
+from dataset.sources.annotations import Source
+from tests.builders.voc import VocBuilder, box, picture
+
+COORDINATE = st.one_of(st.integers(-50, 150), st.floats(-1e6, 1e6))
+HEIGHT, WIDTH = 40, 60
+
+
+@pytest.mark.parametrize(
+    ("given_box", "kept", "reason"),
+    [
+        ((1, 1, 40, 60), (1, 1, 40, 60), ""),
+        ((0, 0, 40, 60), (0, 0, 40, 60), ""),  # counted from 0
+        ((1.5, 2.25, 10.5, 20), (1.5, 2.25, 10.5, 20), ""),
+        ((-3, -4, 20, 30), (0, 0, 20, 30), CLIPPED),
+        ((5, 6, 41, 61), (5, 6, 40, 60), CLIPPED),
+        ((5, 6, 5, 20), None, ZERO_AREA),
+        ((5, 6, 20, 6), None, ZERO_AREA),
+        ((20, 6, 5, 20), None, INVERTED),
+        ((5, 20, 20, 6), None, INVERTED),
+        ((50, 6, 70, 20), None, OUTSIDE),
+        ((5, 60, 20, 80), None, OUTSIDE),
+        ((-20, 6, 0, 20), None, OUTSIDE),
+    ],
+)
+def test_boxes(given_box, kept, reason):
+    clipped, found = clip_box_px(given_box, HEIGHT, WIDTH)
+    assert found == reason
+    if kept is not None:
+        assert clipped == kept
+
+
+@given(st.tuples(*[COORDINATE] * 4))
+def test_what_is_kept_is_a_box_inside_the_image(given_box):
+    (ymin, xmin, ymax, xmax), reason = clip_box_px(given_box, HEIGHT, WIDTH)
+    if reason in ("", CLIPPED):
+        assert 0 <= ymin < ymax <= HEIGHT
+        assert 0 <= xmin < xmax <= WIDTH
+    assert (reason == "") == (given_box == (ymin, xmin, ymax, xmax) and reason not in (INVERTED, ZERO_AREA))
+
+
+def make(tmp_path, *objects, **details):
+    builder = VocBuilder(tmp_path)
+    image_path = builder.add("000001", *objects, **details)
+    annotation = voc_files.read_annotation(voc_files.annotation_path(tmp_path / "VOC2007", "000001"))
+    source = Source("VOC2007/Annotations/000001.xml", annotation, image_path)
+    example = examples.make_example(source, {"cat": 1, "dog": 2})
+    (tmp_path / "shard").write_bytes(frame(example.serialized))
+    (record,) = read_examples([str(tmp_path / "shard")])
+    return example, record
+
+
+def test_an_example_holds_raw_values_over_the_size_of_the_image(tmp_path):
+    example, record = make(tmp_path, box(1, 2, 60, 40, difficult=1), box(10.5, 20, 30, 30, name="dog", truncated=1))
+    pixels = np.array([[2, 1, 40, 60], [20, 10.5, 30, 30]], np.float64)
+    np.testing.assert_array_equal(record["boxes_yxyx"], (pixels / [40, 60, 40, 60]).astype(np.float32))
+    assert record["labels"].tolist() == [1, 2]
+    assert record["difficult"].tolist() == [True, False]
+    assert example.remarks == ()
+
+
+@pytest.mark.parametrize("size", [None, (0, 0), (60, 0)])
+def test_a_size_that_is_not_given_does_not_matter(tmp_path, size):
+    example, record = make(tmp_path, box(30, 20, 60, 40), size=size)
+    assert record["boxes_yxyx"].tolist() == [[0.5, 0.5, 1, 1]]
+    assert (record["height"], record["width"]) == (40, 60)
+    assert example.remarks == ()
+
+
+def test_a_wrong_size_is_remarked_upon_and_not_used(tmp_path):
+    example, record = make(tmp_path, box(30, 20, 60, 40), size=(600, 400))
+    assert record["boxes_yxyx"].tolist() == [[0.5, 0.5, 1, 1]]
+    (remark,) = example.remarks
+    assert remark.reason == "size differs"
+    assert "000001.xml: the size is given as 600x400, but the image is 60x40" in remark.text
+
+
+def test_bad_boxes_are_named_by_file_and_object(tmp_path):
+    example, record = make(
+        tmp_path, box(1, 1, 20, 20), box(9, 9, 9, 30, name="dog"), box(50, 30, 70, 50), box(99, 1, 120, 9)
+    )
+    assert [remark.reason for remark in example.remarks] == [ZERO_AREA, CLIPPED, OUTSIDE]
+    assert example.remarks[0].text == (
+        "VOC2007/Annotations/000001.xml: object 2 (dog): xmin 9 ymin 9 xmax 9 ymax 30 in 60x40: zero area, dropped"
+    )
+    assert example.remarks[1].text.endswith("object 3 (cat): xmin 50 ymin 30 xmax 70 ymax 50 in 60x40: clipped")
+    np.testing.assert_allclose(record["boxes_yxyx"][1], [30 / 40, 50 / 60, 1, 1], rtol=1e-6)
+    assert len(record["labels"]) == 2
+
+
+def test_an_image_whose_only_object_is_bad_is_kept_without_objects(tmp_path):
+    example, record = make(tmp_path, box(9, 9, 9, 9))
+    assert example.objects == ()
+    assert record["boxes_yxyx"].shape == (0, 4)
+
+
+def test_the_record_keeps_the_name_of_the_file(tmp_path):
+    _, record = make(tmp_path, name="000001.PNG", image=None)
+    assert record["image_id"] == b"000001"
+
+
+def test_the_size_of_a_picture_turned_upright(tmp_path):
+    exif = picture().getexif()
+    exif[0x0112] = 6
+    path = tmp_path / "turned.jpg"
+    picture().save(path, exif=exif)
+    example, record = make(tmp_path, box(20, 30, 40, 60), size=(40, 60), image=path.read_bytes())
+    assert (record["height"], record["width"]) == (60, 40)
+    assert record["boxes_yxyx"].tolist() == [[0.5, 0.5, 1, 1]]
+    assert example.picture_note == "turned upright"
+    assert example.remarks == ()

@@ -1,0 +1,276 @@
+"""The input function of training: which images come, in which order, with which labels, to whom."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from dataset.input import training
+from tests.builders.records import (
+    CAT,
+    DIFFICULT,
+    DOG,
+    assert_same,
+    config,
+    elements,
+    ids_of,
+    images_of,
+    mixed_images,
+    one_pass,
+    record,
+    twenty_images,
+    write_shards,
+)
+
+
+@pytest.fixture(scope="module")
+def twenty(tmp_path_factory):
+    """20 images with a cat each in 5 shards."""
+    return twenty_images(tmp_path_factory.mktemp("twenty"))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Five images with different objects in 2 shards."""
+    return mixed_images(tmp_path_factory.mktemp("mixed"))
+
+
+@pytest.fixture(scope="module")
+def stream(twenty):
+    """Three passes over the 20 images, deterministic."""
+    return elements(training.training_input_fn(twenty, config(), 7, deterministic=True), 15)
+
+
+@pytest.mark.parametrize(("readers", "threads"), [(1, 1), (3, 2), (40, 7)])
+def test_a_seed_gives_the_same_stream_whatever_the_parallelism(twenty, stream, readers, threads):
+    again = training.training_input_fn(twenty, config(), 7, readers, threads, deterministic=True)
+    assert_same(elements(again, 15), stream)
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 7, 10, 14])
+def test_a_stream_that_starts_at_a_step_is_the_rest_of_the_whole_one(twenty, stream, step):
+    """Five steps are an epoch of the 20 images; the graph may hold other operations by then."""
+    late = training.training_input_fn(twenty, config(), 7, deterministic=True, first_step=lambda: step)
+
+    def in_another_graph():
+        tf.random.uniform([])
+        return late()
+
+    assert_same(elements(in_another_graph, 15 - step), stream[step:])
+
+
+def test_an_epoch_ends_in_the_middle_of_a_batch_too(twenty):
+    def batches_of_three(first_step, count):
+        settings: dict[str, Any] = {"deterministic": True, "first_step": lambda: first_step}
+        return elements(training.training_input_fn(twenty, config(batch_size=3), 7, **settings), count)
+
+    whole = batches_of_three(0, 16)
+    for step in (6, 7, 13, 14):
+        assert_same(batches_of_three(step, 16 - step), whole[step:])
+
+
+def test_images_that_are_left_out_do_not_count_for_the_place_in_the_data(mixed):
+    """Three of the five images have an object to learn from."""
+    settings: dict[str, Any] = {"deterministic": True, "skip_empty_images": True}
+    whole = elements(training.training_input_fn(mixed, config(batch_size=2), 7, **settings), 8)
+    assert sorted(ids_of(whole)[:3]) == sorted(ids_of(whole)[3:6]) == ["001", "002", "004"]
+    for step in (1, 2, 3, 5):
+        settings["first_step"] = lambda: step  # noqa: B023 (called in this turn)
+        late = training.training_input_fn(mixed, config(batch_size=2), 7, **settings)
+        assert_same(elements(late, 8 - step), whole[step:])
+    assert training.count_images(mixed, config(), skip_empty_images=True) == 3
+    assert training.count_images(mixed, config(targets__use_difficult=True), skip_empty_images=True) == 4
+    assert training.count_images(mixed, config()) == 5
+
+
+def test_without_deterministic_a_late_stream_has_the_rest_of_the_epoch_first(twenty):
+    seen = ids_of(elements(training.training_input_fn(twenty, config(), 7, readers=1, deterministic=True), 4))
+    late = training.training_input_fn(twenty, config(), 7, readers=1, threads=1, first_step=lambda: 4)
+    assert set(ids_of(elements(late, 1))) == {f"{number:03d}" for number in range(20)} - set(seen)
+
+
+@pytest.mark.parametrize(
+    ("making", "using", "least", "most"), [(0.04, 0.0, 0.75, 1.0), (0.04, 0.02, 0.2, 0.75), (0.0, 0.04, 0.0, 0.25)]
+)
+def test_the_wait_for_an_element_is_what_the_step_stands_still(making, using, least, most):
+    """An element takes so long to make, and a step so long; what is made meanwhile need not be waited for."""
+
+    def slow(number):
+        time.sleep(making)
+        return number
+
+    def input_fn():
+        dataset = tf.data.Dataset.range(1000).map(lambda number: tf.numpy_function(slow, [number], tf.int64))
+        return training._timed(dataset.map(lambda number: ({"number": number}, {})).prefetch(2))
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        features, _ = tf.data.make_one_shot_iterator(input_fn()).get_next()
+        session.run(features)
+        waited, start = 0.0, time.monotonic()
+        for _ in range(20):
+            waited += session.run(features)["waited"]
+            time.sleep(using)
+        assert least <= waited / (time.monotonic() - start) <= most
+
+
+def test_another_seed_gives_another_stream(twenty, stream):
+    other = elements(training.training_input_fn(twenty, config(), 8, deterministic=True), 15)
+    assert ids_of(other) != ids_of(stream)
+    # the same image is augmented in another way
+    one, two = (images_of(batches[:5]) for batches in (stream, other))
+    assert sum(np.abs(one[name] - two[name]).mean() > 1 for name in one) > 15
+
+
+def test_each_pass_has_every_image_once_in_an_order_of_its_own(stream):
+    ids = ids_of(stream)
+    passes = [ids[:20], ids[20:40], ids[40:]]
+    for ids_of_pass in passes:
+        assert sorted(ids_of_pass) == [f"{number:03d}" for number in range(20)]
+    assert len({tuple(ids_of_pass) for ids_of_pass in passes}) == 3
+
+
+def test_an_image_is_augmented_anew_in_each_pass(stream):
+    first, second = images_of(stream[:5]), images_of(stream[5:10])
+    changed = [np.abs(first[name] - second[name]).mean() > 1 for name in first]
+    assert np.mean(changed) > 0.8
+
+
+def test_no_augmentation_comes_twice_neither_in_a_stream_nor_with_another_seed(tmp_path):
+    shards = write_shards(tmp_path, [record(0)], 1)
+    views = []
+    for seed in (7, 8):
+        input_fn = training.training_input_fn(shards, config(batch_size=30), seed, deterministic=True)
+        ((features, _),) = elements(input_fn, 1)
+        views += [image.tobytes() for image in features["image"]]
+    assert len(set(views)) == 60
+
+
+def test_without_deterministic_all_images_come_too(twenty):
+    batches = elements(training.training_input_fn(twenty, config(), 7, readers=3, threads=2), 15)
+    assert set(ids_of(batches)) == {f"{number:03d}" for number in range(20)}
+
+
+def share(shards, worker, workers, count, batch_size=4, step=0):
+    """The first elements of one worker of several."""
+    input_fn = training.training_input_fn(
+        shards,
+        config(batch_size),
+        7,
+        deterministic=True,
+        first_step=lambda: step,
+        share=training.Share(workers, 1, worker, workers),
+    )
+    return elements(input_fn, count)
+
+
+def test_two_workers_together_read_what_one_process_reads(twenty, stream):
+    shares = [share(twenty, worker, 2, 15) for worker in (0, 1)]
+    for number, (features, _) in enumerate(stream):
+        for place in range(4):
+            theirs = shares[place % 2][number][0]
+            assert theirs["image_id"][place // 2] == features["image_id"][place]
+            np.testing.assert_array_equal(theirs["image"][place // 2], features["image"][place])
+
+
+def test_workers_have_files_of_their_own_if_these_can_be_dealt_out(twenty):
+    for worker in range(5):
+        one_pass = ids_of(share(twenty, worker, 5, 4, batch_size=5))
+        assert sorted(one_pass) == [f"{number:03d}" for number in range(4 * worker, 4 * worker + 4)]
+
+
+@pytest.mark.parametrize(("workers", "batch_size", "step"), [(2, 4, 7), (5, 5, 6)], ids=["in turn", "dealt"])
+def test_a_worker_that_goes_on_gets_the_rest_of_its_share(twenty, workers, batch_size, step):
+    for worker in range(workers):
+        whole = share(twenty, worker, workers, 12, batch_size)
+        assert_same(share(twenty, worker, workers, 12 - step, batch_size, step), whole[step:])
+
+
+def test_files_without_images_are_not_dealt_out(tmp_path):
+    """The second of two workers would have none."""
+    shards = write_shards(tmp_path, [record(0)], 2)
+    assert [ids_of(share(shards, worker, 2, 1, batch_size=2)) for worker in (0, 1)] == [["000"], ["000"]]
+
+
+def test_no_two_workers_draw_the_same_augmentation(tmp_path):
+    """Records that are all the same image; only the place in the stream tells them apart."""
+    shards = write_shards(tmp_path, [record(0)] * 8, 4)
+    views = [image for worker in range(4) for image in share(shards, worker, 4, 2)]
+    assert len({features["image"].tobytes() for features, _ in views}) == 8
+
+
+def test_a_batch_that_cannot_be_shared_is_an_error(twenty):
+    with pytest.raises(ValueError, match="--batch_size=4: must be a multiple of the 3 devices of 3 workers"):
+        share(twenty, 0, 3, 1)
+    with pytest.raises(ValueError, match="--batch_size=4: must be a multiple of the 3 GPUs: 3; --nomulti_gpu"):
+        training.training_input_fn(twenty, config(), 7, share=training.Share(devices=3))
+    with pytest.raises(ValueError, match=r"--batch_size=4: must be a multiple of the --accumulate_steps=3: 3$"):
+        training.training_input_fn(twenty, config(), 7, share=training.Share(parts=3))
+    with pytest.raises(ValueError, match="multiple of the 2 GPUs times --accumulate_steps=4: 8"):
+        training.training_input_fn(twenty, config(), 7, share=training.Share(2, 4))
+
+
+def test_elements_are_as_promised(stream):
+    for features, truth in stream:
+        assert features["image"].shape == (4, 32, 32, 3) and features["image"].dtype == np.float32
+        assert np.isfinite(features["image"]).all() and np.abs(features["image"]).max() < 256
+        assert truth["boxes_yxyx"].shape == (*truth["labels"].shape, 4) and truth["boxes_yxyx"].dtype == np.float32
+        assert truth["labels"].dtype == np.int64
+        assert set(np.unique(truth["labels"])) <= {0, 8}
+        assert truth["boxes_yxyx"].min(initial=0) >= 0 and truth["boxes_yxyx"].max(initial=0) <= 1
+
+
+def test_batches_are_padded_with_label_0_and_difficult_objects_left_out(mixed):
+    found = one_pass(mixed, 5)
+    wanted = {"000": [], "001": [CAT], "002": [DOG, CAT], "003": [], "004": [DOG]}
+    assert set(found) == set(wanted)
+    for image_id, objects in wanted.items():
+        boxes, classes = found[image_id]
+        assert classes.tolist() == [label for _, label, _ in objects] + [0] * (2 - len(objects))
+        np.testing.assert_allclose(boxes[: len(objects)], np.reshape([box for box, *_ in objects], (-1, 4)), atol=1e-6)
+        assert (boxes[len(objects) :] == 0).all()
+
+
+def test_difficult_objects_are_learnt_from_when_asked_for(mixed):
+    found = one_pass(mixed, 5, targets__use_difficult=True)
+    assert {name: classes.tolist() for name, (_, classes) in found.items()} == {
+        "000": [0, 0, 0],
+        "001": [8, 0, 0],
+        "002": [12, 15, 8],
+        "003": [15, 0, 0],
+        "004": [12, 0, 0],
+    }
+
+
+@pytest.mark.parametrize(("use_difficult", "left"), [(False, {"001", "002", "004"}), (True, set("1234"))])
+def test_images_without_objects_are_left_out_when_asked_for(mixed, use_difficult, left):
+    left = {name.zfill(3) for name in left}
+    found = one_pass(mixed, len(left), skip_empty_images=True, targets__use_difficult=use_difficult)
+    assert set(found) == left
+
+
+@pytest.mark.parametrize("objects", [(), (DIFFICULT,)], ids=["no object", "difficult"])
+def test_leaving_out_every_image_is_an_error_not_an_endless_wait(tmp_path, objects):
+    shards = write_shards(tmp_path, [record(number, objects) for number in range(3)], 1)
+    with pytest.raises(ValueError, match=r"--skip_empty_images.*train-00000-of-00001"):
+        training.count_images(shards, config(), skip_empty_images=True)
+    assert len(elements(training.training_input_fn(shards, config(), 1), 2)) == 2
+
+
+def test_batch_norm_needs_two_images_at_a_time(twenty):
+    normalized = config(batch_size=4, network__backbone="mobilenet_v1")
+    training.training_input_fn(twenty, normalized, 7, share=training.Share(devices=2))
+    with pytest.raises(ValueError, match="--batch_size=4, shared by the 4 GPUs, gives batch norm one image at a time"):
+        training.training_input_fn(twenty, normalized, 7, share=training.Share(devices=4))
+    with pytest.raises(ValueError, match="--batch_size=1 gives batch norm one image at a time: take 2 or more"):
+        training.training_input_fn(twenty, normalized.replace({"schedule.batch_size": 1}), 7)
+
+
+def test_files_of_unequal_length_are_not_dealt_out(tmp_path):
+    """Else the images of the short file would come ten times as often."""
+    shards = [*write_shards(tmp_path, [record(number) for number in range(20)], 1)]
+    (tmp_path / "short").mkdir()
+    shards += write_shards(tmp_path / "short", [record(20), record(21)], 1)
+    seen = [ids_of(share(shards, worker, 2, 11, batch_size=2)) for worker in (0, 1)]
+    assert sorted(seen[0] + seen[1]) == [f"{number:03d}" for number in range(22)]

@@ -1,0 +1,149 @@
+"""The drawn sample set: whole, reproducible, tightly labelled, and varied."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset.make_sample_voc import make
+from dataset.sample import scenes
+from dataset.sample.shapes import SHAPES, Pen
+from dataset.sources import labels, voc_files
+from dataset.sources.annotations import LabelledObject
+from utility.run.command import ROOT
+
+SCRIPT = ROOT / "dataset" / "make_sample_voc.py"
+
+
+def contents(root):
+    return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sample")
+    make(root, num_train=60, num_test=5, seed=3)
+    return root
+
+
+def annotations(root, split, image_set):
+    ids = voc_files.read_image_set(root / split, image_set)
+    return [voc_files.read_annotation(voc_files.annotation_path(root / split, image_id)) for image_id in ids]
+
+
+def test_it_is_a_voc_directory(sample):
+    assert labels.read_labels(sample / "labels.txt") == ("ball", "car", "fish", "house", "tree")
+    for split, image_set, count in (("VOC2007", "trainval", 60), ("VOC2007TEST", "test", 5)):
+        images = voc_files.index_images(sample / split)
+        found = annotations(sample, split, image_set)
+        assert len(found) == count
+        for annotation in found:
+            assert Image.open(images[annotation.image_id]).size == (annotation.width, annotation.height)
+    assert not set(voc_files.index_images(sample / "VOC2007")) & set(voc_files.index_images(sample / "VOC2007TEST"))
+
+
+def test_boxes_are_inside_and_of_all_kinds(sample):
+    found = annotations(sample, "VOC2007", "trainval")
+    sides = []
+    for annotation in found:
+        for voc_object in annotation.objects:
+            ymin, xmin, ymax, xmax = voc_object.box_yxyx_px
+            assert 1 <= ymin < ymax <= annotation.height
+            assert 1 <= xmin < xmax <= annotation.width
+            sides.append(max((ymax - ymin + 1) / annotation.height, (xmax - xmin + 1) / annotation.width))
+    objects = [voc_object for annotation in found for voc_object in annotation.objects]
+    assert {voc_object.name for voc_object in objects} == set(scenes.CLASS_NAMES)
+    assert 0 < sum(voc_object.difficult for voc_object in objects) < len(objects) / 4
+    assert 0 < sum(voc_object.truncated for voc_object in objects) < len(objects) / 2
+    assert any(not annotation.objects for annotation in found)
+    assert min(sides) < 0.15
+    assert max(sides) > 0.7
+    assert {annotation.height > annotation.width for annotation in found} == {True, False}
+
+
+def test_a_seed_gives_the_same_files_and_another_gives_others(tmp_path, sample):
+    make(tmp_path / "again", num_train=3, num_test=5, seed=3)
+    make(tmp_path / "other", num_train=3, num_test=5, seed=4)
+    again, other, whole = contents(tmp_path / "again"), contents(tmp_path / "other"), contents(sample)
+    pictures = [path for path in again if path.suffix in (".jpg", ".xml")]
+    assert len(pictures) == 16
+    assert all(again[path] == whole[path] for path in pictures)
+    assert not any(again[path] == other[path] for path in pictures if path.suffix == ".jpg")
+
+
+def test_made_again_it_holds_what_was_asked_for(tmp_path):
+    make(tmp_path, num_train=3, num_test=2, seed=0)
+    make(tmp_path, num_train=2, num_test=1, seed=0)
+    assert len(voc_files.read_image_set(tmp_path / "VOC2007", "trainval")) == 2
+    assert len(voc_files.read_image_set(tmp_path / "VOC2007TEST", "test")) == 1
+
+
+def test_a_voc_directory_of_somebody_else_is_left_alone(tmp_path):
+    path = tmp_path / "VOC2007" / "ImageSets" / "Main" / "trainval.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("000005\n")
+    with pytest.raises(ValueError, match=r"VOC2007 is there and is not a drawn sample.*--output_directory"):
+        make(tmp_path, num_train=1, num_test=1)
+    assert contents(tmp_path) == {path.relative_to(tmp_path): b"000005\n"}
+
+
+@pytest.mark.parametrize("name", ["num_train", "num_test", "seed"])
+def test_numbers_that_are_too_small_are_named(tmp_path, name):
+    with pytest.raises(ValueError, match=f"--{name}=-1 must be at least"):
+        make(tmp_path, **{name: -1})
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_a_box_is_tight_around_what_is_drawn(monkeypatch, name):
+    """One object on black, without light and noise: the box is that of the pixels that are not black."""
+    monkeypatch.setattr(scenes, "CLASS_NAMES", (name,))
+    monkeypatch.setattr(scenes, "_background", lambda _, width, height: Image.new("RGB", (width, height)))
+    monkeypatch.setattr(scenes, "_photograph", lambda image, _: image)
+    monkeypatch.setattr(scenes, "_lit", lambda sprite, _: _white(sprite))
+    for seed in range(8):
+        image, (voc_object,) = scenes.draw_scene(np.random.default_rng(seed), 1)
+        seen = np.asarray(image.convert("L")) > 127
+        rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+        expected = (rows[0] + 1, columns[0] + 1, rows[-1] + 1, columns[-1] + 1)
+        np.testing.assert_allclose(voc_object.box_yxyx_px, expected, atol=1)
+
+
+def _white(sprite):
+    white = Image.new("RGB", sprite.size, (255, 255, 255))
+    white.putalpha(sprite.getchannel("A"))
+    return white
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_a_shape_fills_its_canvas(name):
+    pen = Pen(200, 150, np.random.default_rng(0))
+    SHAPES[name].draw(pen)
+    left, top, right, bottom = pen.image.getbbox() or (0, 0, 0, 0)
+    assert right - left > 0.7 * 200
+    assert bottom - top > 0.7 * 150
+
+
+def test_hidden_and_cut_off_objects_are_marked():
+    visible = np.zeros((300, 400), bool)
+    visible[100:200, 50:150] = True
+    pixels = 100 * 100
+    assert scenes._annotate(visible, "car", pixels, pixels) == LabelledObject(
+        "car", (101, 51, 200, 150), difficult=False, truncated=False
+    )
+    assert scenes._annotate(visible, "car", 2 * pixels, 2 * pixels).difficult
+    assert not scenes._annotate(visible, "car", 2 * pixels, 2 * pixels).truncated
+    cut = scenes._annotate(visible, "car", pixels * 3 // 2, pixels)
+    assert (cut.difficult, cut.truncated) == (False, True)
+    assert scenes._annotate(visible, "car", 3 * pixels, pixels).difficult
+    visible[115:] = False
+    assert scenes._annotate(visible, "car", 1500, 1500).difficult  # 15 of 300 pixels high
+
+
+def test_as_a_user_runs_it(tmp_path):
+    command = [sys.executable, str(SCRIPT), "--output_directory=set", "--num_train=2", "--num_test=1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "wrote 2 + 1 pictures of ball, car, fish, house, tree to set\n"
+    assert len(voc_files.index_images(tmp_path / "set" / "VOC2007")) == 2

@@ -1,0 +1,262 @@
+"""COCO's instances JSON as a source of the converter."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from dataset.convert_tfrecords import convert_coco
+from dataset.dataset_inspect import read_examples
+from dataset.records import record_files
+from dataset.sources import coco
+from tests.builders.voc import SIZE, picture
+from utility.run.command import ROOT
+
+SCRIPT = ROOT / "dataset" / "convert_tfrecords.py"
+
+
+class CocoBuilder:
+    """Writes images and an instances JSON of two categories, with gaps between the ids and not in their order."""
+
+    def __init__(self, root, name="instances.json"):
+        self.folder, self.path = root / "images", root / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        categories = [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "hot dog"}]
+        self.document = {"images": [], "annotations": [], "categories": categories}
+
+    def add(self, image_id, *boxes, category_id=3, name=None, **marks):
+        """Add an image with objects of one category; marks are further keys of each."""
+        name = name or f"{image_id:012d}.jpg"
+        picture(seed=image_id).save(self.folder / name)
+        width, height = SIZE
+        self.document["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
+        for box in boxes:
+            mark_id = 1000 + len(self.document["annotations"])
+            entry = {"id": mark_id, "image_id": image_id, "category_id": category_id, "bbox": list(box), **marks}
+            self.document["annotations"].append(entry)
+        return self.save()
+
+    def save(self):
+        self.path.write_text(json.dumps(self.document))
+        return self
+
+
+@pytest.fixture
+def builder(tmp_path):
+    return CocoBuilder(tmp_path / "coco").add(7, (1, 2, 30, 20)).add(5)
+
+
+def convert(builder, output, **details):
+    return convert_coco(annotations=builder.path, images=builder.folder, output_directory=output, **details)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
+
+
+def by_id(output, split):
+    examples = read_examples(record_files.find_shards(output, split))
+    return {example["image_id"].decode(): example for example in examples}
+
+
+def test_categories_become_class_ids_in_the_order_of_their_ids(builder, tmp_path):
+    builder.add(9, (0, 0, 5, 5), category_id=90)
+    info = convert(builder, tmp_path / "records")
+    assert info["class_names"] == ["hot dog", "toothbrush"]
+    assert info["category_ids"] == [3, 90]
+    assert (tmp_path / "records" / "labels.txt").read_text() == "hot dog\ntoothbrush\n"
+    examples = by_id(tmp_path / "records", "train")
+    assert {image_id: example["labels"].tolist() for image_id, example in examples.items()} == {
+        "5": [], "7": [1], "9": [2],
+    }  # fmt: skip
+
+
+def test_a_record_holds_edges_over_the_size_and_the_ids_of_coco(builder, tmp_path):
+    builder.add(21, (0, 0, 60, 40), (0.5, 10.25, 3, 2.25), name="one.two.PNG", iscrowd=1)
+    convert(builder, tmp_path / "records")
+    example = by_id(tmp_path / "records", "train")["21"]
+    pixels = np.array([[0, 0, 40, 60], [10.25, 0.5, 12.5, 3.5]])
+    np.testing.assert_array_equal(example["boxes_yxyx"], (pixels / [40, 60, 40, 60]).astype(np.float32))
+    assert example["difficult"].tolist() == [True, True]
+
+
+def test_everything_is_told(builder, tmp_path):
+    builder.add(8, (50, 30, 20, 5), (9, 9, 0, 4), (9, 9, -1, 4), (70, 9, 4, 4), iscrowd=1)
+    info = convert(builder, tmp_path / "records", train_shards=2)
+    train = record_files.read_dataset_info(tmp_path / "records")["splits"]["train"]
+    assert train == info["splits"]["train"]
+    assert (train["images"], train["images_without_objects"], train["shards"], train["clipped"]) == (3, 1, 2, 1)
+    assert train["objects"] == {"hot dog": 2, "toothbrush": 0}
+    assert train["difficult"] == {"hot dog": 1, "toothbrush": 0}
+    assert train["dropped"] == {"inverted": 1, "outside the image": 1, "zero area": 1}
+    assert train["remarks"][0].startswith("instances.json, image 8: object 1 (hot dog): xmin 50 ymin 30 xmax 70")
+    assert train["annotations"] == str(builder.path.resolve())
+    with pytest.raises(ValueError, match=r"--strict: 4 faults .*the first: instances\.json, image 8"):
+        convert(builder, tmp_path / "strict", strict=True)
+    assert contents(tmp_path / "strict") == {}
+
+
+def test_training_and_validation_at_once_or_one_of_them(builder, tmp_path):
+    other = CocoBuilder(tmp_path / "other", "val.json").add(3, (1, 1, 9, 9)).add(2).add(7)
+    validation = {"validation_annotations": other.path, "validation_images": other.folder}
+    info = convert(builder, tmp_path / "both", **validation, validation_shards=1)
+    assert {prefix: split["images"] for prefix, split in info["splits"].items()} == {"train": 2, "val": 3}
+    assert list(by_id(tmp_path / "both", "val")) == ["3", "2", "7"]
+    convert_coco(output_directory=tmp_path / "val", **validation)
+    assert not list((tmp_path / "val").glob("train-*"))
+    del other.document["categories"][0]
+    other.save()
+    with pytest.raises(ValueError, match=r"instances\.json and .*val\.json have different categories: id 90"):
+        convert(builder, tmp_path / "none", **validation)
+
+
+def test_the_same_bytes_whatever_the_threads(builder, tmp_path):
+    for number in range(30, 50):
+        builder.add(number, (1, 1, 9, 9))
+    convert(builder, tmp_path / "one", num_threads=1, train_shards=3)
+    convert(builder, tmp_path / "seven", num_threads=7, train_shards=3)
+    assert contents(tmp_path / "one") == contents(tmp_path / "seven")
+
+
+def test_a_missing_or_broken_image_is_named_or_skipped(builder, tmp_path):
+    builder.add(30).add(31)
+    (builder.folder / "000000000030.jpg").unlink()
+    with pytest.raises(ValueError, match=r"000000000030\.jpg: there is no such file.*\(1 of 4 .*--skip_bad_images"):
+        convert(builder, tmp_path / "records")
+    (builder.folder / "000000000031.jpg").write_bytes(b"no picture")
+    train = convert(builder, tmp_path / "records", skip_bad_images=True)["splits"]["train"]
+    assert train["images"] == 2
+    assert ["30.jpg" in line or "31.jpg" in line for line in train["skipped"]] == [True, True]
+
+
+def entry(kind, number=0, **changes):
+    """Change an entry of one of the lists; None takes a key away."""
+
+    def spoil(document):
+        item = document[kind][number]
+        item.update(changes)
+        for key in [key for key, value in changes.items() if value is None]:
+            del item[key]
+
+    return spoil
+
+
+def twice(kind):
+    return lambda document: document[kind].append(document[kind][0])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda document: document.pop("images"), "no list 'images', or it is empty"),
+        (lambda document: document.update(categories=[]), "no list 'categories', or it is empty"),
+        (lambda document: document.update(annotations={}), "no list 'annotations'"),
+        (lambda document: document["images"].append("a.jpg"), "entry 3 of 'images' has no 'id', 'file_name'"),
+        (entry("annotations", bbox=None), "entry 1 of 'annotations' has no 'bbox'"),
+        (entry("categories", 1, id="3"), "entry 2 of 'categories': 'id' is '3', not a whole number"),
+        (twice("images"), "entry 3 of 'images' has the id 7, as one before it"),
+        (twice("annotations"), "entry 2 of 'annotations' has the id 1000"),
+        (twice("categories"), "entry 3 of 'categories' has the id 90"),
+        (entry("annotations", image_id=999), "annotation 1000: 'image_id' is 999, and the file has no such id"),
+        (entry("annotations", category_id=4), "annotation 1000: 'category_id' is 4, and the file has no such id"),
+        (entry("annotations", category_id=[3]), r"'category_id' is \[3\]"),
+        (entry("annotations", bbox=[1, 2, 3]), r"annotation 1000: 'bbox' is \[1, 2, 3\], not four finite numbers"),
+        (entry("annotations", bbox=[1, 2, 3, float("nan")]), "not four finite numbers"),
+        (entry("annotations", bbox=[1, 2, 3, "4"]), "not four finite numbers"),
+        (entry("annotations", iscrowd="yes"), "annotation 1000: 'iscrowd' is 'yes', neither 0 nor 1"),
+        (entry("images", file_name=5), "image 7: 'file_name' is 5, not a text"),
+        (entry("categories", name=" "), "category 90: 'name' is ' ', not a text"),
+        (entry("categories", name="hot  dog"), "category 90 is 'hot dog', as one before it"),
+        (entry("categories", name="Background"), "category 90 is 'Background', which is always class id 0"),
+    ],
+)
+def test_a_json_with_a_fault_is_refused_with_its_place(builder, tmp_path, spoil, message):
+    spoil(builder.document)
+    builder.save()
+    with pytest.raises(ValueError, match=rf"instances\.json.*{message}"):
+        convert(builder, tmp_path / "records", skip_bad_images=True)
+    assert contents(tmp_path / "records") == {}
+
+
+def test_a_file_that_is_no_instances_json_is_named(builder, tmp_path):
+    for text, message in (("{", r"instances\.json is not JSON \("), ("[]", r"instances\.json holds no JSON object")):
+        builder.path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            coco.read_instances(builder.path)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.json does not exist"):
+        coco.read_instances(tmp_path / "nowhere.json")
+    builder.save()
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
+        convert_coco(annotations=builder.path, images=tmp_path / "nowhere", output_directory=tmp_path / "records")
+
+
+@pytest.mark.parametrize("side", [{"width": None}, {"width": 0}, {"width": "60"}, {"height": -1.5}])
+def test_a_size_that_is_not_given_does_not_matter(builder, tmp_path, side):
+    entry("images", **side)(builder.document)
+    builder.save()
+    info = convert(builder, tmp_path / "records")
+    assert info["splits"]["train"]["remarks"] == []
+    assert by_id(tmp_path / "records", "train")["7"]["width"] == 60
+
+
+def run(*arguments):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_as_a_user_runs_it(builder, tmp_path):
+    output = f"--output_directory={tmp_path / 'records'}"
+    done = run("--format=coco", f"--annotations={builder.path}", f"--images={builder.folder}", output)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "train: instances.json, 2 images to 2 shards" in done.stdout
+    assert "val: none" in done.stdout
+    assert sorted(by_id(tmp_path / "records", "train")) == ["5", "7"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--format=coco"], 1, "no images to convert: give --annotations and --images"),
+        (["--format=coco", "--images=x"], 1, "--annotations and --images go together"),
+        (["--format=coco", "--labels_file=auto"], 2, "--labels_file is for --format=voc"),
+        (["--dataset_directory=x", "--images=y"], 2, "--images is for --format=coco"),
+        ([], 2, "--dataset_directory is missing"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_named(tmp_path, arguments, status, message):
+    done = run(*arguments, f"--output_directory={tmp_path / 'records'}")
+    assert (done.returncode, message in done.stderr) == (status, True), done.stderr
+    assert not (tmp_path / "records").exists()
+
+
+def test_genuine_coco(coco_tiny, tmp_path):
+    """Each box is in the records, where the JSON has it to a thousandth of a pixel, and nothing else is."""
+    annotations = coco_tiny / "annotations"
+    info = convert_coco(
+        annotations=annotations / "instances_train2017.json",
+        images=coco_tiny / "train2017",
+        validation_annotations=annotations / "instances_val2017.json",
+        validation_images=coco_tiny / "val2017",
+        output_directory=tmp_path,
+        num_threads=2,
+    )
+    assert (info["class_names"][0], info["class_names"][79], len(info["class_names"])) == ("person", "toothbrush", 80)
+    assert (info["category_ids"][10:12], info["category_ids"][79]) == ([11, 13], 90)
+    for split, empty in (("train", 1), ("val", 2)):
+        told = info["splits"][split]
+        assert (told["images"], told["images_without_objects"], told["remarks"]) == (50, empty, [])
+        document = json.loads((annotations / f"instances_{split}2017.json").read_text())
+        found = {int(image_id): example for image_id, example in by_id(tmp_path, split).items()}
+        assert list(found) == [image["id"] for image in document["images"]] or split == "train"
+        assert found.keys() == {image["id"] for image in document["images"]}
+        for image in document["images"]:
+            mine = [entry for entry in document["annotations"] if entry["image_id"] == image["id"]]
+            example, size = found[image["id"]], [image["height"], image["width"]]
+            ymin, xmin, ymax, xmax = (example["boxes_yxyx"] * [*size, *size]).T
+            boxes_xywh = np.stack([xmin, ymin, xmax - xmin, ymax - ymin], axis=1)
+            np.testing.assert_allclose(boxes_xywh, np.reshape([entry["bbox"] for entry in mine], (-1, 4)), atol=1e-3)
+            ids = [info["category_ids"][label - 1] for label in example["labels"]]
+            assert ids == [entry["category_id"] for entry in mine]
+            assert example["difficult"].tolist() == [entry["iscrowd"] == 1 for entry in mine]

@@ -1,0 +1,282 @@
+"""Reading VOC folders with all that is wrong in them, and results files there and back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataset.scores import voc_results
+from dataset.sources import voc_files
+from dataset.sources.annotations import LabelledObject
+
+BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>"
+
+
+def write_annotation(folder, body, name="000001.xml"):
+    path = folder / name
+    path.write_text(f"<annotation>{body}</annotation>")
+    return path
+
+
+def read_objects(folder, body):
+    return voc_files.read_annotation(write_annotation(folder, body)).objects
+
+
+def test_a_genuine_annotation(voc_sample):
+    annotation = voc_files.read_annotation(voc_files.annotation_path(voc_sample / "VOC2007", "000022"))
+    assert (annotation.image_id, annotation.height, annotation.width) == ("000022", 332, 500)
+    assert annotation.objects == (
+        LabelledObject("horse", (103.0, 68.0, 283.0, 368.0), difficult=False, truncated=False),
+        LabelledObject("person", (44.0, 186.0, 230.0, 255.0), difficult=False, truncated=False),
+    )
+
+
+def test_parts_of_a_person_are_not_objects(tmp_path):
+    part = f"<part><name>head</name>{BOX.replace('0', '')}</part>"
+    body = f"<object>{part}<name>person</name>{part}{BOX}{part}<difficult>1</difficult></object>"
+    assert read_objects(tmp_path, body) == (LabelledObject("person", (2, 1, 40, 30), True, False),)
+
+
+def test_everything_optional_may_be_missing(tmp_path):
+    annotation = voc_files.read_annotation(write_annotation(tmp_path, f"<object>{BOX}<name> cat </name></object>"))
+    assert annotation.objects == (LabelledObject("cat", (2, 1, 40, 30), False, False),)
+    assert (annotation.height, annotation.width) == (0, 0)
+
+
+def test_floats_and_any_order_of_children(tmp_path):
+    box = "<ymax>4.75</ymax><!-- drawn twice --><xmax> 3.5 </xmax><ymin>2e0</ymin><xmin>-1.25</xmin>"
+    (item,) = read_objects(tmp_path, f"<object><bndbox>{box}</bndbox><name>cat</name></object>")
+    assert item.box_yxyx_px == (2, -1.25, 4.75, 3.5)
+
+
+def test_an_image_without_objects(tmp_path):
+    assert read_objects(tmp_path, "<size><width>5</width></size>") == ()
+
+
+@pytest.mark.parametrize("text", ["0", "", "unknown", "-5", "nan"])
+def test_a_useless_size_is_0(tmp_path, text):
+    path = write_annotation(tmp_path, f"<size><height>{text}</height><width>500.0</width></size>")
+    assert (voc_files.read_annotation(path).height, voc_files.read_annotation(path).width) == (0, 500)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1", True), ("0", False), ("", False), ("Unspecified", False), ("true", True), ("1.0", True)],
+)
+def test_marks(tmp_path, text, value):
+    marks = f"<difficult>{text}</difficult><truncated>{text}</truncated>"
+    (item,) = read_objects(tmp_path, f"<object><name>cat</name>{BOX}{marks}</object>")
+    assert (item.difficult, item.truncated) == (value, value)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (f"<object>{BOX}</object>", "object 1 has no <name>"),
+        (f"<object><name> </name>{BOX}</object>", "object 1 has no <name>"),
+        (
+            f"<object><name>cat</name>{BOX}</object><object><name>dog</name></object>",
+            r"object 2 \(dog\) has no <bnd",
+        ),
+        (f"<object><name>cat</name>{BOX.replace('ymax', 'bottom')}</object>", r"object 1 \(cat\).*no <ymax>"),
+        (f"<object><name>cat</name>{BOX.replace('40', 'forty')}</object>", "<ymax> is 'forty'"),
+        (f"<object><name>cat</name>{BOX.replace('40', '')}</object>", "<ymax> is ''"),
+        (
+            f"<object><name>cat</name>{BOX.replace('40', 'NaN')}</object>",
+            "<ymax> is 'NaN', not a finite number",
+        ),
+        (f"<object><name>cat</name>{BOX.replace('40', '1e999')}</object>", "not a finite number"),
+        (f"<object><name>cat</name>{BOX}<difficult>perhaps</difficult></object>", "<difficult> is 'perhaps'"),
+        ("<object>", "not well-formed XML"),
+        ("&secret;", "not well-formed XML"),
+    ],
+)
+def test_broken_annotations_are_named(tmp_path, body, message):
+    path = write_annotation(tmp_path, body)
+    with pytest.raises(voc_files.AnnotationError, match=message) as caught:
+        voc_files.read_annotation(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not well-formed"),
+        (b"not xml", "not well-formed"),
+        (b"<html/>", "the root is <html>"),
+        (
+            b'<!DOCTYPE a [<!ENTITY x SYSTEM "/etc/hostname">]><annotation><object>&x;</object></annotation>',
+            "DOCTYPE",
+        ),
+        (b'<!DOCTYPE a SYSTEM "http://localhost/a.dtd"><annotation/>', "DOCTYPE"),
+    ],
+)
+def test_what_is_not_an_annotation_is_named(tmp_path, content, message):
+    path = tmp_path / "a.xml"
+    path.write_bytes(content)
+    with pytest.raises(voc_files.AnnotationError, match=message) as caught:
+        voc_files.read_annotation(path)
+    assert str(path) in str(caught.value)
+
+
+def test_entities_that_would_fill_the_memory_are_refused(tmp_path):
+    entities = '<!ENTITY e0 "ha">' + "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
+    for body in ("<annotation>&e11;</annotation>", '<annotation of="&e11;"/>'):
+        (tmp_path / "a.xml").write_text(f"<!DOCTYPE a [{entities}]>{body}")
+        with pytest.raises(voc_files.AnnotationError):
+            voc_files.read_annotation(tmp_path / "a.xml")
+
+
+def test_a_missing_annotation_is_named(tmp_path):
+    with pytest.raises(voc_files.AnnotationError, match=r"7\.xml: the annotation cannot be read: No such file"):
+        voc_files.read_annotation(voc_files.annotation_path(tmp_path, "7"))
+
+
+def write_image_set(split_dir, content, name="trainval.txt"):
+    folder = split_dir / "ImageSets" / "Main"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "ids"),
+    [
+        (b"000005\n000007\n", ["000005", "000007"]),
+        (b"\xef\xbb\xbfb\r\n\r\n  a.v2 \r\n", ["b", "a.v2"]),
+        (b"000005 -1\n000007  1\n000009  0", ["000005", "000007", "000009"]),
+        (b"my photo\nphoto 1\n", ["my photo", "photo 1"]),
+    ],
+)
+def test_image_sets(tmp_path, content, ids):
+    write_image_set(tmp_path, content)
+    assert voc_files.read_image_set(tmp_path, "trainval") == ids
+
+
+def test_an_id_that_ends_like_a_mark_is_told_by_its_annotation(tmp_path):
+    write_image_set(tmp_path, b"photo 0\nphoto 1\n")
+    (tmp_path / "Annotations").mkdir()
+    write_annotation(tmp_path / "Annotations", "", "photo 0.xml")
+    assert voc_files.read_image_set(tmp_path, "trainval") == ["photo 0", "photo 1"]
+
+
+def test_bad_image_sets_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"test\.txt does not exist; sets in that folder: none"):
+        voc_files.read_image_set(tmp_path, "test")
+    write_image_set(tmp_path, b"\n \n")
+    write_image_set(tmp_path, b"a\nb\na\nb\nb\n", "val.txt")
+    with pytest.raises(FileNotFoundError, match=r"sets in that folder: trainval, val"):
+        voc_files.read_image_set(tmp_path, "test")
+    with pytest.raises(ValueError, match=r"trainval\.txt is empty"):
+        voc_files.read_image_set(tmp_path, "trainval")
+    with pytest.raises(ValueError, match=r"val\.txt holds 2 ids more than once, the first is 'a'"):
+        voc_files.read_image_set(tmp_path, "val")
+
+
+def test_images_are_found_by_id(tmp_path):
+    folder = tmp_path / "JPEGImages"
+    folder.mkdir()
+    for name in ("c.JPG", "a.v1.2.jpeg", "b.Png", "notes.txt", "a.v1.2.xml"):
+        (folder / name).touch()
+    expected = {"a.v1.2": "a.v1.2.jpeg", "b": "b.Png", "c": "c.JPG"}
+    assert {key: path.name for key, path in voc_files.index_images(tmp_path).items()} == expected
+    assert list(voc_files.index_images(tmp_path)) == sorted(expected)
+    (folder / "b.jpg").touch()
+    with pytest.raises(ValueError, match=r"b\.Png and .*b\.jpg have the same image id"):
+        voc_files.index_images(tmp_path)
+
+
+def test_a_missing_image_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="JPEGImages does not exist"):
+        voc_files.index_images(tmp_path)
+
+
+@pytest.mark.parametrize(("split", "image_set", "count"), [("VOC2007", "trainval", 300), ("VOC2007TEST", "test", 150)])
+def test_the_genuine_folders_are_read_whole(voc_sample, split, image_set, count):
+    ids = voc_files.read_image_set(voc_sample / split, image_set)
+    assert len(ids) == count
+    assert set(ids) <= set(voc_files.index_images(voc_sample / split))
+
+
+def make_detections(*rows):
+    """Rows of image_id, score, ymin, xmin, ymax, xmax."""
+    columns = ([row[0] for row in rows], [row[1] for row in rows], [row[2:] for row in rows])
+    return voc_results.Detections(*map(np.array, columns))
+
+
+def test_results_have_the_documented_lines(tmp_path):
+    found = make_detections(("000012", 0.75, 2, 1, 40.25, 30), ("my photo", 1e-7, 1, 2, 3, 4))
+    voc_results.write_results(tmp_path / "predict", {2: found}, num_classes=4)
+    assert {path.name: path.read_text() for path in (tmp_path / "predict").iterdir()} == {
+        "results_1.txt": "",
+        "results_2.txt": "000012 0.7500000000 1.0000 2.0000 30.0000 40.2500\n"
+        "my photo 0.0000001000 2.0000 1.0000 4.0000 3.0000\n",
+        "results_3.txt": "",
+    }
+    again = voc_results.read_results(tmp_path / "predict" / "results_2.txt")
+    assert again.image_ids.tolist() == ["000012", "my photo"]
+    np.testing.assert_array_equal(again.boxes_yxyx_px, found.boxes_yxyx_px)
+    assert len(voc_results.read_results(tmp_path / "predict" / "results_1.txt")) == 0
+
+
+def test_results_of_an_earlier_run_are_removed(tmp_path):
+    for name in ("results_3.txt", "results_25.txt", "results_0.txt", "results_all.txt", "notes.txt"):
+        (tmp_path / name).write_text("old")
+    voc_results.write_results(tmp_path, {}, num_classes=4)
+    assert voc_results.results_class_ids(tmp_path) == [1, 2, 3]
+    assert (tmp_path / "results_3.txt").read_text() == ""
+    assert (tmp_path / "results_all.txt").exists()
+    assert (tmp_path / "notes.txt").exists()
+
+
+@pytest.mark.parametrize("class_id", [0, 4, -1])
+def test_results_of_an_unknown_class_are_refused(tmp_path, class_id):
+    with pytest.raises(ValueError, match=rf"class ids \[{class_id}\].*1 to 3"):
+        voc_results.write_results(tmp_path, {class_id: make_detections(("a", 1, 1, 1, 2, 2))}, num_classes=4)
+    assert voc_results.results_class_ids(tmp_path) == []
+
+
+def test_results_that_are_not_finite_are_refused(tmp_path):
+    found = make_detections(("a", 1, 1, 1, 2, 2), ("b", 1, 1, np.nan, 2, 2))
+    with pytest.raises(ValueError, match="class 1 in image b"):
+        voc_results.write_results(tmp_path, {1: found}, num_classes=2)
+    assert voc_results.results_class_ids(tmp_path) == []
+
+
+def test_detections_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match=r"\(2,\), \(1,\), \(1, 4\)"):
+        voc_results.Detections(np.array(["a", "b"]), np.ones(1), np.ones([1, 4]))
+
+
+@pytest.mark.parametrize("line", ["a 1 2 3 4", "a 1 2 3 4 five", "1 2 3 4 5", "a nan 1 2 3 4", "a .5 1 2 3 inf", "a"])
+def test_broken_results_are_named_with_their_line(tmp_path, line):
+    path = tmp_path / "results_1.txt"
+    path.write_text(f"a .5 1 2 3 4\r\n\r\n{line}\r\nb .5 1 2 3 4\r\n")
+    with pytest.raises(ValueError, match="line 3: ") as caught:
+        voc_results.read_results(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_or_garbled_results_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"results_1\.txt does not exist"):
+        voc_results.read_results(tmp_path / "results_1.txt")
+    (tmp_path / "results_1.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"results_1\.txt is not UTF-8"):
+        voc_results.read_results(tmp_path / "results_1.txt")
+
+
+IDS = st.text(st.sampled_from("ab.é 0_-"), min_size=1, max_size=8).map(str.strip).filter(bool)
+PIXELS = st.floats(-1e4, 1e4, width=32)
+ROWS = st.tuples(IDS, st.floats(2**-6, 1, width=32), PIXELS, PIXELS, PIXELS, PIXELS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ROWS, max_size=20))
+def test_results_there_and_back(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("results")
+    found = make_detections(*rows)
+    voc_results.write_results(folder, {1: found}, num_classes=2)
+    again = voc_results.read_results(folder / "results_1.txt")
+    assert again.image_ids.tolist() == found.image_ids.tolist()
+    np.testing.assert_allclose(again.boxes_yxyx_px, found.boxes_yxyx_px, atol=5.1e-5, rtol=0)
+    # Scores are float32 in the network: they come back bit for bit, so no two change places.
+    np.testing.assert_array_equal(again.scores.astype(np.float32), found.scores.astype(np.float32))

@@ -1,0 +1,147 @@
+"""Schedule, weight decay, and training steps that must not spoil anything."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from dataset.scores import average_precision, voc_results
+from dataset.sources.annotations import Annotation, LabelledObject
+from net.estimator import optimizer
+from net.estimator import ssd_model_fn as model
+from net.estimator.prediction import detect
+from net.estimator.training_log import NonFiniteLossError
+from net.training import loop
+from tests.builders.configs import VOC_LIKE, assert_same_training, voc_config
+from tests.builders.tiny_ssd import batch, make_estimator, repeated, tiny_config
+from utility.config.settings import LossConfig
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A config around a network that a test can train."""
+    return tiny_config(monkeypatch.setitem)
+
+
+@pytest.fixture(scope="module")
+def two_steps(tmp_path_factory):
+    """A model directory with two steps, moved from where they were made."""
+    made = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        loop.train(make_estimator(tiny_config(patch.setitem), made / "here"), repeated(batch()), 2)
+    return (made / "here").rename(made / "there")
+
+
+def test_learning_rate_follows_the_reference_schedule():
+    schedule = voc_config().schedule
+    with tf.Graph().as_default(), tf.Session() as session:
+        step = tf.placeholder(tf.int64, [])
+        rate = optimizer.learning_rate(step, schedule)
+        found = [session.run(rate, {step: s}) for s in (0, 500, 501, 80_000, 80_001, 100_001)]
+    np.testing.assert_allclose(found, [1e-4, 1e-4, 1e-3, 1e-3, 1e-4, 1e-5], rtol=1e-6)
+
+
+def test_learning_rate_has_a_floor():
+    schedule = voc_config(schedule__end_learning_rate=5e-4).schedule
+    with tf.Graph().as_default(), tf.Session() as session:
+        assert session.run(optimizer.learning_rate(tf.constant(110_000), schedule)) == pytest.approx(5e-4)
+
+
+def test_weight_decay_counts_biases_and_a_tenth_of_the_scale():
+    with tf.Graph().as_default(), tf.Session() as session:
+        for name in ("a/kernel", "a/bias", "conv4_3_scale/weights"):
+            tf.get_variable(name, initializer=tf.constant([2.0, 4.0]))
+        session.run(tf.global_variables_initializer())
+        variables = tf.trainable_variables()
+        reference = session.run(model.weight_decay(variables, LossConfig()))
+        caffe = session.run(model.weight_decay(variables, LossConfig(decay_biases=False)))
+    assert reference == pytest.approx(5e-4 * (10 + 10 + 1))
+    assert caffe == pytest.approx(5e-4 * (10 + 1))
+
+
+def test_it_learns_a_picture_by_heart_and_finds_its_object_again(tiny, tmp_path):
+    random = np.random.RandomState(0)
+    images = random.uniform(-20, 20, (2, 300, 300, 3)).astype(np.float32)
+    images[0, 60:180, 60:180] += 80
+    images[1, 120:240, 90:270] -= 80
+    features, labels = batch(images)
+    labels["boxes_yxyx"] = np.array([[[0.2, 0.2, 0.6, 0.6]], [[0.4, 0.3, 0.8, 0.9]]], np.float32)
+    labels["labels"] = np.array([[3], [5]])
+    estimator = make_estimator(tiny.replace({"schedule.learning_rate": 3e-4}), tmp_path)
+    loop.train(estimator, repeated((features, labels)), 150)
+    features["size"] = np.array([[300, 300], [300, 300]], np.int32)
+    input_fn = lambda: tf.data.Dataset.from_tensors(features)  # noqa: E731
+    found = list(detect(estimator, input_fn, tf.train.latest_checkpoint(tmp_path)))
+    assert [image["classes"][0] for image in found] == [3, 5]
+    truth = [
+        Annotation(name, tmp_path, 300, 300, (LabelledObject(VOC_LIKE[label - 1], tuple(box * 300), False, False),))
+        for name, label, box in zip(("first", "second"), (3, 5), labels["boxes_yxyx"][:, 0], strict=True)
+    ]
+    assert average_precision.evaluate(voc_results.detections_by_class(found), truth, VOC_LIKE).mean_ap >= 0.9
+    metrics = estimator.evaluate(lambda: tf.data.Dataset.from_tensors((features, labels)))
+    assert metrics["accuracy"] > 0.5 and np.isfinite(metrics["loss"])
+
+
+def test_batches_without_usable_objects_train(tiny, tmp_path, capsys):
+    nothing, zero_area = batch(boxes=(), labels=()), batch(boxes=((0.5, 0.5, 0.5, 0.5),))
+    inverted, padding_only = batch(boxes=((0.6, 0.6, 0.5, 0.5),)), batch(labels=(0,))
+    estimator = make_estimator(tiny, tmp_path, log_every_n_steps=1)
+    loop.train(estimator, repeated(nothing, zero_area, inverted, padding_only), 5)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("starting from random weights")
+    told = [line for line in lines if line.startswith("step ")]
+    assert len(told) == 5 and all("location 0.000" in line and "nan" not in line for line in told)
+    values = estimator.get_variable_value("ssd300/multibox_head/cls_0/bias")
+    assert np.isfinite(values).all() and np.abs(values).max() > 0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_nothing(tiny, tmp_path):
+    images = np.zeros((2, 300, 300, 3), np.float32)
+    images[1, 5, 5, 0] = np.nan
+    estimator = make_estimator(tiny, tmp_path)
+    loop.train(estimator, repeated(batch()), 3)
+    with pytest.raises(NonFiniteLossError) as error:
+        loop.train(estimator, repeated(batch(images)), 10)
+    for part in ("step 4", "learning rate 0.001", "cross_entropy", "gradient_norm inf", "first, second"):
+        assert part in str(error.value)
+    with tf.Graph().as_default(), tf.Session():
+        names = [name for name, _ in tf.train.list_variables(tf.train.latest_checkpoint(tmp_path))]
+    assert all(np.isfinite(estimator.get_variable_value(name)).all() for name in names)
+
+
+def test_a_rate_that_is_far_too_high_is_reported_with_the_parts_of_the_loss(tiny, tmp_path):
+    estimator = make_estimator(tiny.replace({"schedule.learning_rate": 1e30}), tmp_path)
+    with pytest.raises(NonFiniteLossError, match=r"step 2, learning rate 1e\+30: loss (nan|inf)"):
+        loop.train(estimator, repeated(batch()), 5)
+
+
+def test_a_run_goes_on_from_its_checkpoint_also_where_that_was_moved(tiny, two_steps, tmp_path, capsys):
+    again = make_estimator(tiny, shutil.copytree(two_steps, tmp_path / "logs"))
+    loop.train(again, repeated(batch()), 5)
+    assert "random weights" not in capsys.readouterr().out
+    assert again.get_variable_value("global_step") == 5
+
+
+def test_a_run_that_is_at_its_end_says_so_and_writes_nothing(tiny, two_steps, capsys):
+    before = sorted(two_steps.iterdir())
+    loop.train(make_estimator(tiny, two_steps), repeated(batch()), 2, on_start=lambda: pytest.fail("it started"))
+    assert "is at step 2 already" in capsys.readouterr().out and sorted(two_steps.iterdir()) == before
+
+
+def test_scalars_are_written_for_tensorboard(two_steps):
+    events = [e for file in two_steps.glob("events*") for e in tf.train.summary_iterator(str(file))]
+    tags = {value.tag for event in events for value in event.summary.value}
+    assert {"train/cross_entropy", "train/location", "train/l2", "train/accuracy", "train/learning_rate"} <= tags
+
+
+def test_two_replicas_with_half_a_batch_each_are_one_with_the_whole(train_tiny, trained_alone):
+    assert_same_training(train_tiny("--devices=2")[0], trained_alone)
+    biases = [value for name, value in trained_alone.items() if name.endswith("/bias")]
+    assert max(np.abs(bias).max() for bias in biases) > 1e-4  # they start at 0
+
+
+def test_xla_compiles_the_network_and_changes_nothing(train_tiny, trained_alone):
+    variables, log = train_tiny("--xla")
+    assert "Compiled cluster using XLA!" in log
+    assert_same_training(variables, trained_alone)

@@ -1,0 +1,329 @@
+"""Exported models against evaluation, in this process and in one that knows nothing of the project."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+from dataset.input.evaluation import eval_input_fn
+from dataset.records import record_files, tfrecord
+from dataset.records.schema import RecordObject, serialize
+from dataset.scores import voc_results
+from net.estimator.prediction import detect
+from net.export import detector, formats
+from net.network.ssd_net import ssd_network
+from tests.builders import tiny_ssd
+from tests.builders.configs import VOC_LIKE, voc_config
+from tests.builders.voc import picture
+from utility import export_model
+from utility.config import config_file
+from utility.run.command import ROOT
+
+THRESHOLD = "--select_threshold=0.5"  # so that a network of random weights finds tens of objects, not thousands
+
+
+def save_network(config, folder, class_heads=1.0):
+    """Write a checkpoint of random weights, those of the class heads times a factor, and its config; its prefix."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(5)
+        ssd_network(tf.zeros([1, 300, 300, 3]), config, "channels_last")
+        tf.train.get_or_create_global_step()  # evaluation restores it
+        session.run(tf.global_variables_initializer())
+        heads = [variable for variable in tf.trainable_variables() if "multibox_head/cls" in variable.name]
+        session.run([variable.assign(class_heads * variable) for variable in heads])
+        prefix = tf.train.Saver().save(session, str(folder / "model.ckpt"), write_meta_graph=False)
+    config_file.save(config, str(folder))
+    return prefix
+
+
+def run(*arguments, status=0):
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def write_records(folder, encoded_pictures):
+    """Write a validation set of one object each, and its labels; returns the shard."""
+    serialized = []
+    for name, encoded in encoded_pictures.items():
+        width, height = Image.open(io.BytesIO(encoded)).size
+        serialized.append(
+            serialize(
+                encoded,
+                f"{name}.jpg",
+                height,
+                width,
+                [RecordObject((0.1, 0.1, 0.5, 0.5), 1, VOC_LIKE[0], False, False)],
+            )
+        )
+    shard = record_files.shard_paths(folder, "val", 1)[0]
+    shard.write_bytes(b"".join(map(tfrecord.frame, serialized)))
+    (folder / "labels.txt").write_text("".join(f"{name}\n" for name in VOC_LIKE))
+    return str(shard)
+
+
+# --- as a user runs it: SSD300-VGG16, and a process with nothing but TensorFlow ---------------------------------
+
+SERVE = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+model, output, *paths = sys.argv[1:]
+detect = tf.saved_model.load(model).signatures["serving_default"]
+found = {path: detect(encoded=[tf.io.read_file(path)]) for path in paths}
+arrays = {f"{path}|{name}": value[0].numpy() for path in paths for name, value in found[path].items()}
+np.savez(output, **{name: np.array(value.tolist()) for name, value in arrays.items()})
+print(sorted({"utility", "preprocessing", "dataset", "net"} & set(sys.modules)))
+"""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """What a VGG of random weights found in demo/ and, where they are, in genuine photographs."""
+    home = tmp_path_factory.mktemp("served")
+    checkpoint = save_network(voc_config(), home)
+    done = run("utility/export_model.py", f"--checkpoint_path={home}", f"--output={home}/new/model", THRESHOLD)
+    assert done.stdout == f"wrote {checkpoint} with its 20 classes to {home}/new/model, 106 MB\n"
+    assert done.stderr == ""
+    assert [path.name for path in (home / "new").iterdir()] == ["model"]
+    shared = Path(os.environ.get("SSD_SHARED_DIR", ROOT.parent / "shared"))
+    photographs = sorted((shared / "data/voc_sample/VOC2007TEST/JPEGImages").glob("*.jpg"))[:2]
+    demo = sorted((ROOT / "demo").glob("*.jpg"))
+    (home / "elsewhere").mkdir()
+    command = [sys.executable, "-I", "-c", SERVE, home / "new/model", home / "found.npz", *demo, *photographs]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    served = subprocess.run(
+        command, cwd=home / "elsewhere", env=environment, capture_output=True, text=True, check=False
+    )
+    assert served.returncode == 0, served.stderr
+    found: dict[str, dict] = {}
+    for key, value in np.load(home / "found.npz").items():
+        path, name = key.split("|")
+        found.setdefault(Path(path).stem, {})[name] = value
+    return SimpleNamespace(home=home, found=found, demo=demo, photographs=photographs, printed=served.stdout)
+
+
+def test_demo_pictures_are_served_by_tensorflow_alone(served):
+    assert served.printed.strip() == "[]"  # modules of this project
+    for path in served.demo:
+        found = served.found[path.stem]
+        count, (width, height) = found["count"], Image.open(path).size
+        assert 10 < count == len(found["scores"]) and (found["scores"] > 0.5).all()
+        assert [VOC_LIKE[number - 1].encode() for number in found["classes"]] == found["class_names"].tolist()
+        low, high = found["boxes_yxyx_px"][:, :2], found["boxes_yxyx_px"][:, 2:]
+        assert (
+            (low >= 0).all() and (high <= [height, width]).all() and (high - low > [0.02 * height, 0.02 * width]).all()
+        )
+        assert high.max() > 150
+
+
+def assert_same_detections(found, wanted, score, pixels):
+    """Hold detections against others, whatever the order of nearly equal scores."""
+    assert len(found["scores"]) == len(wanted["scores"])
+    left = set(range(len(wanted["scores"])))
+    for box, value, number in zip(found["boxes_yxyx_px"], found["scores"], found["classes"], strict=True):
+        match = [
+            other
+            for other in left
+            if wanted["classes"][other] == number
+            and abs(wanted["scores"][other] - value) <= score
+            and np.abs(wanted["boxes_yxyx_px"][other] - box).max() <= pixels
+        ]
+        assert match, (box, value, number)
+        left.remove(match[0])
+
+
+def test_detections_are_those_of_eval_ssd(served, voc_sample, tmp_path):
+    del voc_sample  # its photographs are what was served
+    write_records(tmp_path, {path.stem: path.read_bytes() for path in served.photographs})
+    checkpoint = f"--checkpoint_path={served.home}"
+    run("eval_ssd.py", f"--data_dir={tmp_path}", f"--model_dir={tmp_path}", checkpoint, THRESHOLD)
+    results = [voc_results.read_results(tmp_path / "predict" / f"results_{number}.txt") for number in range(1, 21)]
+    for path in served.photographs:
+        mine = [result.image_ids == path.stem for result in results]
+        wanted = {
+            "scores": np.concatenate([r.scores[m] for r, m in zip(results, mine, strict=True)]),
+            "boxes_yxyx_px": np.concatenate([r.boxes_yxyx_px[m] for r, m in zip(results, mine, strict=True)]),
+            "classes": np.concatenate([np.full(m.sum(), number) for number, m in enumerate(mine, start=1)]),
+        }
+        assert len(wanted["scores"]) > 10
+        # 1e-4 of the score and of the picture's side
+        assert_same_detections(served.found[path.stem], wanted, score=1e-4, pixels=0.03)
+
+
+# --- of any picture, in this process ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A small network with its checkpoint and its SavedModel's signatures."""
+    folder = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        config = tiny_ssd.tiny_config(patch.setitem).replace(
+            {"detection.select_threshold": 0.5, "targets.coordinates": "absolute"}
+        )
+        # scores that are not all but 1: equal ones would be suppressed in another order by each program
+        checkpoint = save_network(config, folder, class_heads=0.3)
+        formats.write_saved_model(str(folder / "saved"), checkpoint, config, "ssd300")
+        signatures = tf.compat.v2.saved_model.load(str(folder / "saved")).signatures
+        yield SimpleNamespace(folder=folder, checkpoint=checkpoint, config=config, signatures=signatures)
+
+
+def encode(image, kind):
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+PICTURES = {
+    "colour": encode(picture((120, 90), seed=1), "JPEG"),
+    "grey": encode(picture((90, 200), seed=2).convert("L"), "JPEG"),
+    "print": encode(picture((64, 64), seed=3).convert("CMYK"), "JPEG"),
+    "lossless": encode(picture((300, 40), seed=4), "PNG"),
+    "grey lossless": encode(picture((31, 77), seed=5).convert("L"), "PNG"),
+}
+
+
+def test_a_batch_of_all_kinds_gives_what_evaluation_gives(tiny, tmp_path):
+    shard = write_records(tmp_path, PICTURES)
+    ssd = tiny_ssd.make_estimator(tiny.config, tmp_path)
+    wanted = list(detect(ssd, eval_input_fn([shard], tiny.config, 5), tiny.checkpoint))
+    found = {n: v.numpy() for n, v in tiny.signatures["serving_default"](encoded=[*PICTURES.values()]).items()}
+    assert found["count"].tolist() == [len(image["scores"]) for image in wanted]
+    assert found["count"].min() < found["scores"].shape[1] == found["count"].max()
+    for row, image in enumerate(wanted):
+        count = found["count"][row]
+        assert count > 10
+        pixels = image["boxes_yxyx"] * np.tile(image["size"], 2)
+        np.testing.assert_allclose(found["boxes_yxyx_px"][row, :count], pixels, atol=1e-4)
+        np.testing.assert_allclose(found["scores"][row, :count], image["scores"], atol=1e-4)
+        np.testing.assert_array_equal(found["classes"][row, :count], image["classes"])
+        names = [VOC_LIKE[number - 1].encode() for number in image["classes"]]
+        assert found["class_names"][row].tolist() == names + [b""] * (found["scores"].shape[1] - count)
+        assert not found["boxes_yxyx_px"][row, count:].any() and not found["classes"][row, count:].any()
+
+
+def test_raw_images_give_the_same_as_encoded_ones(tiny):
+    for name in ("lossless", "grey lossless"):
+        pixels = np.array(Image.open(io.BytesIO(PICTURES[name])).convert("RGB"))
+        encoded = tiny.signatures["serving_default"](encoded=[PICTURES[name]])
+        raw = tiny.signatures["images"](images=np.stack([pixels, pixels]))
+        assert raw["count"].numpy().tolist() == encoded["count"].numpy().tolist() * 2
+        for row in range(2):
+            np.testing.assert_allclose(raw["boxes_yxyx_px"][row], encoded["boxes_yxyx_px"][0], atol=1e-3)
+
+
+# the script, with the small network made known to it
+SCRIPT = """
+import sys
+from tests import tiny_ssd
+tiny_ssd.tiny_config()
+import runpy
+sys.argv[0] = "utility/export_model.py"
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("form", ["tflite", "onnx"])
+def test_other_formats_find_the_same_with_their_own_operators(tiny, tmp_path, form):
+    output = tmp_path / form
+    done = run("-c", SCRIPT, f"--checkpoint_path={tiny.checkpoint}", f"--output={output}", f"--format={form}")
+    assert done.stdout.startswith("wrote ") and done.stdout.count("\n") == 1 and done.stderr == ""
+    assert sorted(path.name for path in output.iterdir()) == ["labels.txt", f"model.{form}"]
+    assert (output / "labels.txt").read_text().split() == list(VOC_LIKE)
+    detect = LOADED[form](output / f"model.{form}")
+    for name in ("lossless", "colour"):
+        image = np.array(Image.open(io.BytesIO(PICTURES[name])))[np.newaxis]
+        found = {name: value[0] for name, value in detect(image).items()}
+        wanted = {name: value[0].numpy() for name, value in tiny.signatures["images"](images=image).items()}
+        count = found.pop("count")
+        assert count > 10 and not any(values[count:].any() for values in found.values())
+        assert_same_detections({name: values[:count] for name, values in found.items()}, wanted, score=1e-3, pixels=1)
+
+
+def loaded_tflite(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    names = {operator["op_name"] for operator in interpreter._get_ops_details()}
+    assert "NON_MAX_SUPPRESSION_V4" in names and not any("Flex" in name or "CUSTOM" in name for name in names)
+    detect = interpreter.get_signature_runner("serving_default")
+    return lambda image: detect(image=image)
+
+
+def loaded_onnx(path):
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(path)
+    assert "NonMaxSuppression" in {node.op_type for node in model.graph.node}
+    assert {opset.domain: opset.version for opset in model.opset_import}[""] == 17
+    assert {node.domain for node in model.graph.node} == {""}
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda image: dict(zip(names, session.run(None, {"image": image}), strict=True))
+
+
+LOADED = {"tflite": loaded_tflite, "onnx": loaded_onnx}
+
+
+def test_onnx_without_its_converter_is_one_line(tiny, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ValueError, match=r"--format=onnx: .*tf2onnx.*pip install -r requirements-export.txt"):
+        formats.onnx_model(tiny.checkpoint, tiny.config, "ssd300")
+
+
+def test_an_operator_that_onnx_has_not_is_one_line(tiny, monkeypatch):
+    def unknown(boxes, scores, settings):
+        return boxes, tf.raw_ops.Betainc(a=scores, b=scores, x=scores)
+
+    monkeypatch.setattr(detector, "suppress_by_class", unknown)
+    with pytest.raises(ValueError, match=r"--format=onnx: the model cannot be written: .*Betainc"):
+        formats.onnx_model(tiny.checkpoint, tiny.config, "ssd300")
+
+
+# --- what is refused ----------------------------------------------------------------------------------------
+
+
+def test_an_output_that_is_there_stays_as_it_is(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/precious").write_text("x")
+    for output in (tmp_path / "model", tmp_path / "model/precious"):
+        done = run("utility/export_model.py", f"--output={output}", status=1)
+        assert done.stderr == f"error: --output={output} is there already: name a new or empty folder\n"
+    assert (tmp_path / "model/precious").read_text() == "x"
+
+
+def test_a_checkpoint_of_another_network_is_refused(tiny, tmp_path):
+    other = tiny.config.replace({"class_names": VOC_LIKE[:3]})
+    wrong = r"cls_0/kernel has shape 3x3x32x16, in the checkpoint 3x3x32x84 \(12 of"
+    with pytest.raises(ValueError, match=f"is of another network: .*{wrong}"):
+        formats.write_saved_model(str(tmp_path / "out"), tiny.checkpoint, other, "ssd300")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_fails_leaves_nothing_and_what_succeeds_fills_an_empty_folder(tmp_path):
+    output = tmp_path / "new" / "model"
+    with pytest.raises(OSError, match="full"), export_model.whole(output) as folder:
+        folder.mkdir()
+        (folder / "half").touch()
+        raise OSError("disk full")
+    assert list(output.parent.iterdir()) == []
+    output.mkdir()
+    with export_model.whole(output) as folder:
+        folder.mkdir()
+        (folder / "all").touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == [
+        "new",
+        "new/model",
+        "new/model/all",
+    ]

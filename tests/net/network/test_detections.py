@@ -1,0 +1,94 @@
+"""Selection and suppression against golden numbers and a slow plain version."""
+
+import numpy as np
+import pytest
+import tensorflow as tf2
+
+from net.network.detections import detect, suppress_by_class
+from net.network.ssd_net import SsdOutput
+from tests.builders.configs import voc_config
+from utility.boxes.default_boxes import default_boxes
+from utility.boxes.encoding import encode
+from utility.config.settings import DetectionConfig
+
+ANCHORS = default_boxes(voc_config())
+
+
+def offsets_of(boxes_yxyx, anchors=ANCHORS):
+    framed = anchors.frame.from_normalized(tf2.constant(boxes_yxyx, tf2.float32))
+    return encode(framed, anchors)
+
+
+def test_detections_are_golden(golden):
+    arrays = np.load(golden / "postprocess.npz")
+    low, high = np.split(arrays["bboxes_pred"].reshape(8732, 4), 2, axis=1)
+    logits = arrays["cls_pred"].reshape(1, 8732, 21)
+    offsets = offsets_of(np.concatenate([low, high], axis=1))[tf2.newaxis]
+    found = detect(SsdOutput(offsets, tf2.constant(logits)), ANCHORS, DetectionConfig())
+    boxes, scores, classes = (x.numpy()[0] for x in found[:3])
+    for number in range(1, 21):
+        wanted = arrays[f"scores_{number}"].ravel()
+        count = (wanted > 0).sum()
+        mine = classes == number
+        np.testing.assert_allclose(scores[mine], wanted[:count], atol=1e-6)
+        np.testing.assert_allclose(boxes[mine], arrays[f"bboxes_{number}"].reshape(-1, 4)[:count], atol=1e-4)
+
+
+def plain_detect(boxes, probabilities, settings, offset=0.0, size=1.0):
+    """One image, one box and one class at a time; boxes normalized."""
+    found = []
+    for number in range(1, probabilities.shape[1]):
+        scores = probabilities[:, number].copy()
+        clipped = np.clip(boxes, 0, 1)
+        scores[((clipped[:, 2:] - clipped[:, :2]) <= settings.min_size).any(axis=1)] = 0
+        order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > settings.select_threshold]
+        kept: list[int] = []
+        for i in order[: settings.keep_topk]:
+            if all(plain_iou(clipped[i], clipped[j], offset, size) <= settings.nms_threshold for j in kept):
+                kept.append(i)
+        found += [(scores[i], number, *clipped[i]) for i in kept[: settings.nms_topk]]
+    return sorted(found, reverse=True)[: settings.max_detections]
+
+
+def plain_iou(a, b, offset, size):
+    a, b = a * size - offset, b * size - offset
+    sides = [np.minimum(a[2 + i], b[2 + i]) - np.maximum(a[i], b[i]) + offset for i in (0, 1)]
+    shared = max(sides[0], 0) * max(sides[1], 0)
+    areas = [(x[2] - x[0] + offset) * (x[3] - x[1] + offset) for x in (a, b)]
+    return shared / (sum(areas) - shared)
+
+
+@pytest.mark.parametrize("coordinates", ["normalized", "absolute"])
+@pytest.mark.parametrize("limit", [None, 7])
+def test_detections_agree_with_the_plain_version(coordinates, limit):
+    anchors = default_boxes(voc_config(targets__coordinates=coordinates))
+    random = np.random.RandomState(4)
+    settings = DetectionConfig(max_detections=limit, keep_topk=60, nms_topk=9, select_threshold=0.2)
+    centre, size = random.uniform(0.2, 0.8, (2, 8732, 2)), random.uniform(0.01, 0.5, (2, 8732, 2))
+    boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=-1).astype(np.float32)
+    logits = random.randn(2, 8732, 4).astype(np.float32)
+    logits[:, 300:, 0] += 20  # most are background
+    found = detect(SsdOutput(offsets_of(boxes, anchors), tf2.constant(logits)), anchors, settings)
+    for image in range(2):
+        alone = SsdOutput(offsets_of(boxes[image : image + 1], anchors), tf2.constant(logits[image : image + 1]))
+        for one, both in zip(detect(alone, anchors, settings, suppress_by_class), found, strict=True):
+            np.testing.assert_allclose(one, both[image : image + 1], atol=1e-6)
+    probabilities = tf2.nn.softmax(logits).numpy()
+    frame = (1.0, 300.0) if coordinates == "absolute" else (0.0, 1.0)
+    for image in range(2):
+        wanted = plain_detect(boxes[image], probabilities[image], settings, *frame)
+        count = found.count.numpy()[image]
+        assert count == len(wanted)
+        np.testing.assert_allclose(found.scores.numpy()[image, :count], [row[0] for row in wanted], atol=1e-5)
+        assert found.classes.numpy()[image, :count].tolist() == [row[1] for row in wanted]
+        np.testing.assert_allclose(found.boxes_yxyx.numpy()[image, :count], [row[2:] for row in wanted], atol=1e-4)
+        for padding in found[:3]:
+            assert (padding.numpy()[image, count:] == 0).all()
+
+
+def test_nothing_found_is_a_count_of_zero():
+    logits = np.zeros((1, 8732, 21), np.float32)
+    logits[..., 0] = 50
+    found = detect(SsdOutput(tf2.zeros([1, 8732, 4]), tf2.constant(logits)), ANCHORS, DetectionConfig())
+    assert found.count.numpy().tolist() == [0]
+    assert not found.scores.numpy().any() and not found.boxes_yxyx.numpy().any()

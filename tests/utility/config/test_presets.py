@@ -1,0 +1,127 @@
+"""Every preset: figures of Caffe's scripts; a step, a detection and a checkpoint at an eighth of the width."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from net.estimator.prediction import detect
+from net.estimator.run_config import build, run_config
+from net.training import loop
+from tests.builders.tiny_ssd import quick_session
+from utility.boxes.default_boxes import default_boxes
+from utility.config import checks, config_file, presets
+from utility.config.feature_maps import feature_maps
+from utility.config.settings import ExtraLayer
+
+BOXES = {
+    "ssd300_voc": 8732,
+    "ssd300_voc_absolute": 8732,
+    "ssd300_caffe": 8732,
+    "ssd512_voc": 24564,
+    "ssd300_coco": 8732,
+    "ssd512_coco": 24564,
+}
+
+
+def narrow(name):
+    """The preset with two classes and few filters, so that a test can train it."""
+    config = presets.preset(name).replace({"class_names": ("cat", "dog"), "network.depth_multiplier": 0.125})
+    return checks.check(config.replace({"schedule.batch_size": 1, "schedule.max_number_of_steps": 1}))
+
+
+def pictures(config, count=1):
+    """A grey picture with one object, as the input functions give it."""
+    features = {
+        "image": np.zeros((count, *config.network.image_size, 3), np.float32),
+        "image_id": np.array(["picture"] * count),
+        "size": np.full((count, 2), 100, np.int32),
+    }
+    labels = {
+        "boxes_yxyx": np.array([[[0.2, 0.2, 0.7, 0.7]]] * count, np.float32),
+        "labels": np.ones((count, 1), np.int64),
+    }
+    return tf.data.Dataset.from_tensors((features, labels))
+
+
+def test_every_preset_is_tested():
+    assert set(BOXES) == set(presets.PRESETS)
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_a_preset_trains_detects_and_loads_again(name, tmp_path):
+    config = narrow(name)
+    assert len(default_boxes(config).cyxhw) == BOXES[name]
+
+    def estimator():
+        run = run_config(str(tmp_path), quick_session(), save_checkpoints_steps=9)
+        return build(config, run, "channels_last", log_every_n_steps=1)
+
+    first = estimator()
+    loop.train(first, lambda: pictures(config), 1)
+    assert first.get_variable_value("global_step") == 1
+    checkpoint = tf.train.latest_checkpoint(str(tmp_path))
+    found = list(detect(estimator(), lambda: pictures(config), checkpoint))
+    assert len(found) == 1
+    assert np.isfinite(found[0]["boxes_yxyx"]).all()
+    assert found[0]["image_id"] == b"picture"
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_a_preset_goes_through_json(name):
+    config = presets.preset(name)
+    assert config_file.from_json(json.dumps(json.loads(config_file.to_json(config)))) == config
+
+
+def pixels(config):
+    return [round(scale * config.network.image_size[0], 2) for scale in config.anchors.scales]
+
+
+def steps_and_batch(config):
+    schedule = config.schedule
+    return [*schedule.decay_boundaries, schedule.max_number_of_steps], schedule.batch_size
+
+
+def test_caffes_ssd300():
+    config = presets.preset("ssd300_caffe")
+    assert pixels(config) == [30, 60, 111, 162, 213, 264, 315]
+    assert [layer.padding for layer in config.network.extra_layers] == [1, 1, "valid", "valid"]
+    assert (config.schedule.bias_lr_factor, config.loss.decay_biases) == (2.0, False)
+    assert config.network.channel_means_rgb == (123, 117, 104)
+    assert (config.targets.use_difficult, config.detection.max_detections, config.detection.min_size) == (True, 200, 0)
+    assert steps_and_batch(config) == ([80_000, 100_000, 120_000], 32)
+
+
+def test_caffes_ssd512():
+    config = presets.preset("ssd512_voc")
+    maps = feature_maps(config.network)
+    assert [feature_map.grid for feature_map in maps] == [(side, side) for side in (64, 32, 16, 8, 4, 2, 1)]
+    assert [feature_map.step[0] for feature_map in maps] == [8, 16, 32, 64, 128, 256, 512]
+    assert pixels(config) == [35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6]
+    assert config.network.extra_layers[-1] == ExtraLayer(128, 256, kernel=4, padding=1)
+    assert config.schedule.batch_size == 24
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "schedule"),
+    [
+        ("ssd300_coco", [21, 45, 99, 153, 207, 261, 315], ([500, 280_000, 360_000, 400_000], 32)),
+        (
+            "ssd512_coco",
+            [20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72],
+            ([500, 360_000, 480_000, 520_000], 24),
+        ),
+    ],
+)
+def test_caffes_coco(name, sizes, schedule):
+    config = presets.preset(name)
+    assert pixels(config) == sizes
+    assert steps_and_batch(config) == schedule
+
+
+def test_absolute_warms_up_for_1000_steps_and_drops_what_is_below_4_pixels():
+    config = presets.preset("ssd300_voc_absolute")
+    assert config.targets.coordinates == "absolute"
+    assert config.schedule.decay_boundaries[0] == 1000
+    assert config.detection.min_size * 300 == pytest.approx(4)

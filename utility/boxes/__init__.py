@@ -1,0 +1,1 @@
+"""Box geometry, default boxes, matching and encoding."""

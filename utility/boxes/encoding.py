@@ -1,0 +1,73 @@
+"""Boxes as offsets to their default boxes, and back; the targets of training."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from utility.boxes import box_ops
+from utility.boxes.default_boxes import DefaultBoxes
+from utility.boxes.matching import match
+
+
+def encode(boxes: tf.Tensor, anchors: DefaultBoxes) -> tf.Tensor:
+    """Return boxes [..., K, 4], corners in the anchors' frame, as offsets [..., K, 4] to their default boxes.
+
+    Offsets are (cy, cx, log h, log w) relative to the default box, divided by the prior variances: equation 2
+    of the paper, CENTER_SIZE of Caffe's EncodeBBox. Sizes must be positive.
+    """
+    center, size = tf.split(box_ops.to_center(boxes, anchors.frame.offset), 2, axis=-1)
+    anchor_center, anchor_size = anchors.cyxhw[:, :2], anchors.cyxhw[:, 2:]
+    offsets = tf.concat([(center - anchor_center) / anchor_size, tf.log(size / anchor_size)], axis=-1)
+    return offsets / anchors.variances
+
+
+def decode(offsets: tf.Tensor, anchors: DefaultBoxes) -> tf.Tensor:
+    """Return offsets [..., K, 4] as corners [..., K, 4] in the anchors' frame: the inverse of `encode`."""
+    shift, log_size = tf.split(offsets * anchors.variances, 2, axis=-1)
+    anchor_center, anchor_size = anchors.cyxhw[:, :2], anchors.cyxhw[:, 2:]
+    boxes_cyxhw = tf.concat([shift * anchor_size + anchor_center, tf.exp(log_size) * anchor_size], axis=-1)
+    return box_ops.to_corners(boxes_cyxhw, anchors.frame.offset)
+
+
+class Targets(NamedTuple):
+    """What the network should have said: classes int32 [B, K] (-1 ignored, 0 background) and offsets [B, K, 4]."""
+
+    classes: tf.Tensor
+    offsets: tf.Tensor  # float32, 0 where the class is not positive
+
+
+def encode_targets(
+    boxes_yxyx: tf.Tensor,
+    labels: tf.Tensor,
+    anchors: DefaultBoxes,
+    match_threshold: float,
+    neg_threshold: float,
+) -> Targets:
+    """Match and encode a batch of ground truth.
+
+    Args:
+      boxes_yxyx: float32 [B, N, 4], normalized; N may be 0.
+      labels: int [B, N], class ids from 1; 0 marks padding.
+      anchors: the default boxes.
+      match_threshold: see `match`.
+      neg_threshold: see `match`.
+
+    A degenerate ground truth, or one that overlaps no default box, is matched to nothing. An image without
+    ground truth is background throughout.
+    """
+    # one row of padding, so that the best ground truth is defined in a batch without any
+    boxes_yxyx = tf.pad(boxes_yxyx, [[0, 0], [0, 1], [0, 0]])
+    labels = tf.pad(tf.cast(labels, tf.int32), [[0, 0], [0, 1]])
+    boxes = anchors.frame.from_normalized(boxes_yxyx)
+    usable = tf.logical_and(labels > 0, tf.logical_not(box_ops.is_degenerate(boxes)))
+    iou = box_ops.iou(boxes, anchors.corners(), anchors.frame.offset)
+    iou = tf.where_v2(usable[:, :, tf.newaxis], iou, 0.0)
+    indices, states = match(iou, match_threshold, neg_threshold)
+    positive = tf.equal(states, 1)
+    classes = tf.where_v2(positive, tf.gather(labels, indices, batch_dims=1), states)
+    # where nothing matched, the default box itself stands in: its offsets are 0 and their logarithms finite
+    matched = tf.where_v2(positive[..., tf.newaxis], tf.gather(boxes, indices, batch_dims=1), anchors.corners())
+    offsets = encode(matched, anchors)
+    return Targets(classes, tf.where_v2(positive[..., tf.newaxis], offsets, 0.0))

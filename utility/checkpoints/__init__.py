@@ -1,0 +1,1 @@
+"""Checkpoints: finding, checking and copying them, and starting from one."""

@@ -1,0 +1,187 @@
+"""Checkpoint files: which one a path means, and whether it can be read.
+
+Training, evaluation and demo all ask `newest` here, so that they mean the same checkpoint. TensorFlow renames a
+checkpoint's data when they are complete, writes its index, and then records its name in the file `checkpoint`. A run
+that is killed in between leaves the older record; a machine that loses its power may leave any of the files cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import tensorflow.compat.v1 as tf
+
+from utility.run.log import first_line, log
+
+IMPORTABLE = (".h5", ".hdf5", ".pth", ".pt", ".caffemodel")
+IMPORT = "python model/import_weights.py --source="
+SHOWN = 8  # names of files in a message
+_TABLE_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")  # the end of a LevelDB table: a V1 file, or a V2 index
+STATE_FILE = "checkpoint"  # TensorFlow's file with the name of the newest
+
+
+def resolve(path: str) -> str:
+    """Return the prefix of the checkpoint at `path`: a folder (its newest), a prefix, or one of its files.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint; the message tells what is there instead.
+        ValueError: a folder holds several without telling which is the newest, or a checkpoint cannot be read.
+    """
+    if Path(path).is_dir():
+        found = newest(path)
+        if found is None:
+            raise FileNotFoundError(f"{path} has no checkpoint{what_is_there(path)}")
+        return found
+    prefix = prefix_of(path)
+    if not is_checkpoint(prefix):
+        raise FileNotFoundError(f"there is no checkpoint {path}{what_is_there(path)}")
+    _refuse({prefix: problem_of(prefix)})
+    return prefix
+
+
+def newest(folder: str) -> str | None:
+    """Return the prefix of a folder's newest checkpoint that can be read, or None if the folder has none.
+
+    The newest is the one that the file `checkpoint` notes; without that note the only one, or the one of the
+    highest step. Where it is broken, the one before it counts, and the log says so.
+
+    Raises:
+        ValueError: there is no note and no telling which is the newest, or no checkpoint can be read.
+    """
+    recorded_paths = recorded(Path(folder))
+    broken: dict[str, str | None] = {}
+    for prefix in [*recorded_paths, *_others(Path(folder), recorded_paths)]:
+        broken[prefix] = problem_of(prefix)
+        if broken[prefix] is None:
+            for name, why in list(broken.items())[:-1]:
+                log(f"checkpoint {name} {why}: taking {prefix}, the one before it")
+            return prefix
+    # killed while it wrote its first checkpoint, of step 0, a run has nothing to lose
+    if recorded_paths or any(step_in_name(prefix) != 0 for prefix in broken):
+        _refuse(broken)
+    return None
+
+
+def _refuse(broken: dict[str, str | None]) -> None:
+    """Raise a ValueError if a checkpoint has a problem_of."""
+    lines = [f"checkpoint {prefix} {why}" for prefix, why in broken.items() if why]
+    if lines:
+        more = "; no other can be read: remove them to start anew" if len(lines) > 1 else ""
+        raise ValueError(f"{'; '.join(lines[:SHOWN])}{more}")
+
+
+def is_checkpoint(path: str) -> bool:
+    """Tell whether `path` is the prefix or a file of a checkpoint, in TensorFlow's format V2 or V1."""
+    prefix = Path(prefix_of(path))
+    if Path(f"{prefix}.index").is_file():
+        return True
+    if not prefix.is_file() or prefix.stat().st_size < len(_TABLE_MAGIC):
+        return False
+    with prefix.open("rb") as file:  # V1 is one file without a suffix of its own
+        file.seek(-len(_TABLE_MAGIC), 2)
+        return file.read() == _TABLE_MAGIC
+
+
+def what_is_there(path: str) -> str:
+    """Return the end of a message about a missing file: what its folder holds, or that there is no such folder."""
+    target = Path(path)
+    if target.is_file():
+        importable = target.suffix in IMPORTABLE
+        return f": that file is none{f'; convert it: {IMPORT}{path}' if importable else ''}"
+    folder = target if target.is_dir() else target.parent
+    if not folder.is_dir():
+        return f": the folder {folder} does not exist"
+    names = [entry.name for entry in folder.iterdir() if not entry.name.startswith((".", "__"))]
+    names = [name for name in names if ".data-" not in name]  # an .index tells of a checkpoint already
+    names.sort(key=lambda name: (not name.endswith(".index"), name))
+    shown = ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
+    return f"; {folder} holds {shown}" if names else f"; {folder} is empty"
+
+
+def prefix_of(path: str) -> str:
+    return path.removesuffix(".index").removesuffix(".meta").split(".data-")[0]
+
+
+def recorded(folder: Path) -> list[str]:
+    """Return the prefixes that a folder's note names, the newest first; [] if there is no note that can be read.
+
+    The note may hold the absolute path of another folder or machine, from which this one was copied.
+    """
+    try:
+        state = tf.train.get_checkpoint_state(str(folder))
+    except (ValueError, UnicodeDecodeError):  # empty, as a machine that loses its power may leave it
+        return []
+    paths = [state.model_checkpoint_path, *reversed(state.all_model_checkpoint_paths)] if state else []
+    return list(dict.fromkeys(_here_or_there(folder, path) for path in paths))
+
+
+def _here_or_there(folder: Path, recorded_paths: str) -> str:
+    here = str(folder / Path(recorded_paths).name)
+    return recorded_paths if not is_checkpoint(here) and is_checkpoint(recorded_paths) else here
+
+
+def _others(folder: Path, recorded_paths: Sequence[str]) -> list[str]:
+    """Return the checkpoints that the note leaves out, those of the highest step first."""
+    there = [str(index.with_suffix("")) for index in sorted(folder.glob("*.index"))]
+    others = [prefix for prefix in there if prefix not in recorded_paths]
+    numbered = sorted((p for p in others if step_in_name(p) is not None), key=step_in_name, reverse=True)  # type: ignore[arg-type]
+    stems = {prefix.rpartition("-")[0] for prefix in numbered}
+    if not recorded_paths and len(others) > 1 and (len(numbered) < len(others) or len(stems) > 1):
+        names = ", ".join(others[:SHOWN])
+        raise ValueError(f"{folder} holds {len(others)} checkpoints and no note of the newest; name one: {names}")
+    return numbered if len(others) > 1 else others
+
+
+def step_in_name(prefix: str) -> int | None:
+    """Return the step that ends a checkpoint's name, such as 500 of model.ckpt-500."""
+    number = prefix.rpartition("-")[2]
+    return int(number) if number.isdecimal() else None
+
+
+def problem_of(prefix: str) -> str | None:
+    """Return what is wrong with a checkpoint's files, or None; every number is read and held against its checksum."""
+    name = Path(prefix).name
+    if not is_checkpoint(prefix):
+        return f"is not there: {name}.index is missing"
+    if not _has_data(prefix):
+        return f"is not complete: {name}.data-* must lie beside its .index"
+    try:
+        reader = open_checkpoint(prefix)
+        for variable in reader.get_variable_to_shape_map():
+            reader.get_tensor(variable)
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
+        return f"cannot be read: {first_line(error)}"
+    return None
+
+
+def _has_data(prefix: str) -> bool:
+    """Tell whether all data files lie beside a V2 index: name.data-00000-of-00002 and so on."""
+    if not Path(f"{prefix}.index").is_file():
+        return True
+    parts = [path.name for path in Path(prefix).parent.glob(f"{Path(prefix).name}.data-*-of-*")]
+    parts = [name for name in parts if name.rpartition("-of-")[2].isdecimal()]  # no unfinished ones
+    return bool(parts) and len(parts) == int(parts[0].rpartition("-of-")[2])
+
+
+def open_checkpoint(prefix: str) -> tf.train.NewCheckpointReader:
+    """Return a reader of a checkpoint; a ValueError if it is damaged."""
+    try:
+        return tf.train.load_checkpoint(prefix)
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise ValueError(f"checkpoint {prefix} cannot be read: {first_line(error)}") from error
+
+
+def step_reader(folder: str, once: bool) -> Callable[[], int]:
+    """Return a function that gives the global step of a folder's newest checkpoint; `once`: as it was at the first call."""
+    read = lambda: step_of(newest(folder))  # noqa: E731
+    return cache(read) if once else read
+
+
+def step_of(prefix: str | None) -> int:
+    """Return the global step of a checkpoint, 0 for None or one without a step."""
+    if prefix is None:
+        return 0
+    reader = open_checkpoint(prefix)
+    return int(reader.get_tensor("global_step")) if reader.has_tensor("global_step") else 0

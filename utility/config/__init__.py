@@ -1,0 +1,1 @@
+"""Every hyper-parameter: settings, presets, checks, and the config.json of a model directory."""

@@ -1,0 +1,95 @@
+"""The configurations that have names: `--preset`. Each is what differs from the dataclasses' defaults, no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from utility.config.settings import Config, ExtraLayer
+
+_SSD300_CAFFE_LAYERS = (
+    ExtraLayer(256, 512, stride=2, padding=1),
+    ExtraLayer(128, 256, stride=2, padding=1),
+    ExtraLayer(128, 256),
+    ExtraLayer(128, 256),
+)
+_SSD512_LAYERS = (
+    ExtraLayer(256, 512, stride=2, padding=1),
+    *[ExtraLayer(128, 256, stride=2, padding=1)] * 3,
+    ExtraLayer(128, 256, kernel=4, padding=1),  # conv12: 2 -> 1
+)
+_SQUARE_TO_2 = (1, 2, 1 / 2)
+_SQUARE_TO_3 = (1, 2, 3, 1 / 2, 1 / 3)
+
+
+def _scales(pixels: tuple[float, ...], side: int) -> tuple[float, ...]:
+    return tuple(size / side for size in pixels)
+
+
+# The devkit's inclusive pixels throughout; the reference's branch AbsoluteCoord.
+_ABSOLUTE: dict[str, Any] = {
+    "targets.coordinates": "absolute",
+    "schedule.decay_boundaries": (1000, 80_000, 100_000),
+    "detection.min_size": 4 / 300,
+}
+
+# examples/ssd/ssd_pascal.py of the paper's authors, the model SSD300* (77.2 %).
+_CAFFE: dict[str, Any] = {
+    "network.extra_layers": _SSD300_CAFFE_LAYERS,
+    "network.channel_means_rgb": (123.0, 117.0, 104.0),
+    "anchors.scales": _scales((30, 60, 111, 162, 213, 264, 315), 300),
+    "targets.use_difficult": True,
+    "loss.scale_decay_factor": 1.0,
+    "loss.decay_biases": False,
+    "schedule.bias_lr_factor": 2.0,
+    "schedule.decay_boundaries": (80_000, 100_000),
+    "schedule.lr_decay_factors": (1.0, 0.1, 0.01),
+    "detection.min_size": 0.0,
+    "detection.nms_topk": 400,
+    "detection.max_detections": 200,
+}
+
+# examples/ssd/ssd_pascal_512.py; the warm-up is this project's.
+_512: dict[str, Any] = {
+    "network.image_size": (512, 512),
+    "network.extra_layers": _SSD512_LAYERS,
+    "anchors.scales": _scales((35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6), 512),
+    "anchors.ratios": (_SQUARE_TO_2, *[_SQUARE_TO_3] * 4, _SQUARE_TO_2, _SQUARE_TO_2),
+    "schedule.batch_size": 24,
+}
+
+# examples/ssd/ssd_coco.py and ssd_coco_512.py; small objects are many there, so detections have no least size.
+_COCO: dict[str, Any] = {
+    "anchors.scales": _scales((21, 45, 99, 153, 207, 261, 315), 300),
+    "schedule.max_number_of_steps": 400_000,
+    "schedule.decay_boundaries": (500, 280_000, 360_000),
+    "detection.min_size": 0.0,
+    "detection.nms_topk": 400,
+    "detection.max_detections": 200,
+}
+_COCO_512: dict[str, Any] = {
+    **_512,
+    **_COCO,
+    "anchors.scales": _scales((20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72), 512),
+    "schedule.max_number_of_steps": 520_000,
+    "schedule.decay_boundaries": (500, 360_000, 480_000),
+}
+
+_CHANGES: dict[str, dict[str, Any]] = {
+    "ssd300_voc": {},
+    "ssd300_voc_absolute": _ABSOLUTE,
+    "ssd300_caffe": _CAFFE,
+    "ssd512_voc": _512,
+    "ssd300_coco": _COCO,
+    "ssd512_coco": _COCO_512,
+}
+PRESETS = {name: Config(preset=name).replace(changes) for name, changes in _CHANGES.items()}
+
+# The demo shows only what the network is sure of, few boxes at a time: the reference's numbers.
+DEMO = {"detection.select_threshold": 0.2, "detection.keep_topk": 200, "detection.nms_topk": 20}
+
+
+def preset(name: str) -> Config:
+    """Return the preset of that name; ValueError lists the ones there are."""
+    if name not in PRESETS:
+        raise ValueError(f"--preset={name}: there is no such preset; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,109 @@
+"""Flags that set a hyper-parameter.
+
+Such a flag takes its type and default from the dataclasses of utility/config/settings.py. It replaces the preset's
+value only where it is given, so the other presets keep theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from absl import flags
+
+from utility.config.settings import BACKBONES, Config
+
+FLAGS = flags.FLAGS
+
+Settings = Mapping[str, tuple[str, str]]  # flag -> (setting of the config, what it is)
+
+TRAINING: Settings = {
+    "batch_size": ("schedule.batch_size", "images a step, over all devices"),
+    "max_number_of_steps": ("schedule.max_number_of_steps", "train until this step"),
+    "learning_rate": ("schedule.learning_rate", "learning rate that lr_decay_factors scale"),
+    "end_learning_rate": ("schedule.end_learning_rate", "floor of the learning rate"),
+    "decay_boundaries": ("schedule.decay_boundaries", "steps at which the learning rate changes"),
+    "lr_decay_factors": ("schedule.lr_decay_factors", "factors of the learning rate, one more than boundaries"),
+    "momentum": ("schedule.momentum", "momentum of the optimizer"),
+    "clip_gradient_norm": ("schedule.clip_gradient_norm", "largest norm of all gradients together; 0: no limit"),
+    "weight_decay": ("loss.weight_decay", "weight decay of all variables"),
+    "negative_ratio": ("loss.negative_ratio", "mined background boxes for each positive"),
+    "match_threshold": ("targets.match_threshold", "IoU from which a default box is positive"),
+    "neg_threshold": ("targets.neg_threshold", "IoU below which a default box is background"),
+}
+NETWORK: Settings = {
+    "backbone": ("network.backbone", f"one of {', '.join(BACKBONES)}"),
+    "depth_multiplier": ("network.depth_multiplier", "factor of the number of filters in backbone and extra layers"),
+}
+DETECTION: Settings = {
+    "select_threshold": ("detection.select_threshold", "lowest class probability of a detection"),
+    "min_size": ("detection.min_size", "smallest side of a detection, in parts of the image's side"),
+    "keep_topk": ("detection.keep_topk", "boxes of a class that enter non-maximum suppression"),
+    "nms_topk": ("detection.nms_topk", "boxes of a class that leave non-maximum suppression"),
+    "nms_threshold": ("detection.nms_threshold", "IoU from which the lesser box is suppressed"),
+}
+SIZE: Settings = {"train_image_size": ("network.image_size", "side of the network's input, or HEIGHTxWIDTH, pixels")}
+
+
+def define(settings: Settings, defaults: Config | None = None) -> None:
+    """Define a flag for each setting; `defaults` gives the default values, without it those of the dataclasses."""
+    for name, (setting, text) in settings.items():
+        default = _value_at(defaults or Config(), setting)
+        if isinstance(default, tuple):
+            flags.DEFINE_string(name, ",".join(map(str, default)), f"{text} (comma-separated)")
+        elif isinstance(default, str):
+            flags.DEFINE_string(name, default, text)
+        elif isinstance(default, int):
+            flags.DEFINE_integer(name, default, text)
+        else:
+            flags.DEFINE_float(name, default, text)
+
+
+def define_checked_size() -> None:
+    """Define --train_image_size for a command line that takes the size from a checkpoint's config."""
+    flags.DEFINE_string("train_image_size", None, "side of the input; only to be checked against the checkpoint's")
+
+
+def with_flags(base: Config, *groups: Settings) -> Config:
+    """Return the config with those settings of some groups whose flags are given on the command line."""
+    given = {name: setting for settings in groups for name, (setting, _) in settings.items() if FLAGS[name].present}
+    return base.replace({setting: _parsed(name, _value_at(base, setting)) for name, setting in given.items()})
+
+
+def with_detection_flags(base: Config) -> Config:
+    """Return a checkpoint's config with the detection settings given; a ValueError if its input has another size."""
+    size = FLAGS["train_image_size"].value
+    if size is not None and _image_size(size) != base.network.image_size:
+        height, width = base.network.image_size
+        raise ValueError(
+            f"--train_image_size={size}: the checkpoint was trained at {height}x{width}; leave the flag out"
+        )
+    return with_flags(base, DETECTION)
+
+
+def _value_at(config: Config, setting: str) -> Any:
+    value: Any = config
+    for part in setting.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _parsed(name: str, like: Any) -> Any:
+    """Return the value of a flag, a comma-separated one as the tuple that the config holds."""
+    value: Any = FLAGS[name].value
+    if name in SIZE:
+        return _image_size(value)
+    if not isinstance(like, tuple):
+        return value
+    kind: Callable[[str], Any] = type(like[0])
+    try:
+        return tuple(kind(part) for part in value.split(",") if part.strip())
+    except ValueError:
+        raise ValueError(f"--{name}={value}: must be {kind.__name__}s, separated by commas") from None
+
+
+def _image_size(value: str) -> tuple[int, int]:
+    parts = value.replace(",", "x").split("x")
+    if len(parts) > 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise ValueError(f"--train_image_size={value}: must be a number of pixels, or HEIGHTxWIDTH such as 300x300")
+    return int(parts[0]), int(parts[-1])

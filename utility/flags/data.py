@@ -1,0 +1,65 @@
+"""The flags of the command lines that make and inspect data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+
+
+class SourceFlag(NamedTuple):
+    """A flag of one label format; it has no effect with the others, and is refused there."""
+
+    name: str
+    text: str
+    default: str | None = None
+    is_list: bool = False
+    must_be: str = ""  # what to give, where the format cannot do without the flag
+
+
+def define_convert(formats: Mapping[str, Sequence[SourceFlag]]) -> None:
+    """Define the flags of dataset/convert_tfrecords.py, those of each label format by its name; the first is default.
+
+    A flag that several formats have is the same for all of them.
+    """
+    flags.DEFINE_enum("format", next(iter(formats)), [*formats], "what the annotations are")
+    flags.DEFINE_string("output_directory", "./dataset/tfrecords", "folder for the records")
+    for flag in {flag.name: flag for of_format in formats.values() for flag in of_format}.values():
+        (flags.DEFINE_list if flag.is_list else flags.DEFINE_string)(flag.name, flag.default, flag.text)
+    flags.DEFINE_integer("train_shards", 16, "number of training record files", lower_bound=1)
+    flags.DEFINE_integer("validation_shards", 16, "number of validation record files", lower_bound=1)
+    flags.DEFINE_integer("num_threads", 8, "threads that read and check pictures", lower_bound=1)
+    flags.DEFINE_boolean("strict", False, "take a bad annotation as an error instead of mending or dropping it")
+    flags.DEFINE_boolean("skip_bad_images", False, "leave out pictures that cannot be read, instead of stopping")
+    flags.register_validator("format", lambda chosen: _check_format(chosen, formats))
+
+
+def _check_format(chosen: str, formats: Mapping[str, Sequence[SourceFlag]]) -> bool:
+    own = {flag.name for flag in formats[chosen]}
+    for name, others in formats.items():
+        foreign = [flag.name for flag in others if flag.name not in own and FLAGS[flag.name].present]
+        if foreign:
+            raise flags.ValidationError(f"--{foreign[0]} is for --format={name}; leave one of the two out")
+    for flag in formats[chosen]:
+        if flag.must_be and not FLAGS[flag.name].value:
+            raise flags.ValidationError(f"--{flag.name} is missing: give {flag.must_be}")
+    return True
+
+
+def define_sample() -> None:
+    """Define the flags of dataset/make_sample_voc.py."""
+    flags.DEFINE_string("output_directory", "./quickstart/VOC", "folder for the sample set")
+    flags.DEFINE_integer("num_train", 200, "training pictures", lower_bound=1)
+    flags.DEFINE_integer("num_test", 50, "test pictures", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "another seed draws other pictures")
+
+
+def define_inspect() -> None:
+    """Define the flags of dataset/dataset_inspect.py."""
+    flags.DEFINE_string("data_dir", "./dataset/tfrecords", "folder with the records")
+    flags.DEFINE_enum("split", "train", ["train", "val"], "which records")
+    flags.DEFINE_string("output", None, "folder for pictures with their boxes drawn")
+    flags.DEFINE_integer("count", 16, "how many pictures to draw", lower_bound=1)

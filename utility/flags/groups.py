@@ -1,0 +1,48 @@
+"""Flags that several command lines have in common."""
+
+from __future__ import annotations
+
+from absl import flags
+
+
+def define_data() -> None:
+    """Define the flags of a command line that reads records."""
+    flags.DEFINE_string("data_dir", "./dataset/tfrecords", "folder with the records and labels.txt")
+    flags.DEFINE_integer("num_classes", None, "classes with background; only to be checked against labels.txt")
+    flags.DEFINE_integer("num_readers", 8, "record files read at once in training", lower_bound=1)
+    flags.DEFINE_integer("num_preprocessing_threads", 24, "images preprocessed at once", lower_bound=1)
+
+
+def define_device() -> None:
+    """Define the flags of a command line that runs the network."""
+    flags.DEFINE_integer(
+        "num_cpu_threads", 0, "threads TensorFlow computes with; 0: as many as there are cores", lower_bound=0
+    )
+    flags.DEFINE_float("gpu_memory_fraction", 1.0, "part of a GPU's memory to take", lower_bound=0.01, upper_bound=1)
+    define_data_format()
+
+
+def define_data_format() -> None:
+    """Define --data_format."""
+    flags.DEFINE_enum(
+        "data_format",
+        None,
+        ["channels_first", "channels_last"],
+        "layout of the network's maps; default: what the device runs best",
+    )
+
+
+def define_model_dir() -> None:
+    """Define --model_dir."""
+    flags.DEFINE_string("model_dir", "./logs/", "folder of checkpoints, logs, config.json and results")
+
+
+def define_checkpoint() -> None:
+    """Define the flags of a command line that takes a trained network."""
+    flags.DEFINE_string("checkpoint_path", "./logs", "a checkpoint or its folder")
+    define_model_scope()
+
+
+def define_model_scope() -> None:
+    """Define --model_scope."""
+    flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")

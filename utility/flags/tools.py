@@ -1,0 +1,42 @@
+"""The flags of the smaller command lines: importing weights, looking into a checkpoint, benchmarks."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from utility.config import presets
+from utility.config.settings import BACKBONES, Config
+from utility.flags import config_flags, groups
+
+FLAGS = flags.FLAGS
+
+
+def define_import() -> None:
+    """Define the flags of model/import_weights.py."""
+    flags.DEFINE_string("source", None, "file with the weights; default: Keras' ImageNet weights, downloaded")
+    flags.DEFINE_enum("backbone", "vgg16", [*BACKBONES], "which to download")
+    flags.DEFINE_float("depth_multiplier", 1.0, "which width of mobilenet_v1 to download: 1, 0.75, 0.5 or 0.25")
+    flags.DEFINE_string(
+        "output",
+        None,
+        "checkpoint to write; default: model/vgg16_reducedfc.ckpt, of other backbones model/BACKBONE/model.ckpt,"
+        " of a detector model/ssd300_caffe/model.ckpt",
+    )
+
+
+def define_checkpoint_inspect() -> None:
+    """Define the flags of utility/checkpoint_inspect.py."""
+    flags.DEFINE_string("checkpoint_path", "./logs", "a checkpoint or its folder")
+    flags.DEFINE_boolean("slots", False, "list the optimizer's variables too")
+
+
+def define_benchmark() -> None:
+    """Define the flags of utility/benchmark.py."""
+    flags.DEFINE_enum("measure", "input", ["input", "train", "eval", "metric"], "what to time")
+    flags.DEFINE_string("data_dir", None, "folder with the records; default: a sample set made for the run")
+    flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(presets.PRESETS)}")
+    config_flags.define(config_flags.NETWORK)
+    flags.DEFINE_integer("batch_size", 8, "images a batch", lower_bound=1)
+    flags.DEFINE_integer("batches", 10, "batches of a turn", lower_bound=1)
+    flags.DEFINE_integer("turns", 5, "turns that each part takes; their median counts", lower_bound=1)
+    groups.define_data_format()

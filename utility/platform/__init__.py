@@ -1,0 +1,1 @@
+"""TensorFlow on this machine: its start, `tf.estimator`, and CUDA libraries."""

@@ -1,0 +1,127 @@
+"""The machines of a training, as the environment variable TF_CONFIG names them: TensorFlow's own format.
+
+  TF_CONFIG='{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
+
+A `chief`, if there is one, is the first worker; else `worker` 0 is. An `evaluator` scores the checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, MutableMapping
+from typing import Any, NamedTuple
+
+VARIABLE = "TF_CONFIG"
+_KINDS = ("chief", "worker", "evaluator")
+_ADDRESS = re.compile(r"[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+
+
+class Task(NamedTuple):
+    """What this process is among those of the cluster."""
+
+    kind: str  # "chief", "worker" or "evaluator"
+    number: int  # among its kind
+    cluster: dict[str, list[str]]  # kind -> host:port of each
+
+    @property
+    def trainers(self) -> list[tuple[str, int]]:
+        """Those that train, as (kind, index), the chief first."""
+        return [(kind, index) for kind in ("chief", "worker") for index in range(len(self.cluster.get(kind, [])))]
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether this process is the evaluator."""
+        return self.kind == "evaluator"
+
+    @property
+    def rank(self) -> int:
+        """Its place among those that train, from 0."""
+        return self.trainers.index((self.kind, self.number))
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes checkpoints and summaries."""
+        return not self.evaluates and self.rank == 0
+
+    def name(self, rank: int | None = None) -> str:
+        """Return what a log calls this process, or the trainer of a rank: `worker 0 (host:port)`."""
+        kind, index = (self.kind, self.number) if rank is None else self.trainers[rank]
+        return f"{kind} {index} ({self.cluster[kind][index]})"
+
+    def to_json(self) -> str:
+        """Return the TF_CONFIG that TensorFlow is to see: its evaluators know no cluster without a chief."""
+        chief, first = self.trainers[0]
+        cluster = {"chief": [self.cluster[chief][first]]} if self.evaluates else self.cluster
+        return json.dumps({"cluster": cluster, "task": {"type": self.kind, "index": self.number}})
+
+
+def read(environment: Mapping[str, str]) -> Task | None:
+    """Return this process's task, or None where it trains alone: no TF_CONFIG, an empty one, or one trainer.
+
+    Raises:
+      ValueError: TF_CONFIG is not JSON, lacks its cluster or task, or names what there is not.
+    """
+    text = environment.get(VARIABLE, "").strip()
+    content = _parsed(text) if text else {}
+    if not content:
+        return None
+    task = Task(*_task(content), _cluster(content))
+    addresses = task.cluster.get(task.kind, [])
+    if task.number >= len(addresses):
+        raise _error(f"task {task.kind} {task.number} is not in the cluster, which has {len(addresses)} {task.kind}s")
+    return task if task.evaluates or len(task.trainers) > 1 else None
+
+
+def export(task: Task | None, environment: MutableMapping[str, str]) -> None:
+    """Leave in the environment what TensorFlow is to read there by itself."""
+    if task is None:
+        environment.pop(VARIABLE, None)
+    else:
+        environment[VARIABLE] = task.to_json()
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise _error(f"is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise _error("must be a JSON object with `cluster` and `task`")
+    return content
+
+
+def _cluster(content: dict[str, Any]) -> dict[str, list[str]]:
+    cluster = content.get("cluster")
+    if not isinstance(cluster, dict) or not cluster:
+        raise _error("has no `cluster`, which lists host:port of each worker")
+    for kind, addresses in cluster.items():
+        if kind not in _KINDS:
+            raise _error(f"`cluster` has {kind!r}; there are {', '.join(_KINDS)}")
+        if not isinstance(addresses, list) or not all(isinstance(a, str) and _ADDRESS.fullmatch(a) for a in addresses):
+            raise _error(f"`cluster.{kind}` must be a list of host:port, not {json.dumps(addresses)}")
+    everything = [address for addresses in cluster.values() for address in addresses]
+    if len(set(everything)) < len(everything):
+        raise _error("names an address twice; each process needs its own")
+    if len(cluster.get("chief", [])) > 1:
+        raise _error("`cluster.chief` has more than one address; the others are workers")
+    if not cluster.get("chief") and not cluster.get("worker"):
+        raise _error("`cluster` has neither a chief nor a worker: nobody would train")
+    return cluster
+
+
+def _task(content: dict[str, Any]) -> tuple[str, int]:
+    task = content.get("task")
+    if not isinstance(task, dict) or "type" not in task:
+        raise _error("has no `task`, which says which of the cluster this process is")
+    kind, index = task["type"], task.get("index", 0)
+    if kind not in _KINDS:
+        raise _error(f"`task.type` is {kind!r}; there are {', '.join(_KINDS)}")
+    if not str(index).isdigit():
+        raise _error(f"`task.index` is {index!r}; it must be a number from 0")
+    return kind, int(index)
+
+
+def _error(what: str) -> ValueError:
+    example = '{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
+    return ValueError(f"{VARIABLE}: {what}; it should look like {example}")

@@ -1,0 +1,78 @@
+"""A command line: its flags, its `main`, its errors and its exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import flags
+
+from utility.run.stop_request import Interrupted
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(main: Callable[[], int | None], define_flags: Callable[[], None], rest_flag: str | None = None) -> None:
+    """Define and parse the flags, call `main`, and exit with its status.
+
+    `rest_flag` names the flag, one that may be given several times, that takes the arguments which are no flags, such
+    as the files that a shell makes of a pattern. Without it there may be none.
+
+    A mistake of the user (a ValueError of this project, or an OSError) becomes one line on stderr and status 1;
+    a wrong flag, status 2; Ctrl-C, status 130, and SIGTERM, 143. Anything else is a defect and keeps its traceback.
+    """
+    define_flags()
+    try:
+        _parse(sys.argv, rest_flag)
+        sys.exit(main() or 0)
+    except Interrupted as interrupted:
+        _fail(str(interrupted), 128 + interrupted.signum)
+    except KeyboardInterrupt:
+        _fail("interrupted", 128 + signal.SIGINT)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (ValueError, OSError) as error:
+        if not _is_of_the_user(error):
+            raise
+        _fail(f"error: {error}", 1)
+
+
+def _parse(argv: list[str], rest_flag: str | None) -> None:
+    """Parse a command line; print the flags for --help and exit 0; a wrong flag is one line and status 2."""
+    if {"--help", "-help", "-h", "--helpfull", "--helpshort"} & set(argv[1:]):
+        description = sys.modules["__main__"].__doc__ or Path(argv[0]).name
+        print(f"{description.strip()}\n\n{_list_of_flags()}")
+        sys.exit(0)
+    try:
+        rest = flags.FLAGS(argv)[1:]
+        if rest and not rest_flag:
+            raise flags.Error(f"unexpected argument {rest[0]!r}: flags are written --name=value")
+        if rest and rest_flag:
+            flag = flags.FLAGS[rest_flag]
+            flag.value = (flag.value or []) + rest if flag.present else rest
+    except flags.Error as error:
+        _fail(f"error: {error}\n'{Path(argv[0]).name} --help' lists the flags", 2)
+
+
+def _list_of_flags() -> str:
+    """Return a description of the project's own flags, grouped as in utility/flags; absl's are left out."""
+    modules = sorted(module for module in flags.FLAGS.flags_by_module_dict() if module.startswith("utility.flags."))
+    return "\n".join(flags.FLAGS.module_help(module).partition(":\n")[2] for module in modules)
+
+
+def _is_of_the_user(error: Exception) -> bool:
+    """Tell a message meant for the user from a defect: ours are raised by a file of this project."""
+    if isinstance(error, OSError):
+        return True
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return raised_in.is_relative_to(ROOT) and "site-packages" not in raised_in.parts
+
+
+def _fail(message: str, status: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,116 @@
+"""How a training is laid out over devices and machines: replicas, their share of a batch, and their share of the data.
+
+A `RunLayout` is made once for a run. The input function, the distribution strategy, the optimizer's parts of a batch,
+the log and the check that all workers agree take their numbers from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from utility.run.cluster import Task
+
+
+class DataShard(NamedTuple):
+    """The part of the training stream that one worker reads: element `index` of every `stride` in these files."""
+
+    files: tuple[str, ...]
+    images: int  # of an epoch over these files
+    stride: int
+    index: int
+
+    def __str__(self) -> str:
+        """Return it as the log has it."""
+        part = f"image {self.index + 1} of every {self.stride} in " if self.stride > 1 else ""
+        return f"{part}{len(self.files)} record files"
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """Which devices train, on how many machines, and how a batch is divided among them.
+
+    batch_size: images of a step, over all replicas.
+    devices: of this worker, such as ("/gpu:0", "/gpu:1"), a replica on each; () is one replica on the CPU.
+    accumulate_steps: equal parts in which a replica computes its images, one after the other.
+    task: this worker's place in the cluster; None: the run has one process.
+    """
+
+    batch_size: int
+    devices: tuple[str, ...] = ()
+    accumulate_steps: int = 1
+    task: Task | None = None
+
+    @property
+    def workers(self) -> int:
+        """Number of processes that train together."""
+        return len(self.task.trainers) if self.task else 1
+
+    @property
+    def worker(self) -> int:
+        """Rank of this process among them, from 0; the chief is 0."""
+        return self.task.rank if self.task else 0
+
+    @property
+    def replicas(self) -> int:
+        """Number of replicas of the network, over all workers; every worker has as many."""
+        return max(len(self.devices), 1) * self.workers
+
+    @property
+    def per_replica_batch_size(self) -> int:
+        """Images of a step that one replica computes."""
+        return self.batch_size // self.replicas
+
+    def check(self, batch_norm: bool) -> RunLayout:
+        """Return the layout, or raise a ValueError that names --batch_size where it cannot be divided so.
+
+        Batch norm needs two images at a time: less its own mean, a 1x1 map of one image is 0.
+        """
+        pieces, divisors = self.replicas * self.accumulate_steps, " times ".join(self._divisors())
+        if self.batch_size % pieces:
+            raise ValueError(
+                f"--batch_size={self.batch_size}: must be a multiple of the {divisors}: {pieces}"
+                f"{'; --nomulti_gpu takes one GPU of a machine' if self.replicas > 1 else ''}"
+            )
+        if batch_norm and self.batch_size < 2 * pieces:
+            shared = f", shared by the {divisors}," if divisors else ""
+            raise ValueError(
+                f"--batch_size={self.batch_size}{shared} gives batch norm one image at a time:"
+                f" take {2 * pieces} or more"
+            )
+        return self
+
+    def _divisors(self) -> list[str]:
+        of_workers = f" devices of {self.workers} workers" if self.task else " GPUs"
+        devices = [f"{self.replicas}{of_workers}"] if self.replicas > 1 else []
+        return devices + ([f"--accumulate_steps={self.accumulate_steps}"] if self.accumulate_steps > 1 else [])
+
+    def data_shard(self, images: Mapping[str, int]) -> DataShard:
+        """Return what this worker reads of the record files, given the images of each.
+
+        A worker has files of its own if there are equally many for each, with images in all; else all workers go
+        through all files in the same order, and each takes every n-th image. The converter fills files evenly, to one
+        image; where they differ by more, the images of a short file would be seen more often than others.
+        """
+        files, workers = tuple(images), self.workers
+        own = [files[worker::workers] for worker in range(workers)]
+        counts = [sum(images[file] for file in part) for part in own]
+        even = len(files) % workers == 0 and min(counts) > 0 and max(counts) <= min(counts) + len(files)
+        if workers == 1 or even:
+            return DataShard(own[self.worker], counts[self.worker], 1, 0)
+        return DataShard(files, sum(counts), workers, self.worker)
+
+    def agreement(self) -> dict[str, object]:
+        """Return what must be the same on all workers, by name."""
+        return {"devices": self.replicas, "accumulate_steps": self.accumulate_steps}
+
+    def __str__(self) -> str:
+        """Return it as the log has it: `batches of 64 on 4 GPU(s) of each of 2 workers, 8 images a replica`."""
+        devices = f"{len(self.devices)} GPU(s)" if self.devices else "the CPU"
+        text = f"batches of {self.batch_size} on {devices}"
+        if self.task:
+            text += f" of each of {self.workers} workers"
+        if self.replicas > 1:
+            text += f", {self.per_replica_batch_size} images a replica"
+        return text + (f" in {self.accumulate_steps} parts" if self.accumulate_steps > 1 else "")
