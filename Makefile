@@ -4,7 +4,7 @@
 #   GPU      1 adds NVIDIA's CUDA 12 and cuDNN 9 libraries to .venv (Linux x86_64)
 #   STEPS    training steps of the quickstart
 #   WORKERS  processes that share the tests, such as one for each core; 0: make's own alone
-#   ARGS     more arguments for pytest, such as ARGS="tests/test_voc.py -k difficult"
+#   ARGS     more arguments for pytest, such as ARGS="tests/dataset/sources -k difficult"
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -50,7 +50,7 @@ help: ## show this list
 venv: $(RUN) $(if $(GPU),$(CUDA)) ## set up .venv for running (GPU=1: with CUDA libraries)
 
 $(RUN): requirements.lock $(STALE)
-	@python=$$(sh utility/find_python.sh '$(PYTHON)') && rm -rf $(VENV) && \
+	@python=$$(sh utility/platform/find_python.sh '$(PYTHON)') && rm -rf $(VENV) && \
 		echo "Setting up $(VENV) with $$python: about 700 MB to fetch, 2.3 GB on disk." && "$$python" -m venv $(VENV)
 	@echo '$(or $(PYTHON),any)' > $(VENV)/.python
 	$(call install,requirements.lock)
@@ -86,8 +86,8 @@ test: venv $(DEV) ## run the tests
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(SELECTION) $(ARGS)
 
 QUICK := training or evaluation_writes or demo_draws or all_kinds or other_formats or interrupted or estimator_compat
-quick: SELECTION := tests/test_scripts.py tests/test_export_model.py tests/test_estimator_compat.py \
-	tests/test_convert_tfrecords.py -k "$(QUICK)"
+quick: SELECTION := tests/test_scripts.py tests/net/export/test_formats.py tests/utility/platform/test_estimator_compat.py \
+	tests/dataset/conversion -k "$(QUICK)"
 quick: test ## run the tests of converting, training, going on, evaluating, drawing and exporting alone
 
 check: $(DEV) ## lint, formatting and types

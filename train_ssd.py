@@ -6,6 +6,7 @@ The same command goes on from the newest checkpoint in --model_dir. Class names 
 labels.txt in --data_dir.
 """
 
+import functools
 import os
 
 from dataset.records import record_files
@@ -41,16 +42,14 @@ def _train(shards: list[str], config: Config, task: Task | None) -> None:
 
     records = training_records(shards, config, FLAGS.skip_empty_images)
     config = flags.with_epochs(config, records.images)
-    evaluation = None
-    if FLAGS.eval_every_steps or (task and task.evaluates):
-        evaluation = in_training(
-            config, FLAGS.data_dir, FLAGS.model_dir, FLAGS.eval_every_steps, FLAGS.early_stop_evals
-        )
+    every, patience = FLAGS.eval_every_steps, FLAGS.early_stop_evals
+    scoring = functools.partial(in_training, config, FLAGS.data_dir, FLAGS.model_dir, every, patience)
+    evaluation = scoring() if every else None
     model_directory.open_for_training(FLAGS.model_dir, config, writes=task is None or task.is_chief)
     last_step = config.schedule.max_number_of_steps
     layout = plan_layout(config, FLAGS.multi_gpu, FLAGS.accumulate_steps, task)
     if task and task.evaluates:
-        evaluator.evaluate(_estimator(config, layout), evaluation, last_step)
+        evaluator.evaluate(_estimator(config, layout), scoring(), last_step)
         return
     log(
         f"{records.images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}; preset"

@@ -1,1 +1,1 @@
-"""Data sets: reading VOC, writing and reading TFRecords."""
+"""Data sets: label formats, TFRecords, input functions and scores."""

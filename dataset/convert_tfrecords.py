@@ -1,10 +1,10 @@
-"""Convert a VOC directory, or COCO's annotations, to TFRecord shards, labels.txt and dataset.json.
+"""Convert a VOC directory, or COCO annotations, to TFRecord shards, labels.txt and dataset.json.
 
     python dataset/convert_tfrecords.py --dataset_directory=VOCROOT --output_directory=./dataset/tfrecords
     python dataset/convert_tfrecords.py --format=coco --annotations=instances.json --images=FOLDER
 
 VOCROOT holds VOC2007, VOC2012, VOC2007TEST or other folders, each with Annotations, ImageSets/Main and
-JPEGImages. Bad boxes are clipped or dropped and listed; nothing appears under its name before all is written.
+JPEGImages. Bad boxes are clipped or dropped and listed; files get their final names when all are written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Convert as the flags say."""
+    """Convert the data set that the flags name."""
     check_numbers(
         train_shards=FLAGS.train_shards, validation_shards=FLAGS.validation_shards, num_threads=FLAGS.num_threads
     )

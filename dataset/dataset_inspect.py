@@ -1,8 +1,8 @@
-"""Show what is in the records of a data set: images, objects by class and by size; draw some.
+"""Show what the records of a data set hold: images, and objects by class and by size.
 
     python dataset/dataset_inspect.py --data_dir=./dataset/tfrecords --split=train --output=drawn
 
-With --output the first pictures are written there with their boxes.
+--output is a folder for the first pictures, drawn with their boxes.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Show and draw as the flags say."""
+    """Log the counts, and draw the first pictures if --output is set."""
     shards = record_files.find_shards(FLAGS.data_dir, FLAGS.split)
     class_names = _class_names(Path(FLAGS.data_dir))
     start_tensorflow()
     from dataset.records import contents
 
-    found = contents.Contents()
+    counts = contents.Contents()
     for number, example in enumerate(contents.read_examples(shards)):
-        found.add(example)
+        counts.add(example)
         if FLAGS.output and number < FLAGS.count:
             contents.draw_example(example, class_names, Path(FLAGS.output))
-    for line in found.lines(class_names):
+    for line in counts.lines(class_names):
         log(line)
     if FLAGS.output:
-        log(f"drew {min(FLAGS.count, found.images)} pictures into {FLAGS.output}")
+        log(f"drew {min(FLAGS.count, counts.images)} pictures into {FLAGS.output}")
 
 
 def _class_names(data_dir: Path) -> Sequence[str]:

@@ -1,8 +1,8 @@
-"""Make a small labelled sample set in VOC layout, for a machine without the real data set.
+"""Draw a small labelled sample set in VOC layout, for a machine without a real data set.
 
     python dataset/make_sample_voc.py --output_directory=./quickstart/VOC
 
-Pictures of five classes are drawn, with objects of all sizes in front of clutter, some hidden or cut off.
+It has five classes, with objects of all sizes in front of clutter, some of them hidden or cut off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Make the set as the flags say."""
+    """Draw the sample set that the flags describe."""
     make(FLAGS.output_directory, num_train=FLAGS.num_train, num_test=FLAGS.num_test, seed=FLAGS.seed)
 
 

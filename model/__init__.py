@@ -1,1 +1,1 @@
-"""Pre-trained weights, and the importer that turns other projects' files into this project's checkpoints."""
+"""Pre-trained weights, and the importer that converts weight files to this project's checkpoints."""

@@ -1,4 +1,4 @@
-"""Turn a backbone's weights, or a whole SSD300 of Caffe, into a checkpoint that training, eval and demo start from.
+"""Convert a backbone's weights, or Caffe's SSD300, to a checkpoint that training, evaluation and demo load.
 
     python model/import_weights.py --source=FILE --output=model/vgg16_reducedfc.ckpt
 
@@ -12,11 +12,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# Run as a script, the path starts with model/; the packages are one level up.
+# As a script, sys.path starts with model/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utility import flags
 from utility.config import config_file
+from utility.flags import tools as flags
 from utility.platform.start import start_tensorflow
 from utility.run import command
 from utility.run.log import log
@@ -52,7 +52,7 @@ def _default_output(imported) -> str:
 
 
 def _check_output(output: str, source: str, detector: bool) -> None:
-    """Refuse to write over the source, in a folder's place, or a detector beside checkpoints of another config."""
+    """Raise a ValueError if the output is a folder or the source, or a detector beside other checkpoints."""
     prefix = Path(output)
     if prefix.is_dir() or output.endswith("/"):
         raise ValueError(f"--output={output} is a folder: name the checkpoint in it, such as {prefix}/model.ckpt")
@@ -62,7 +62,7 @@ def _check_output(output: str, source: str, detector: bool) -> None:
     if detector and others:
         raise ValueError(
             f"--output={output}: {prefix.parent} holds {others[0].name} already, and the detector's config.json"
-            " would be taken for that one's too; choose a folder of its own"
+            " would apply to that one too; choose a folder of its own"
         )
 
 

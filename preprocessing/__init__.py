@@ -1,1 +1,1 @@
-"""From an encoded picture and its boxes to the network input."""
+"""Preprocessing of encoded images and their boxes: training augmentation, and the evaluation preprocessing."""

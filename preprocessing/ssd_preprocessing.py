@@ -1,9 +1,9 @@
-"""The SSD augmentation for training, and the one preprocessing for evaluation, demo and export.
+"""The SSD augmentation for training, and the preprocessing that evaluation, demo and export share.
 
-Training draws all geometry first, from the boxes and the image's size alone: a zoom-out, a crop and a flip
-come to one window in the coordinates of the image. Only the pixels inside of it are decoded, sampled once into
-the network's input, and coloured there (colours.py). Both ways resample alike, as TF1's `resize_bilinear` does
-(no half-pixel centres): what a box of the input covers is the same in training and in evaluation.
+For training, zoom-out, crop and flip are drawn first as one window, from the boxes and the size of the image alone
+(geometry.py). Then only the pixels inside the window are decoded, resampled once to the network input, and distorted
+there (colours.py). Training and evaluation both resample as TF1's `resize_bilinear` (no half-pixel centres), so that
+the position of a box relative to its object is the same in both.
 """
 
 from __future__ import annotations
@@ -19,25 +19,30 @@ from utility.config.settings import AugmentConfig
 def preprocess_for_eval(
     image: tf.Tensor, image_size: tuple[int, int], channel_means_rgb: tuple[float, float, float]
 ) -> tf.Tensor:
-    """Turn a picture, RGB grey levels uint8 [h, w, 3], into the network's input for an `image_size` of (H, W).
+    """Convert an image to the network input.
+
+    Args:
+      image: uint8 RGB [h, w, 3], or float32 in [0, 255].
+      image_size: height H and width W of the input, pixels.
+      channel_means_rgb: in [0, 255].
 
     Returns:
-      float32 [H, W, 3], BGR grey levels minus the channel means.
+      float32 BGR [H, W, 3] in [0, 255] minus the channel means.
     """
     return to_network_input(resize(image, image_size), channel_means_rgb)
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Decode a picture (JPEG, PNG, GIF or BMP; string []) to RGB uint8 [h, w, 3]."""
+    """Decode a JPEG, PNG, GIF or BMP file, string [], to uint8 RGB [h, w, 3]."""
     return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
 
 class TrainingExample(NamedTuple):
-    """An augmented image with the objects that are still in it."""
+    """An augmented image with the objects that it still contains."""
 
-    image: tf.Tensor  # float32 [H, W, 3], BGR minus the channel means; 0 where the zoom-out filled
+    image: tf.Tensor  # float32 BGR [H, W, 3] minus the channel means; 0 in the border of a zoom-out
     boxes_yxyx: tf.Tensor  # float32 [M, 4] in [0, 1] of the input, clipped
-    kept: tf.Tensor  # bool [N], which objects those are
+    kept: tf.Tensor  # bool [N], true for the M objects that are kept
 
 
 def preprocess_for_train(
@@ -48,22 +53,22 @@ def preprocess_for_train(
     channel_means_rgb: tuple[float, float, float],
     augment: AugmentConfig,
 ) -> TrainingExample:
-    """Augment a JPEG (string []) and its boxes, float32 [N, 4] in [0, 1] of the image.
+    """Augment an image and its boxes.
 
     Args:
-      encoded: the picture.
-      boxes_yxyx: its objects; what lies outside of the image is cut off.
+      encoded: string [], a JPEG file.
+      boxes_yxyx: float32 [N, 4] in [0, 1] of the image, the objects; they are clipped to the image first.
       seed: int32 or int64 [2]; the same seed gives the same result.
-      image_size: height and width of the network's input, pixels.
-      channel_means_rgb: grey levels.
-      augment: the ranges.
+      image_size: height H and width W of the network input, pixels.
+      channel_means_rgb: in [0, 255].
+      augment: probabilities and ranges.
     """
     size = tf.image.extract_jpeg_shape(encoded)[:2]
-    # a box beyond the image would become an object of nothing but fill when zoomed out
+    # after a zoom-out, a box beyond the image would be an object without any pixel of the image
     boxes_yxyx = tf.clip_by_value(boxes_yxyx, 0.0, 1.0)
     geometry_draws, colour_draws = tf.split(
-        tf.random.stateless_uniform([geometry.draws(augment) + colours.DRAWS], seed),
-        [geometry.draws(augment), colours.DRAWS],
+        tf.random.stateless_uniform([geometry.number_of_draws(augment) + colours.DRAWS], seed),
+        [geometry.number_of_draws(augment), colours.DRAWS],
     )
     placement = geometry.draw_placement(boxes_yxyx, size, image_size, geometry_draws, augment)
     crop = tf.concat([placement.source_start, placement.source_size], axis=0)
@@ -74,16 +79,16 @@ def preprocess_for_train(
 
 
 def resize(image: tf.Tensor, size: tf.Tensor | tuple[int, int]) -> tf.Tensor:
-    """Resample an image [h, w, 3] to `size` (height, width): float32, bilinear, pixel j from j * old / new."""
+    """Resize an image [h, w, 3] to `size` (height, width) as float32, bilinear: pixel j is sampled at j * old / new."""
     return tf.image.resize_bilinear(image[tf.newaxis], size, half_pixel_centers=False)[0]
 
 
 def to_network_input(image: tf.Tensor, channel_means_rgb: tuple[float, float, float]) -> tf.Tensor:
-    """Turn RGB grey levels [h, w, 3] into BGR minus the channel means, float32, as VGG from Caffe expects."""
-    # Eigen broadcasts along rows, and reverses whole rows, ten times faster than along three channels:
-    # columns and channels turned round, then columns turned back.
+    """Convert RGB [h, w, 3] in [0, 255] to float32 BGR minus the channel means, as in Caffe's VGG."""
+    # Eigen broadcasts and reverses whole rows ten times faster than the three channels alone: so columns and channels
+    # are reversed together, then the columns are reversed back.
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     means = tf.tile(tf.constant(channel_means_rgb), [width])
-    centred = tf.reshape(image, [height, width * 3]) - means
-    turned = tf.reverse(tf.reshape(centred, [height, width, 3]), axis=[1, 2])
-    return tf.ensure_shape(tf.reverse(turned, axis=[1]), image.shape)
+    centered = tf.reshape(image, [height, width * 3]) - means
+    reversed_both = tf.reverse(tf.reshape(centered, [height, width, 3]), axis=[1, 2])
+    return tf.ensure_shape(tf.reverse(reversed_both, axis=[1]), image.shape)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset.convert_tfrecords import convert_coco
 from dataset.sources import voc_files
 from utility.run.command import ROOT
 
@@ -102,9 +101,8 @@ def test_evaluation_of_coco_images_writes_its_results_too(home, tmp_path):
     names = (home / "tfrecords/labels.txt").read_text().split()
     split, path = home / "VOC" / "VOC2007TEST", tmp_path / "instances.json"
     path.write_text(json.dumps(as_coco(split, names)))
-    convert_coco(
-        validation_annotations=path, validation_images=split / "JPEGImages", output_directory=tmp_path / "records"
-    )
+    source = ["--format=coco", f"--validation_annotations={path}", f"--validation_images={split / 'JPEGImages'}"]
+    run("dataset/convert_tfrecords.py", *source, f"--output_directory={tmp_path}/records")
     arguments = [f"--data_dir={tmp_path}/records", f"--checkpoint_path={home}/logs", f"--model_dir={tmp_path}/logs"]
     installed = importlib.util.find_spec("pycocotools") is not None
     printed = run("eval_ssd.py", *arguments, *([f"--coco_annotations={path}"] if installed else []))

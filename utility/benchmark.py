@@ -71,7 +71,7 @@ def _sample_records(folder: Path) -> str:
     """Draw a sample set, convert it, and return the folder of the records."""
     voc_directory.make(folder / "VOC")
     flags_of_voc = {flag.name: flag.default for flag in voc.FLAGS}
-    flags_of_voc |= {"dataset_directory": folder / "VOC", "labels_file": str(folder / "VOC" / LABELS_FILE)}
+    flags_of_voc |= {"dataset_directory": str(folder / "VOC"), "labels_file": str(folder / "VOC" / LABELS_FILE)}
     convert(voc.read(flags_of_voc, skip_bad_images=False), folder / "tfrecords")
     return str(folder / "tfrecords")
 

@@ -1,1 +1,1 @@
-"""From sources to records."""
+"""Conversion of annotations and pictures to TFRecords."""

@@ -1,4 +1,4 @@
-"""From a data set's annotations and pictures to TFRecord shards, labels.txt and dataset.json."""
+"""Writes a data set's annotations and pictures as TFRecord shards, with labels.txt and dataset.json."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from utility.run import text_files
 from utility.run.log import log
 
 _SHUFFLE_SEED = 20180503
-_AHEAD_PER_THREAD = 4  # images that are read before their turn to be written
-_MOST = 99999  # five digits in a shard's name
-_NAMED_BY = {
-    record_files.TRAIN: "--train_splits, of COCO with --annotations",
-    record_files.VALIDATION: "--validation_splits, of COCO with --validation_annotations",
+_AHEAD_PER_THREAD = 4  # images read ahead of the writer
+_MAX_NUMBER = 99999  # a shard's name has five digits
+_SPLIT_FLAGS = {
+    record_files.TRAIN: "--train_splits (VOC) or --annotations (COCO)",
+    record_files.VALIDATION: "--validation_splits (VOC) or --validation_annotations (COCO)",
 }
 _SKIP_HINT = "--skip_bad_images leaves such images out"
 
@@ -38,10 +38,10 @@ _Result = TypeVar("_Result")
 
 
 def check_numbers(**numbers: int) -> None:
-    """Raise a ValueError that names the first flag of these that is not from 1 to 99999."""
+    """Raise a ValueError for the first of these flags that is not from 1 to 99999."""
     for name, value in numbers.items():
-        if not 1 <= value <= _MOST:
-            raise ValueError(f"--{name}={value} must be from 1 to {_MOST}")
+        if not 1 <= value <= _MAX_NUMBER:
+            raise ValueError(f"--{name}={value} must be from 1 to {_MAX_NUMBER}")
 
 
 def convert(
@@ -54,14 +54,14 @@ def convert(
     strict: bool = False,
     skip_bad_images: bool = False,
 ) -> dict[str, Any]:
-    """Write `train-*` and `val-*` shards, `labels.txt` and `dataset.json`; return what the last one holds.
+    """Write `train-*` and `val-*` shards, `labels.txt` and `dataset.json`; return the contents of the last one.
 
-    The same input gives the same bytes, whatever `num_threads`. What the result holds is in `Converter.write_split`.
+    The same input gives the same bytes, whatever `num_threads`. `Converter.write_split` describes the entry of a split.
 
     Raises:
         OSError: a file is missing or cannot be written.
-        ValueError: a bad argument or image; with `strict` also a box that would be clipped or dropped, and a wrong
-            size in an annotation. `output_directory` is then as it was before.
+        ValueError: a bad argument or image; with `strict` also a box that would be clipped or dropped, or a wrong
+            image size in an annotation. `output_directory` is left unchanged.
     """
     check_numbers(train_shards=train_shards, validation_shards=validation_shards, num_threads=num_threads)
     shards = {record_files.TRAIN: train_shards, record_files.VALIDATION: validation_shards}
@@ -92,20 +92,20 @@ class Converter:
     strict: bool
     skip_bad_images: bool
 
-    def write_split(self, prefix: str, split: Split, shards_asked: Mapping[str, int]) -> dict[str, Any]:
-        """Write the shards of a split to the staging folder, log what was found, and return the counts.
+    def write_split(self, prefix: str, split: Split, requested_shards: Mapping[str, int]) -> dict[str, Any]:
+        """Write the shards of a split to the staging folder, log its summary, and return it.
 
-        They are the split's `origin`, its number of `shards`, of `images` and of `images_without_objects`, `objects`
-        and the `difficult` ones among them by class, `dropped` boxes by reason, boxes `clipped`, wrong sizes in
-        annotations (`size_differs`), what was done to `pictures`, and, as lines of text, the images `skipped` and the
-        `remarks` on bad annotations.
+        The summary holds the split's `origin`; numbers of `shards`, `images` and `images_without_objects`; numbers of
+        `objects` by class, and of the `difficult` ones among them; numbers of boxes `dropped`, by reason, and boxes
+        `clipped`; the number of wrong image sizes in annotations, `size_differs`; numbers of `pictures` by what was
+        done to them; and, as lines of text, images `skipped` and `remarks` on annotations.
         """
         sources = split.sources
         if prefix == record_files.TRAIN:
-            # a reader shuffles some thousand images at a time; let those be of all years and scenes
+            # training shuffles about 1000 images at a time, which should be of all years and scenes
             order = np.random.RandomState(_SHUFFLE_SEED).permutation(len(sources))
             sources = tuple(sources[i] for i in order)
-        shards = min(shards_asked[prefix], len(sources))
+        shards = min(requested_shards[prefix], len(sources))
         tally = Tally(skipped=list(split.skipped))
         staging.write_shards(
             record_files.shard_paths(self.staging, prefix, shards),
@@ -125,7 +125,7 @@ class Converter:
         return summary
 
     def _serialized(self, sources: Sequence[Source], tally: Tally, prefix: str) -> Iterator[bytes | None]:
-        """Yield the record of each source in turn, None for one that is skipped, and count them."""
+        """Yield the record of each source in order, None for a skipped one, and count them in `tally`."""
         examples = _in_order(self._try_example, sources, self.num_threads)
         for example in tqdm(examples, desc=prefix, total=len(sources), unit="image", disable=None):
             if isinstance(example, Example):
@@ -145,7 +145,7 @@ class Converter:
 
 
 def _in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int) -> Iterator[_Result]:
-    """Apply a function in threads, and yield the results in the order of the items, a bounded number ahead."""
+    """Apply a function in threads, a bounded number of items ahead, and yield the results in order."""
     waiting: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(num_threads) as pool:
         try:
@@ -159,12 +159,12 @@ def _in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], num_
             pool.shutdown(cancel_futures=True)
 
 
-def _log_plan(data: DataSet, shards_asked: Mapping[str, int]) -> None:
+def _log_plan(data: DataSet, requested_shards: Mapping[str, int]) -> None:
     log(f"{len(data.class_names)} classes: {', '.join(data.class_names)}")
     for prefix, split in data.splits.items():
-        images, asked = len(split.sources), shards_asked[prefix]
-        fewer = f", not {asked}: a shard holds an image at least" if images < asked else ""
-        log(f"{prefix}: {split.name}, {images} images to {min(asked, images)} shards{fewer}")
-    for prefix, flag in _NAMED_BY.items():
+        images, requested = len(split.sources), requested_shards[prefix]
+        fewer = f", not {requested}: a shard needs at least one image" if images < requested else ""
+        log(f"{prefix}: {split.name}, {images} images to {min(requested, images)} shards{fewer}")
+    for prefix, flag in _SPLIT_FLAGS.items():
         if prefix not in data.splits:
-            log(f"{prefix}: none; name it with {flag}")
+            log(f"{prefix}: none; set {flag}")

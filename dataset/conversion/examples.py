@@ -1,4 +1,4 @@
-"""One image with its annotation becomes one record; whatever is wrong with it is remarked upon."""
+"""Makes a record of an image and its annotation, with remarks on what is wrong in the annotation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE_DIFFERS = "size differs"
 
 @dataclass(frozen=True)
 class Remark:
-    """Something wrong with an annotation: one of the reasons above, and a line that names file and object."""
+    """A fault in an annotation: one of the reasons above, and a line of text that names file and object."""
 
     reason: str
     text: str
@@ -28,7 +28,7 @@ class Remark:
 
 @dataclass(frozen=True)
 class Example:
-    """A serialized record, its objects, what was wrong, and what was done to the picture, or ''."""
+    """A serialized record, its objects, remarks, and what was done to the picture ('' for nothing)."""
 
     serialized: bytes
     objects: tuple[LabelledObject, ...]
@@ -38,17 +38,17 @@ class Example:
 
 @dataclass
 class _Cleaned:
-    """The objects that are kept, with boxes clipped to the image, and the remarks on all of them."""
+    """The objects to keep, with boxes clipped to the image, and the remarks on all objects."""
 
     objects: list[LabelledObject] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
 
 
 def make_example(source: Source, class_ids: Mapping[str, int]) -> Example:
-    """Read the picture, clip or drop bad boxes, and serialize.
+    """Read the picture, clip or drop bad boxes, and serialize the record.
 
-    A record's boxes are the annotation's raw values over the size of the picture as it decodes; the size that the
-    annotation gives is not trusted. `class_ids` has every name of the annotation.
+    A record's boxes are the annotation's raw values divided by the size of the decoded picture; the size in the
+    annotation may be wrong. `class_ids` must have the name of each object.
 
     Raises:
         pictures.PictureError: the picture is missing or does not decode; the message names it.
@@ -70,17 +70,17 @@ def _clean(source: Source, height: int, width: int) -> _Cleaned:
     annotation = source.annotation
     cleaned = _Cleaned()
     if annotation.height and annotation.width and (annotation.height, annotation.width) != (height, width):
-        given = f"the size is given as {annotation.width}x{annotation.height}"
+        annotated = f"the size is given as {annotation.width}x{annotation.height}"
         cleaned.remarks.append(
-            Remark(SIZE_DIFFERS, f"{source.where}: {given}, but the image is {width}x{height}: used the image's")
+            Remark(SIZE_DIFFERS, f"{source.where}: {annotated}, but the image is {width}x{height}, which is used")
         )
     for number, labelled in enumerate(annotation.objects, start=1):
         box, reason = clip_box_px(labelled.box_yxyx_px, height, width)
         if reason:
             ymin, xmin, ymax, xmax = labelled.box_yxyx_px
-            what = f"xmin {xmin:g} ymin {ymin:g} xmax {xmax:g} ymax {ymax:g} in {width}x{height}"
-            done = reason if reason == CLIPPED else f"{reason}, dropped"
-            text = f"{source.where}: object {number} ({labelled.name}): {what}: {done}"
+            corners = f"xmin {xmin:g} ymin {ymin:g} xmax {xmax:g} ymax {ymax:g} in {width}x{height}"
+            outcome = reason if reason == CLIPPED else f"{reason}, dropped"
+            text = f"{source.where}: object {number} ({labelled.name}): {corners}: {outcome}"
             cleaned.remarks.append(Remark(reason, text))
         if reason in ("", CLIPPED):
             cleaned.objects.append(replace(labelled, box_yxyx_px=box))
@@ -90,11 +90,11 @@ def _clean(source: Source, height: int, width: int) -> _Cleaned:
 def clip_box_px(
     box_yxyx_px: tuple[float, float, float, float], height: int, width: int
 ) -> tuple[tuple[float, float, float, float], str]:
-    """Clip a box of raw values to [0, height] and [0, width], and say what is wrong with it.
+    """Clip a box of raw values to [0, height] and [0, width]; return it with the reason for a remark.
 
-    The reason is '' for a good box, CLIPPED, or INVERTED, ZERO_AREA or OUTSIDE for one to drop.
-    VOC counts from 1, but 0 stands too: tools that count from 0 write it, and it is in [0, 1] of the image. COCO's
-    edges run from 0 to the image's size.
+    The reason is '' for a good box, CLIPPED, or, for a box to drop, INVERTED, ZERO_AREA or OUTSIDE.
+    VOC counts pixels from 1, but tools that count from 0 write a 0, which is valid here too. COCO's edges run from 0
+    to the image's size.
     """
     ymin, xmin, ymax, xmax = box_yxyx_px
     if ymax < ymin or xmax < xmin:

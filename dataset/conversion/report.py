@@ -1,4 +1,4 @@
-"""What a conversion counted: for `dataset.json`, and in words for the user."""
+"""The summary of a converted split, for `dataset.json` and for the log."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from dataset.conversion.examples import CLIPPED, SIZE_DIFFERS, Example, Remark
 
-_LINES_SHOWN = 20
+_MAX_DETAILS = 20  # lines on skipped images and remarks in the log
 
 
 @dataclass
 class Tally:
-    """The counts of one split, added up image by image."""
+    """The counts of one split, updated image by image."""
 
     images: int = 0
     images_without_objects: int = 0
@@ -34,7 +34,7 @@ class Tally:
         self.remarks.extend(example.remarks)
 
     def summary(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """Return the counts as JSON holds them, each class in its place even where there is none of it."""
+        """Return the counts for `dataset.json`, with every class, in the order of class ids."""
         reasons = Counter(remark.reason for remark in self.remarks)
         clipped, size_differs = reasons.pop(CLIPPED, 0), reasons.pop(SIZE_DIFFERS, 0)
         return {
@@ -52,20 +52,24 @@ class Tally:
 
 
 def lines(prefix: str, summary: dict[str, Any], *, all_remarks: bool) -> list[str]:
-    """Return a split's summary in words: a line of counts, then what was wrong, by file and object."""
-    counted = (
+    """Return a split's summary as lines of text: its counts, then the skipped images and the remarks."""
+    counts = (
         f"{prefix}: {summary['images']} images, {summary['images_without_objects']} of them without objects; "
         f"{sum(summary['objects'].values())} objects, {sum(summary['difficult'].values())} of them difficult"
     )
-    wrong = {
+    faults = {
         **{f"boxes dropped, {reason}": count for reason, count in summary["dropped"].items()},
         "boxes clipped": summary["clipped"],
         "wrong image sizes": summary["size_differs"],
         **{f"pictures {note}": count for note, count in summary["pictures"].items()},
         "images skipped": len(summary["skipped"]),
     }
-    found = [f"  {what}: {count}" for what, count in wrong.items() if count]
-    listed = summary["skipped"] + summary["remarks"]
-    shown = listed if all_remarks else listed[:_LINES_SHOWN]
-    rest = [f"    and {len(listed) - len(shown)} more in dataset.json"] if len(listed) > len(shown) else []
-    return [counted, *found, *(f"    {line}" for line in shown), *rest]
+    details = summary["skipped"] + summary["remarks"]
+    logged = details if all_remarks else details[:_MAX_DETAILS]
+    more = [f"    and {len(details) - len(logged)} more in dataset.json"] if len(details) > len(logged) else []
+    return [
+        counts,
+        *(f"  {fault}: {count}" for fault, count in faults.items() if count),
+        *(f"    {line}" for line in logged),
+        *more,
+    ]

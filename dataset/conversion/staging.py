@@ -1,4 +1,4 @@
-"""Shards appear under their final names only when the whole data set is written."""
+"""A staging folder: shards get their final names only when the whole data set is written."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _STAGING_NAME = ".converting"
 
 @contextlib.contextmanager
 def staging_folder(output_directory: Path) -> Iterator[Path]:
-    """Give an empty folder inside of `output_directory`, and remove it afterwards, whatever happened.
+    """Create an empty folder inside `output_directory`, and remove it on exit, also after an error.
 
-    It is on the same file system, so that files move out of it in one step. One that a killed run has left is
-    emptied.
+    It is on the same file system, so that each file moves to its final name in one step. A folder that a killed run
+    has left is emptied.
     """
     folder = output_directory / _STAGING_NAME
     shutil.rmtree(folder, ignore_errors=True)
@@ -31,9 +31,9 @@ def staging_folder(output_directory: Path) -> Iterator[Path]:
 
 
 def write_shards(paths: Sequence[Path], planned: Sequence[int], serialized: Iterator[bytes | None]) -> int:
-    """Write records to shards, `planned[i]` of them to `paths[i]`, and return their number.
+    """Write the next `planned[i]` records to the shard `paths[i]`; return how many were written.
 
-    None stands for a planned record that cannot be had.
+    None stands for a skipped image: it counts as planned, but nothing is written.
     """
     written = 0
     for path, count in zip(paths, planned, strict=True):
@@ -51,10 +51,10 @@ def balanced(total: int, parts: int) -> list[int]:
 
 
 def publish(staging: Path, output_directory: Path) -> None:
-    """Move a whole data set from the staging folder to where it is read, in place of an older one.
+    """Move a finished data set from the staging folder to `output_directory`, replacing an older one.
 
-    Whenever this is stopped, what is there is no complete set of shards, or one with its own labels:
-    `dataset.json`, the sign of a finished data set, goes first and comes last.
+    `dataset.json` marks a finished data set: the old one is removed first, the new one moved last. An interruption
+    leaves an incomplete set of shards, or a complete one with its own labels.
     """
     (output_directory / record_files.INFO_NAME).unlink(missing_ok=True)
     for old in record_files.all_shards(output_directory):

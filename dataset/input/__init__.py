@@ -1,1 +1,1 @@
-"""From records to batches: the input functions of training and evaluation."""
+"""Input functions of training and evaluation, from records to batches."""

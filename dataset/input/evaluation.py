@@ -14,13 +14,13 @@ from utility.config.settings import Config
 
 
 def eval_input_fn(shards: list[str], config: Config, batch_size: int, threads: int = 24) -> InputFn:
-    """Return the input function of evaluation: every image once, in the records' order, the last batch smaller.
+    """Return the input function of evaluation: every image once, in the order of the records.
 
-    Elements are those of `training_input_fn` without augmentation, and features also hold `size` int32 [B, 2],
-    height and width of the image in pixels. Difficult objects are left out of the labels.
+    Elements are those of `training_input_fn`, without augmentation; the last batch may be smaller. Features also hold
+    `size` int32 [B, 2], height and width of the original image in pixels. Labels leave out difficult objects.
     """
 
-    def prepared(record: tf.Tensor):
+    def preprocess(record: tf.Tensor):
         example = parsing.parse(record)
         image = preprocess_for_eval(
             decode(example["image_encoded"]), config.network.image_size, config.network.channel_means_rgb
@@ -31,21 +31,21 @@ def eval_input_fn(shards: list[str], config: Config, batch_size: int, threads: i
 
     @without_autograph
     def input_fn() -> tf.data.Dataset:
-        # one file after the other: reading several at once would mix their records
+        # one file after the other, because reading several at once would mix their records
         dataset = tf.data.TFRecordDataset(shards)
-        dataset = dataset.map(prepared, num_parallel_calls=threads)
+        dataset = dataset.map(preprocess, num_parallel_calls=threads)
         return configured(dataset.padded_batch(batch_size), deterministic=True).prefetch(2)
 
     return input_fn
 
 
 def pictures_input_fn(pictures: Callable[[], Iterable[tuple[str, np.ndarray]]], config: Config) -> InputFn:
-    """Return an input function over pictures at hand, one at a time, in order.
+    """Return an input function over pictures in memory, in batches of one, in order.
 
-    `pictures()` gives (name, RGB uint8 [h, w, 3]). Features are those of `eval_input_fn`, the name as `image_id`.
+    `pictures()` yields (name, RGB uint8 [h, w, 3]). Features are those of `eval_input_fn`, the name as `image_id`.
     """
 
-    def prepared(name: tf.Tensor, image: tf.Tensor) -> dict[str, tf.Tensor]:
+    def preprocess(name: tf.Tensor, image: tf.Tensor) -> dict[str, tf.Tensor]:
         network = config.network
         return {
             "image": preprocess_for_eval(image, network.image_size, network.channel_means_rgb),
@@ -56,6 +56,6 @@ def pictures_input_fn(pictures: Callable[[], Iterable[tuple[str, np.ndarray]]], 
     @without_autograph
     def input_fn() -> tf.data.Dataset:
         dataset = tf.data.Dataset.from_generator(pictures, (tf.string, tf.uint8), ([], [None, None, 3]))
-        return dataset.map(prepared).batch(1).prefetch(1)
+        return dataset.map(preprocess).batch(1).prefetch(1)
 
     return input_fn

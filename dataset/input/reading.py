@@ -1,4 +1,4 @@
-"""What every reader of TFRecords needs: counts, checks, and examples as numpy arrays."""
+"""Counts and checks of TFRecords, their ground truth, and steps that all input functions share."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ _CHECKED_PER_FILE = 64  # records of a file whose labels are checked before trai
 
 InputFn = Callable[[], tf.data.Dataset]
 
-# Functions that are mapped over records consist of TensorFlow operations alone. AutoGraph would take seconds to rewrite
-# them line by line, to the same effect.
+# For functions of TensorFlow operations only: AutoGraph would take seconds to rewrite them, without effect.
 without_autograph = tf.autograph.experimental.do_not_convert
 
 
 def learnable(example: dict[str, tf.Tensor], use_difficult: bool) -> dict[str, tf.Tensor]:
-    """Leave objects marked difficult out of an example, unless they are to be used."""
-    use = tf.logical_or(tf.logical_not(example["difficult"]), use_difficult)
-    return {**example, **{key: tf.boolean_mask(example[key], use) for key in ("boxes_yxyx", "labels")}}
+    """Remove difficult objects from an example's boxes and labels, unless `use_difficult`."""
+    keep = tf.logical_or(tf.logical_not(example["difficult"]), use_difficult)
+    return {**example, **{key: tf.boolean_mask(example[key], keep) for key in ("boxes_yxyx", "labels")}}
 
 
 @without_autograph
 def examples_of(make_dataset: InputFn) -> list[dict[str, Any]]:
-    """Return a data set's examples as numpy values, without the pictures, by a session that leaves GPUs alone."""
+    """Return a data set's examples as numpy values, without the pictures; no GPU is used."""
     elements, without_gpu = [], tf.ConfigProto(device_count={"GPU": 0})
     with tf.Graph().as_default(), tf.Session(config=without_gpu) as session:
         example = tf.data.make_one_shot_iterator(make_dataset()).get_next()
@@ -43,12 +42,12 @@ def examples_of(make_dataset: InputFn) -> list[dict[str, Any]]:
 
 
 def element(image: tf.Tensor, example: dict[str, tf.Tensor], boxes: tf.Tensor, labels: tf.Tensor):
-    """Return (features, labels) of one image, as input functions give them in batches."""
+    """Return (features, labels) of one image, before batching."""
     return {"image": image, "image_id": example["image_id"]}, {"boxes_yxyx": boxes, "labels": labels}
 
 
 def configured(dataset: tf.data.Dataset, deterministic: bool) -> tf.data.Dataset:
-    """Let a data set keep its order, or give what is ready first."""
+    """Make a data set keep its order, or let it yield elements as soon as they are ready."""
     options = tf.data.Options()
     options.deterministic = deterministic
     return dataset.with_options(options)
@@ -57,8 +56,8 @@ def configured(dataset: tf.data.Dataset, deterministic: bool) -> tf.data.Dataset
 def ground_truth_of(shards: list[str], class_names: Sequence[str]) -> list[Annotation]:
     """Read the objects of records back as annotations; no picture is decoded.
 
-    Boxes are in VOC's 1-based inclusive pixels again, exactly where those are whole numbers. ValueError when a
-    label has no name in `class_names`.
+    Boxes are the annotation's raw pixels, rounded to a thousandth. ValueError if a label has no name in
+    `class_names`.
     """
     examples = examples_of(lambda: tf.data.TFRecordDataset(shards).map(parse, num_parallel_calls=2))
     return [_annotation(example, class_names) for example in examples]
@@ -67,7 +66,7 @@ def ground_truth_of(shards: list[str], class_names: Sequence[str]) -> list[Annot
 def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> Annotation:
     image_id, height, width = example["image_id"].decode(), int(example["height"]), int(example["width"])
     _check_ids(example, class_names)
-    # float32 parts of the image give back pixels to a thousandth
+    # float32 fractions of the image are exact to about a thousandth of a pixel
     boxes = np.round(example["boxes_yxyx"].astype(np.float64) * [height, width, height, width], 3)
     objects = zip(boxes.tolist(), example["labels"].tolist(), example["difficult"].tolist(), strict=True)
     return Annotation(
@@ -82,9 +81,9 @@ def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> Annotati
 
 
 def check_labels(shards: list[str], class_names: Sequence[str]) -> None:
-    """Raise a ValueError if the first records of each file have a label without a name.
+    """Raise a ValueError if one of the first records of each file has a label without a name.
 
-    Not all of them, which can take minutes; that is enough to tell another data set's labels.txt.
+    They are enough to recognise another data set's labels.txt; checking all records could take minutes.
     """
     files = tf.data.Dataset.from_tensor_slices
     firsts = lambda: files(shards).flat_map(lambda shard: tf.data.TFRecordDataset(shard).take(_CHECKED_PER_FILE))  # noqa: E731
@@ -104,8 +103,10 @@ def _check_ids(example: dict[str, Any], class_names: Sequence[str]) -> None:
 def count_by_file(shards: list[str]) -> dict[str, int]:
     """Return how many records each shard of a split holds.
 
-    Reads only the lengths that stand before each record, so it takes a fraction of a second. ValueError when there is
-    none, a file is cut off or of zeros, or there are more or fewer than the converter wrote.
+    Only the lengths of the records are read, which takes a fraction of a second.
+
+    Raises:
+        ValueError: there is no record, a file is cut off or no TFRecord file, or `dataset.json` has another number.
     """
     counts = {shard: records_in(shard) for shard in shards}
     total, first = sum(counts.values()), Path(shards[0])
@@ -117,28 +118,28 @@ def count_by_file(shards: list[str]) -> dict[str, int]:
         if total != written:
             empty = [shard for shard, count in counts.items() if not count]
             raise ValueError(
-                f"the record files {first.parent / split}-*-of-* hold {total} images, but {record_files.INFO_NAME} tells"
-                f" of {written}{f'; {empty[0]} is empty' if empty else ''}: copy or convert the data set again"
+                f"the record files {first.parent / split}-*-of-* hold {total} images, but {record_files.INFO_NAME}"
+                f" lists {written}{f'; {empty[0]} is empty' if empty else ''}: copy or convert the data set again"
             )
     return counts
 
 
 def count_records(shards: list[str]) -> int:
-    """Return how many records the shards of a split hold; raises as `count_by_file`."""
+    """Return how many records the shards of a split hold; raises what `count_by_file` raises."""
     return sum(count_by_file(shards).values())
 
 
 def records_in(shard: str) -> int:
-    """Count a file's records by a walk over its frames: uint64 length, uint32 checksum, the record, its checksum."""
-    size, place, count = Path(shard).stat().st_size, 0, 0
+    """Count a file's records; a frame is uint64 length, uint32 checksum, record, uint32 checksum."""
+    size, position, count = Path(shard).stat().st_size, 0, 0
     with Path(shard).open("rb") as file:
-        while place < size:
-            file.seek(place)
+        while position < size:
+            file.seek(position)
             length = int.from_bytes(file.read(8), "little")
-            if not length:  # a file that the disk has lost is one of zeros, and those would be frames of nothing
+            if not length:  # lost disk blocks read as zeros, which would count as empty records
                 break
-            place += 16 + length
+            position += 16 + length
             count += 1
-    if place != size:
+    if position != size:
         raise ValueError(f"the record file {shard} is cut off or no TFRecord: copy or convert it again")
     return count

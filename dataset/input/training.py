@@ -1,4 +1,4 @@
-"""The input function of training: an endless stream of augmented batches whose position follows from the step."""
+"""The input function of training: an endless stream of augmented batches that starts at any global step."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from utility.config.settings import Config
 from utility.run.layout import RunLayout
 
 SHUFFLE_BUFFER = 1024  # encoded records; about 100 MB of VOC
-_MIXED_SHARDS = 16  # record files that an epoch reads in turn; a constant, because the order of images depends on it
+_MIXED_SHARDS = 16  # record files whose records are interleaved; a constant, because the order of images depends on it
 
 
 @dataclass(frozen=True)
 class TrainingRecords:
-    """The record files of a training, and the images that an epoch takes from each."""
+    """The record files to train on, and how many images of each belong to an epoch."""
 
     images_by_file: Mapping[str, int]
     skip_empty_images: bool = False
 
     @property
     def images(self) -> int:
-        """Images of an epoch."""
+        """Number of images of an epoch."""
         return sum(self.images_by_file.values())
 
 
 class Parallelism(NamedTuple):
-    """How many records are read and prepared at once, and whether their order is exact."""
+    """How many records are read and preprocessed at once, and whether their order is exact."""
 
     readers: int = 8  # record files read at once
     threads: int = 24  # images preprocessed at once
@@ -51,11 +51,12 @@ class Parallelism(NamedTuple):
 
 
 def training_records(shards: list[str], config: Config, skip_empty_images: bool = False) -> TrainingRecords:
-    """Count the images of an epoch; to leave out those without objects to learn from, all records are read.
+    """Count the images of an epoch in each record file; `skip_empty_images` leaves out those without usable objects.
+
+    That takes reading all records; otherwise only lengths and a few records are read.
 
     Raises:
-      ValueError: as `count_by_file` and `check_labels`; or no image is left, which would be an endless wait for the
-        first batch.
+        ValueError: as `count_by_file` and `check_labels`; or no image is left, so the first batch would never come.
     """
     counts = count_by_file(shards)
     check_labels(shards, config.class_names)
@@ -90,12 +91,12 @@ def training_input_fn(
     """Return the input function of training: endless, shuffled, augmented batches for the replicas of this worker.
 
     The n-th image of the stream is augmented with the seed (`seed`, n), and the stream starts at the batch of
-    `first_step()`, called whenever the input function is: a resumed run gets the batches of an undisturbed one.
+    `first_step()`, which is called with the input function: a resumed run gets the batches of an uninterrupted one.
 
     An element is (features, labels) for one replica: `image` float32 [B, H, W, 3], `image_id` string [B];
-    `boxes_yxyx` float32 [B, N, 4] in [0, 1] of the input and `labels` int64 [B, N], padded with label 0 to the most
-    objects of the batch. With one replica, unless deterministic, features also hold `host_wait`, float64 [], the
-    seconds that the step waited for its batch.
+    `boxes_yxyx` float32 [B, N, 4] in [0, 1] of the input and `labels` int64 [B, N], padded with label 0 to the
+    largest number of objects in the batch. With one replica, unless deterministic, features also hold `host_wait`,
+    float64 [], the seconds that the step waited for its batch.
     """
     shard = layout.data_shard(records.images_by_file)
     augmented = _augmentation(config, layout, seed)
@@ -103,7 +104,7 @@ def training_input_fn(
     @without_autograph
     def input_fn() -> tf.data.Dataset:
         first = first_step() * layout.batch_size // layout.workers  # this worker's images before the first step
-        start = first * shard.stride  # and where that is in the stream over the shard's files
+        start = first * shard.stride  # and their position in the stream over the shard's files
         dataset = _shuffled_records(list(shard.files), seed, start // shard.images, parallelism.readers)
         dataset = _examples(dataset, config, records.skip_empty_images, parallelism.threads)
         dataset = dataset.skip(start % shard.images)
@@ -111,14 +112,14 @@ def training_input_fn(
         dataset = dataset.enumerate(first).map(augmented, num_parallel_calls=parallelism.threads)
         dataset = dataset.padded_batch(layout.per_replica_batch_size, drop_remainder=True)
         dataset = configured(dataset, parallelism.deterministic).prefetch(2)
-        # several replicas are fed ahead by threads of the strategy; a clock is not repeatable
+        # the strategy prefetches for several replicas, so the time would mean nothing; and no time is repeatable
         return dataset if parallelism.deterministic or layout.replicas > 1 else _timed(dataset)
 
     return input_fn
 
 
 def _augmentation(config: Config, layout: RunLayout, seed: int) -> Callable:
-    """Return what makes an element of this worker's n-th example; no two workers draw the same random numbers."""
+    """Return the function from this worker's n-th example to its element; workers draw different random numbers."""
     network = config.network
 
     def augmented(index: tf.Tensor, example: dict[str, tf.Tensor]) -> tuple[dict, dict]:
@@ -136,7 +137,7 @@ def _augmentation(config: Config, layout: RunLayout, seed: int) -> Callable:
 
 
 def _examples(dataset: tf.data.Dataset, config: Config, skip_empty_images: bool, threads: int = 2) -> tf.data.Dataset:
-    """Parse records to examples with the objects to learn from; without those that have none, where asked for."""
+    """Parse records to examples with their usable objects; `skip_empty_images` leaves out those without any."""
     dataset = dataset.map(
         lambda record: learnable(parse(record), config.targets.use_difficult),
         num_parallel_calls=threads,
@@ -146,24 +147,24 @@ def _examples(dataset: tf.data.Dataset, config: Config, skip_empty_images: bool,
 
 
 def _timed(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Add to the features how long it took from asking for an element to having it.
+    """Add `host_wait` to the features: the seconds from the request for an element to its arrival.
 
-    The consumer asks both data sets of the pair in turn: the clock, and then the element.
+    `zip` requests its inputs in order: first the time, then the element.
     """
     clock = tf.data.Dataset.range(np.iinfo(np.int64).max).map(lambda _: tf.timestamp())
 
-    def stamped(asked: tf.Tensor, element: tuple[dict, dict]):
+    def add_wait(requested: tf.Tensor, element: tuple[dict, dict]):
         features, labels = element
         with tf.control_dependencies(tf.nest.flatten(element)):
-            return {**features, "host_wait": tf.timestamp() - asked}, labels
+            return {**features, "host_wait": tf.timestamp() - requested}, labels
 
     options = tf.data.Options()
-    options.experimental_optimization.inject_prefetch = False  # a buffer behind the clock would read it too early
-    return tf.data.Dataset.zip((clock, dataset)).map(stamped).with_options(options)
+    options.experimental_optimization.inject_prefetch = False  # a prefetch buffer would read the clock too early
+    return tf.data.Dataset.zip((clock, dataset)).map(add_wait).with_options(options)
 
 
 def _shuffled_records(shards: list[str], seed: int, first_epoch: int, readers: int) -> tf.data.Dataset:
-    """Read all shards epoch after epoch, each in another order that follows from the seed and the epoch's number."""
+    """Read all shards epoch after epoch, each epoch in its own order, which depends on `seed` and its number only."""
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         files = tf.data.Dataset.from_tensor_slices(shards).shuffle(len(shards), seed=seed + number)
@@ -171,7 +172,7 @@ def _shuffled_records(shards: list[str], seed: int, first_epoch: int, readers: i
             tf.data.TFRecordDataset,
             cycle_length=_MIXED_SHARDS,
             num_parallel_calls=min(readers, _MIXED_SHARDS),
-            deterministic=True,  # always: resuming depends on it, and decoding takes far longer
+            deterministic=True,  # always, because resuming depends on it; decoding, not reading, is the bottleneck
         )
         return dataset.shuffle(SHUFFLE_BUFFER, seed=seed + number)
 

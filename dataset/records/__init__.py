@@ -1,1 +1,1 @@
-"""TFRecords: schema, files, and what they contain."""
+"""TFRecords: their schema, files and contents."""

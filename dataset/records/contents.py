@@ -1,4 +1,4 @@
-"""What is in the records of a data set: counts over their examples, and pictures with the boxes drawn in."""
+"""Counts over the examples of a data set, and pictures of examples with their boxes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from PIL import Image
 from dataset.records.parsing import parse
 from utility.drawing.detections import draw_detections
 
-_SIDES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # upper ends of the groups by size
-_IMAGE_SIZES_SHOWN = 5
+_SIZE_LIMITS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # upper ends of the groups by size
+_MAX_IMAGE_SIZES = 5
 
 Example = Mapping[str, Any]
 
 
 @dataclass
 class Contents:
-    """Counts over the examples of some records, added up one by one."""
+    """Counts over examples, updated one by one; classes are class ids, `size_groups` are indices of size groups."""
 
     images: int = 0
     images_without_objects: int = 0
@@ -33,10 +33,10 @@ class Contents:
     objects: Counter[int] = field(default_factory=Counter)
     difficult: Counter[int] = field(default_factory=Counter)
     images_with: Counter[int] = field(default_factory=Counter)
-    sides: Counter[int] = field(default_factory=Counter)
+    size_groups: Counter[int] = field(default_factory=Counter)
 
     def add(self, example: Example) -> None:
-        """Count one more example, as `read_examples` gives them."""
+        """Count one more example of those that `read_examples` yields."""
         class_ids = example["labels"].tolist()
         heights, widths = (example["boxes_yxyx"][:, 2:] - example["boxes_yxyx"][:, :2]).T
         self.images += 1
@@ -45,45 +45,45 @@ class Contents:
         self.objects.update(class_ids)
         self.images_with.update(set(class_ids))
         self.difficult.update(example["labels"][example["difficult"]].tolist())
-        whole = (heights > 0) & (widths > 0)
-        self.degenerate += int((~whole).sum())
-        self.sides.update(np.searchsorted(_SIDES[:-1], np.sqrt((heights * widths)[whole])).tolist())
+        has_area = (heights > 0) & (widths > 0)
+        self.degenerate += int((~has_area).sum())
+        self.size_groups.update(np.searchsorted(_SIZE_LIMITS[:-1], np.sqrt((heights * widths)[has_area])).tolist())
 
     def lines(self, class_names: Sequence[str]) -> list[str]:
-        """Return the counts in words and as tables; the name at index i has class id i + 1."""
+        """Return the counts as lines of text and tables; the name at index i has class id i + 1."""
         summary = (
             f"{self.images} images, {self.images_without_objects} of them without objects; "
             f"{self.objects.total()} objects, {self.difficult.total()} of them difficult, "
             f"{self.degenerate} without area"
         )
-        shown = self.image_sizes.most_common(_IMAGE_SIZES_SHOWN)
-        others = len(self.image_sizes) - len(shown)
-        sizes = ", ".join(f"{size} ({count})" for size, count in shown)
-        rest = f", and {others} other sizes" if others else ""
-        return [summary, f"images, width x height: {sizes}{rest}", *self._by_class(class_names), *self._by_side()]
+        common = self.image_sizes.most_common(_MAX_IMAGE_SIZES)
+        others = len(self.image_sizes) - len(common)
+        sizes = ", ".join(f"{size} ({count})" for size, count in common)
+        more = f", and {others} other sizes" if others else ""
+        return [summary, f"images, width x height: {sizes}{more}", *self._by_class(class_names), *self._by_size()]
 
     def _by_class(self, class_names: Sequence[str]) -> list[str]:
         names = {**{class_id: f"class {class_id}" for class_id in self.objects}, **_numbered(class_names)}
-        wide = max((len(name) for name in names.values()), default=0)
-        head = f"{'class':>{wide + 4}}  objects  difficult   images"
+        width = max((len(name) for name in names.values()), default=0)
+        head = f"{'class':>{width + 4}}  objects  difficult   images"
         rows = (
-            f"{class_id:3d} {names[class_id]:>{wide}}  {self.objects[class_id]:7d}  {self.difficult[class_id]:9d}"
+            f"{class_id:3d} {names[class_id]:>{width}}  {self.objects[class_id]:7d}  {self.difficult[class_id]:9d}"
             f"  {self.images_with[class_id]:7d}"
             for class_id in sorted(names)
         )
         return [head, *rows]
 
-    def _by_side(self) -> list[str]:
-        lows = (0.0, *_SIDES[:-1])
+    def _by_size(self) -> list[str]:
+        lows = (0.0, *_SIZE_LIMITS[:-1])
         rows = (
-            f"  {low:.1f} to {high:.1f}  {self.sides[group]:7d}"
-            for group, (low, high) in enumerate(zip(lows, _SIDES, strict=True))
+            f"  {low:.1f} to {high:.1f}  {self.size_groups[group]:7d}"
+            for group, (low, high) in enumerate(zip(lows, _SIZE_LIMITS, strict=True))
         )
-        return ["objects by size, the root of the part of the image that the box takes:", *rows]
+        return ["objects by size, the square root of the box's fraction of the image area:", *rows]
 
 
 def read_examples(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Give the examples of record files in order, as `parse` describes them, in numpy arrays."""
+    """Yield the examples of record files in order: what `parse` returns, as numpy values."""
     with tf.Graph().as_default(), tf.Session() as session:
         dataset = tf.data.TFRecordDataset(list(shards)).map(parse).prefetch(1)
         example = tf.data.make_one_shot_iterator(dataset).get_next()
@@ -95,7 +95,7 @@ def read_examples(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def draw_example(example: Example, class_names: Sequence[str], output_directory: Path) -> Path:
-    """Write the picture of an example with its boxes, and return its path; ground truth has the score 1."""
+    """Write an example's picture with its boxes, drawn with a score of 1, as JPEG; return its path."""
     size = [int(example["height"]), int(example["width"])] * 2
     drawn = draw_detections(
         Image.open(io.BytesIO(example["image_encoded"])),

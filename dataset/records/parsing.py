@@ -1,4 +1,4 @@
-"""Reading one record in TensorFlow: the inverse of schema.py."""
+"""Parses a record with TensorFlow operations: the inverse of schema.py."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataset.records.schema import BOX, SIDES
 
 
 def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Return the tensors of one record, a string scalar; pure TensorFlow ops, the inverse of `serialize`.
+    """Parse one record, a string scalar, to a dictionary of tensors; the inverse of `serialize`.
 
-    `image_encoded` string []; `image_id` string [], the file's name without its last extension; `height` and
+    `image_encoded` string []; `image_id` string [], the file name without its last extension; `height` and
     `width` int32 [] in pixels; `boxes_yxyx` float32 [N, 4] in [0, 1]; `labels` int64 [N]; `difficult` bool
     [N]. N is 0 for an image without objects.
     """
@@ -21,7 +21,7 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     features = {name: tf.FixedLenFeature([], dtype) for name, dtype in scalar.items()}
     features |= {name: tf.VarLenFeature(dtype) for name, dtype in listed.items()}
     example = tf.io.parse_single_example(serialized, features)
-    # The values of a sparse vector are the whole list: [N].
+    # the values of a sparse vector are its whole list, [N]
     lists = {name: example[name].values for name in listed}
     return {
         "image_encoded": example["image/encoded"],

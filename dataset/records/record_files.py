@@ -1,6 +1,6 @@
-"""The files of a converted data set: shards `train-00000-of-00016`, `val-00000-of-00016`, ..., labels and dataset.json.
+"""The files of a converted data set: shards such as `train-00000-of-00016`, labels.txt and dataset.json.
 
-The names of the shards are those of HiKapok/SSD.TensorFlow.
+Shards are named as in HiKapok/SSD.TensorFlow.
 """
 
 from __future__ import annotations
@@ -9,44 +9,38 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dataset.sources import labels
+from dataset.sources.annotations import TRAIN, VALIDATION
 from utility.config.settings import LABELS_FILE
 
-if TYPE_CHECKING:
-    pass
-
-
-TRAIN = "train"
-VALIDATION = "val"
 INFO_NAME = "dataset.json"
 _SHARD = re.compile(rf"({TRAIN}|{VALIDATION})-(\d{{5}})-of-(\d{{5}})")
 
 
 def shard_names(split_prefix: str, count: int) -> list[str]:
-    """Return the shards' names of a split ('train' or 'val'), in order: `train-00000-of-00016` and on."""
+    """Return the names of a split's shards, in order; the prefix is 'train' or 'val'."""
     return [f"{split_prefix}-{index:05d}-of-{count:05d}" for index in range(count)]
 
 
 def shard_paths(data_dir: str | Path, split_prefix: str, count: int) -> list[Path]:
-    """Return where the shards of a split ('train' or 'val') of `count` shards stand, in order."""
+    """Return the paths of a split's shards, in order; the prefix is 'train' or 'val'."""
     return [Path(data_dir) / name for name in shard_names(split_prefix, count)]
 
 
 def all_shards(data_dir: str | Path) -> list[Path]:
-    """Return every shard of any split and count in a folder, sorted; [] when there is no such folder."""
+    """Return the shards of all splits in a folder, sorted; [] if there is no such folder."""
     folder = Path(data_dir)
-    there = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path for path in there if _SHARD.fullmatch(path.name))
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in paths if _SHARD.fullmatch(path.name))
 
 
 def find_shards(data_dir: str | Path, split_prefix: str) -> list[str]:
-    """Return the paths of all shards of a split ('train' or 'val'), in order.
+    """Return the paths of all shards of a split, in order; the prefix is 'train' or 'val'.
 
     Raises:
-        ValueError: there is none, some are missing, sets of different sizes are mixed, or all are empty; the
-            message names the pattern.
+        ValueError: there is none, some are missing, sets of different sizes are mixed, or all are empty.
     """
     pattern = Path(data_dir) / f"{split_prefix}-*-of-*"
     shards = [path for path in all_shards(data_dir) if path.name.startswith(f"{split_prefix}-")]
@@ -54,9 +48,9 @@ def find_shards(data_dir: str | Path, split_prefix: str) -> list[str]:
         raise ValueError(f"no record files {pattern}: write them with dataset/convert_tfrecords.py")
     counts = sorted({int(path.name[-5:]) for path in shards})
     if len(counts) > 1:
-        raise ValueError(f"record files {pattern} are of sets of {_joined(counts)} shards: remove the old set")
-    there = {path.name for path in shards}
-    missing = [name for name in shard_names(split_prefix, counts[0]) if name not in there]
+        raise ValueError(f"record files {pattern} belong to sets of {_joined(counts)} shards: remove the old set")
+    names = {path.name for path in shards}
+    missing = [name for name in shard_names(split_prefix, counts[0]) if name not in names]
     if missing:
         raise ValueError(
             f"record files {pattern}: {len(missing)} of {counts[0]} are missing, the first is {missing[0]}: "
@@ -68,11 +62,11 @@ def find_shards(data_dir: str | Path, split_prefix: str) -> list[str]:
 
 
 def read_dataset_info(data_dir: str | Path) -> dict[str, Any]:
-    """Return what `dataset.json` tells of a converted data set; see `convert_tfrecords.convert`.
+    """Return the contents of `dataset.json`, which `conversion.convert.convert` describes.
 
     Raises:
-        FileNotFoundError: there is no such file: the folder was not made by dataset/convert_tfrecords.py, or
-            that was interrupted.
+        FileNotFoundError: there is no such file, because another program wrote the records or the conversion was
+            interrupted.
         ValueError: the file is not JSON.
     """
     path = Path(data_dir) / INFO_NAME
@@ -85,10 +79,12 @@ def read_dataset_info(data_dir: str | Path) -> dict[str, Any]:
 
 
 def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:
-    """Return the class names of a converted data set, background left out.
+    """Return the class names of a converted data set, without background.
 
-    Records of the reference have no labels.txt; theirs are the classes of VOC. ValueError when the given
-    `num_classes` (background included) is another number, or the converter wrote other names.
+    Without labels.txt, as in the records of HiKapok/SSD.TensorFlow, they are the classes of VOC.
+
+    Raises:
+        ValueError: `num_classes`, which counts the background, does not match, or `dataset.json` has other names.
     """
     path = Path(data_dir) / LABELS_FILE
     names = labels.read_labels(path) if path.is_file() else labels.VOC_CLASSES
@@ -99,10 +95,10 @@ def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:
                 f"{path} has the classes {', '.join(names)}, but the records were converted with"
                 f" {', '.join(converted)} ({INFO_NAME}): restore the file or convert the data set again"
             )
-    source = str(path) if path.is_file() else f"there is no {path}, so the classes are VOC's; it"
+    source = f"{path} has" if path.is_file() else f"there is no {path}, so the classes are VOC's:"
     if num_classes is not None and num_classes != len(names) + 1:
         raise ValueError(
-            f"--num_classes={num_classes}: {source} has {len(names)} names, which makes {len(names) + 1} classes"
+            f"--num_classes={num_classes}: {source} {len(names)} names, which makes {len(names) + 1} classes"
             " with background; leave the flag out"
         )
     return names

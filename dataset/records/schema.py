@@ -1,4 +1,4 @@
-"""The TFRecord schema of one image: that of HiKapok/SSD.TensorFlow, so that either project reads the other's."""
+"""The TFRecord schema of one image, the same as in HiKapok/SSD.TensorFlow: each project reads the other's records."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dataset.records import tfrecord
 
@@ -15,9 +16,9 @@ _SHAPE_NAMES = ("height", "width", "channels")
 
 
 class RecordObject(NamedTuple):
-    """A labelled object as records hold it."""
+    """A labelled object of a record."""
 
-    box_yxyx: Sequence[float]  # ymin, xmin, ymax, xmax: the annotation's raw values over the image's size
+    box_yxyx: ArrayLike  # [4] of ymin, xmin, ymax, xmax: the annotation's raw values divided by the image's size
     label: int  # class id, from 1
     label_text: str
     difficult: bool
@@ -28,14 +29,18 @@ def serialize(image_encoded: bytes, filename: str, height: int, width: int, obje
     """Return one image and its objects as a serialized tf.train.Example; the same arguments give the same bytes.
 
     Args:
-        image_encoded: a JPEG, grey or RGB.
-        filename: of the image, with its extension.
-        height: of the image, pixels.
-        width: of the image, pixels.
-        objects: what is to be found in it.
+        image_encoded: a JPEG file, grey or RGB.
+        filename: name of the image file, with extension.
+        height: of the image in pixels.
+        width: of the image in pixels.
+        objects: the labelled objects, in any order.
     """
     boxes_yxyx = np.array([each.box_yxyx for each in objects], np.float32).reshape(-1, 4)
-    shape = (height, width, 3)  # readers decode grey to three channels, and the reference writes 3 for every image
+    shape = (
+        height,
+        width,
+        3,
+    )  # also for grey: readers decode it to three channels, and HiKapok/SSD.TensorFlow always writes 3
     features = {
         **{f"image/{name}": tfrecord.int64_feature([n]) for name, n in zip(_SHAPE_NAMES, shape, strict=True)},
         "image/shape": tfrecord.int64_feature(shape),

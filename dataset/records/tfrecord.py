@@ -1,47 +1,67 @@
-"""TFRecord files and tf.train.Example messages, written without TensorFlow.
+"""tf.train.Example messages and the frames of TFRecord files, written without TensorFlow, whose import takes 5 s.
 
-Importing TensorFlow takes four seconds, in which the converter is done with a thousand images. Both formats
-are small and frozen: protocol buffers' wire format, and TFRecord's frame (length, its checksum, data, its
-checksum). The tests hold the bytes against TensorFlow's own writer and parser.
+google.protobuf serializes the messages. It imports in 40 ms and takes 0.11 ms for a JPEG of 100 kB with 3 objects;
+decoding such a JPEG to check it takes 1.5 ms.
+
+The frame (length, CRC, record, CRC) is computed here, because TensorFlow is the only dependency with a CRC-32C. numpy
+does 190 MB/s, 0.5 ms for such a record, so importing TensorFlow instead would pay off after 10,000 records at best.
+
+The numbers are medians on one CPU core. The tests compare the bytes with those of TensorFlow.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-_CASTAGNOLI = 0x82F63B78
-_BLOCK = 512  # bytes whose remainders are looked up at once; the tables, 512 kB, stay in the CPU's cache
+from utility.run.protobuf import BYTES, FLOAT, INT64, message_classes
+
+# tensorflow/core/example/{example,feature}.proto. On the wire a map field is a repeated message of key and value.
+_MESSAGES = message_classes(
+    "records",
+    {
+        "BytesList": [("value", 1, BYTES)],
+        "FloatList": [("value", 1, FLOAT)],
+        "Int64List": [("value", 1, INT64)],
+        "Feature": [("bytes_list", 1, "BytesList"), ("float_list", 2, "FloatList"), ("int64_list", 3, "Int64List")],
+        "FeatureEntry": [("key", 1, BYTES), ("value", 2, "Feature")],
+        "Features": [("feature", 1, "FeatureEntry")],
+        "Example": [("features", 1, "Features")],
+    },
+)
+
+_CASTAGNOLI = 0x82F63B78  # the polynomial with its bits reversed
+_BLOCK = 512  # bytes; the lookup tables then take 512 kB and stay in the CPU's cache
 _BLOCKS_AT_ONCE = 256
-_LENGTH_DELIMITED = 2
 
 
-def bytes_feature(values: Iterable[bytes]) -> bytes:
-    """Encode a tf.train.Feature that holds a list of byte strings."""
-    return _field(1, b"".join(_field(1, value) for value in values))
+def bytes_feature(values: Iterable[bytes]) -> Any:
+    """Return a tf.train.Feature that holds a list of byte strings."""
+    return _MESSAGES["Feature"](bytes_list=[{"value": values}])
 
 
-def float_feature(values: ArrayLike) -> bytes:
-    """Encode a tf.train.Feature that holds a list of float32; values [n] are rounded to it."""
-    return _field(2, _packed(np.asarray(values, "<f4").tobytes()))
+def float_feature(values: ArrayLike) -> Any:
+    """Return a tf.train.Feature that holds a list of float32; values [n] are rounded to it."""
+    return _MESSAGES["Feature"](float_list=[{"value": np.asarray(values, np.float32).tolist()}])
 
 
-def int64_feature(values: Iterable[int]) -> bytes:
-    """Encode a tf.train.Feature that holds a list of int64."""
-    return _field(3, _packed(b"".join(map(_varint, values))))
+def int64_feature(values: Iterable[int]) -> Any:
+    """Return a tf.train.Feature that holds a list of int64."""
+    return _MESSAGES["Feature"](int64_list=[{"value": map(int, values)}])
 
 
-def encode_example(features: Mapping[str, bytes]) -> bytes:
-    """Encode a tf.train.Example of features by name; they stand sorted, so that bytes are reproducible."""
-    entries = (_field(1, _field(1, name.encode()) + _field(2, features[name])) for name in sorted(features))
-    return _field(1, b"".join(entries))
+def encode_example(features: Mapping[str, Any]) -> bytes:
+    """Serialize a tf.train.Example, its features sorted by name, so that the bytes are reproducible."""
+    entries = [{"key": [name.encode()], "value": [features[name]]} for name in sorted(features)]
+    return _MESSAGES["Example"](features=[{"feature": entries}]).SerializeToString(deterministic=True)
 
 
 def frame(record: bytes) -> bytes:
-    """Return a record as it stands in a TFRecord file: uint64 length, its CRC, the record, its CRC."""
+    """Return a record in the frame of a TFRecord file: uint64 length, its CRC, the record, its CRC."""
     length = struct.pack("<Q", len(record))
     return b"".join((length, _masked_crc(length), record, _masked_crc(record)))
 
@@ -49,15 +69,15 @@ def frame(record: bytes) -> bytes:
 def crc32c(data: bytes) -> int:
     """Return the CRC-32C (Castagnoli) of data, 0 to 2^32 - 1.
 
-    A CRC is linear: the remainder of a block is the XOR of what each of its bytes leaves at its distance from
-    the end. numpy looks those up for many blocks together; only the chain from block to block is a loop.
+    A CRC is linear: the remainder of a block is the XOR of the remainders of its bytes, each at its distance from the
+    block's end. numpy looks these up for many blocks at once; only the step from block to block is a Python loop.
     """
     crc = 0xFFFFFFFF
     whole = len(data) // _BLOCK * _BLOCK
     blocks = np.frombuffer(data, np.uint8, count=whole).reshape(-1, _BLOCK)
     for start in range(0, len(blocks), _BLOCKS_AT_ONCE):
         indices = blocks[start : start + _BLOCKS_AT_ONCE] + _ROW_STARTS
-        # None is out of range; "wrap" is the fastest way to look up.
+        # no index is out of range, and mode "wrap" is the fastest
         looked_up = _FLAT_REMAINDERS.take(indices, mode="wrap")
         # [blocks, _BLOCK] -> [blocks]
         for remainder in np.bitwise_xor.reduce(looked_up, axis=1).tolist():
@@ -67,26 +87,6 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def _packed(payload: bytes) -> bytes:
-    """Encode field 1, a list of numbers; protocol buffers leave an empty one out."""
-    return _field(1, payload) if payload else b""
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    return b"".join((_varint(number << 3 | _LENGTH_DELIMITED), _varint(len(payload)), payload))
-
-
-def _varint(value: int) -> bytes:
-    """Encode an integer seven bits a byte, low bits first; a negative one as its 64-bit two's complement."""
-    value &= 0xFFFFFFFFFFFFFFFF
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
 def _masked_crc(data: bytes) -> bytes:
     """Return the checksum as TFRecord stores it: rotated right by 15 bits, plus a constant."""
     crc = crc32c(data)
@@ -94,7 +94,7 @@ def _masked_crc(data: bytes) -> bytes:
 
 
 def _remainder_tables() -> np.ndarray:
-    """Return uint32 [_BLOCK, 256]: what a byte at position i of a block leaves at the block's end."""
+    """Return uint32 [_BLOCK, 256]: the remainder of each value of a byte, by the byte's position in a block."""
     last: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         last = np.where(last & 1, last >> 1 ^ np.uint32(_CASTAGNOLI), last >> 1)
@@ -112,6 +112,6 @@ _FIRST_BYTES = _REMAINDERS[:4].tolist()
 
 
 def _carried_over_block(crc: int) -> int:
-    """Return what the register so far leaves at a block's end: it acts as if on the block's first 4 bytes."""
+    """Return the remainder of the register after one more block: it counts as the block's first 4 bytes."""
     first, second, third, fourth = _FIRST_BYTES
     return first[crc & 0xFF] ^ second[crc >> 8 & 0xFF] ^ third[crc >> 16 & 0xFF] ^ fourth[crc >> 24]

@@ -1,4 +1,4 @@
-"""A test set of VOC's size with random objects and detections, for timing the metric; it has no pictures."""
+"""A VOC test set of random objects and detections without pictures, for timing the metric."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataset.sources import labels
 
 
 def write_random_voc(root: Path, images: int, detections: int, seed: int = 0) -> None:
-    """Write a VOC2007TEST of 3 objects an image, as in VOC, and predict/ with detections, half near an object."""
+    """Write VOC2007TEST, 3 objects an image, and predict/: detections near objects, half of them of the right class."""
     rng = np.random.default_rng(seed)
     split_dir = root / "VOC2007TEST"
     (split_dir / "Annotations").mkdir(parents=True)

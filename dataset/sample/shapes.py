@@ -1,4 +1,4 @@
-"""The classes of the sample set, drawn with Pillow: things with parts and texture, in the colours such things have."""
+"""The classes of the sample set, drawn with Pillow: ball, car, fish, house and tree."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Pen:
         self.rng = rng
 
     def points(self, points: Sequence[Point]) -> list[Point]:
-        """Return points in pixels, as Pillow wants them."""
+        """Return points in pixels."""
         return [(x * (self.size[0] - 1), y * (self.size[1] - 1)) for x, y in points]
 
     def polygon(self, points: Sequence[Point], color: Color) -> None:
@@ -31,7 +31,7 @@ class Pen:
         self.draw.polygon(self.points(points), fill=(*color, 255))
 
     def rectangle(self, left: float, top: float, right: float, bottom: float, color: Color) -> None:
-        """Fill a box."""
+        """Fill a rectangle."""
         self.draw.rectangle(self._box(left, top, right, bottom), fill=(*color, 255))
 
     def ellipse(self, x: float, y: float, radius_x: float, radius_y: float, color: Color) -> None:
@@ -40,17 +40,17 @@ class Pen:
         self.draw.ellipse(box, fill=(*color, 255))
 
     def sector(self, x: float, y: float, radius: float, degrees: Point, color: Color) -> None:
-        """Fill the sector of a circle between two angles, clockwise from the right."""
+        """Fill the sector of a circle between two angles, in degrees clockwise from the right."""
         box = self._box(x - radius, y - radius, x + radius, y + radius)
         self.draw.pieslice(box, *degrees, fill=(*color, 255))
 
     def line(self, points: Sequence[Point], color: Color, width: float) -> None:
-        """Draw a line through points; its width is in parts of the canvas's shorter side."""
+        """Draw a line through points; its width is a fraction of the canvas's shorter side."""
         pixels = max(1, round(width * min(self.size)))
         self.draw.line(self.points(points), fill=(*color, 255), width=pixels, joint="curve")
 
     def color(self, hues: Sequence[Color]) -> Color:
-        """Return one of the colours, a little changed."""
+        """Return one of the colours, slightly varied."""
         base = np.array(hues[int(self.rng.integers(len(hues)))]) + self.rng.integers(-25, 26, 3)
         red, green, blue = base.clip(0, 255).tolist()
         return red, green, blue
@@ -168,7 +168,7 @@ def _tree(pen: Pen) -> None:
 
 @dataclass(frozen=True)
 class Shape:
-    """How a class is drawn, its width over height, and how far it may lean to either side."""
+    """How a class is drawn, its width divided by its height, and its largest rotation to either side in degrees."""
 
     draw: Callable[[Pen], None]
     aspect: float

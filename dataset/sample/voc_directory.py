@@ -17,34 +17,34 @@ from utility.run import text_files
 from utility.run.log import log
 
 _SPLITS = (("VOC2007", "trainval"), ("VOC2007TEST", "test"))
-_MARK = "sample.json"
-_SHARE_BY_OBJECTS = (0.04, 0.16, 0.22, 0.22, 0.17, 0.11, 0.08)  # of the images with 0, 1, 2, … objects
+_MARKER = "sample.json"  # tells a drawn sample from other VOC directories
+_OBJECT_COUNTS = (0.04, 0.16, 0.22, 0.22, 0.17, 0.11, 0.08)  # fraction of images with 0, 1, 2, … objects
 _QUALITY = 90
 
 
 def make(output_directory: str | Path, *, num_train: int = 200, num_test: int = 50, seed: int = 0) -> None:
-    """Write VOC2007 (trainval) and VOC2007TEST (test) of drawn pictures, and `labels.txt` with their classes.
+    """Write VOC2007 (trainval) and VOC2007TEST (test) with drawn pictures, and `labels.txt` with their classes.
 
-    The same arguments give the same files; the training pictures do not depend on `num_test`, nor the other
-    way round. Image sets come last, so that an interrupted run leaves nothing that can be converted.
+    The same arguments give the same files; pictures of one split do not depend on the number of the other. Image sets
+    are written last, so that an interrupted run leaves nothing that can be converted.
 
     Raises:
-        ValueError: a number is too small, or there is a VOC directory that this function has not made.
+        ValueError: a number is too small, or the folder has a VOC directory that is not a drawn sample.
     """
     root = Path(output_directory)
     for name, value, least in (("num_train", num_train, 1), ("num_test", num_test, 1), ("seed", seed, 0)):
         if value < least:
             raise ValueError(f"--{name}={value} must be at least {least}")
     foreign = [root / split for split, _ in _SPLITS if (root / split).exists()]
-    if foreign and not (root / _MARK).exists():
+    if foreign and not (root / _MARKER).exists():
         raise ValueError(
-            f"{foreign[0]} is there and is not a drawn sample: choose another --output_directory, "
+            f"{foreign[0]} exists and is not a drawn sample: choose another --output_directory, "
             "so that your data is not mixed with drawn pictures"
         )
     for split, image_set in _SPLITS:
         (root / split / "ImageSets" / "Main" / f"{image_set}.txt").unlink(missing_ok=True)
-    made = {"num_train": num_train, "num_test": num_test, "seed": seed}
-    text_files.write_whole(root / _MARK, json.dumps(made) + "\n")
+    arguments = {"num_train": num_train, "num_test": num_test, "seed": seed}
+    text_files.write_whole(root / _MARKER, json.dumps(arguments) + "\n")
     labels.write_labels(root / LABELS_FILE, scenes.CLASS_NAMES)
     ids = {
         split: _draw_split(root / split, number, [seed, index])
@@ -63,7 +63,7 @@ def _draw_split(split_dir: Path, number: int, seed: list[int]) -> list[str]:
     ids = [f"{seed[1]}{index:05d}" for index in range(number)]
     for index, image_id in enumerate(tqdm(ids, desc=split_dir.name, unit="picture", disable=None)):
         rng = np.random.default_rng([*seed, index])
-        image, objects = scenes.draw_scene(rng, int(rng.choice(len(_SHARE_BY_OBJECTS), p=_SHARE_BY_OBJECTS)))
+        image, objects = scenes.draw_scene(rng, int(rng.choice(len(_OBJECT_COUNTS), p=_OBJECT_COUNTS)))
         image.save(images / f"{image_id}.jpg", quality=_QUALITY)
         text = _annotation(f"{image_id}.jpg", split_dir.name, image.size, objects)
         text_files.write_whole(voc_files.annotation_path(split_dir, image_id), text)

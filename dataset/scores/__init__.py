@@ -1,1 +1,1 @@
-"""Detections as results files, and their average precision."""
+"""Results files of detections, and their average precision."""

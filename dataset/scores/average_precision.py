@@ -1,4 +1,4 @@
-"""Average precision by the rules of the PASCAL VOC devkit: detections against annotations."""
+"""Average precision of detections by the rules of the PASCAL VOC devkit."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from dataset.sources.annotations import Annotation
 
 @dataclass(frozen=True)
 class ClassResult:
-    """The score of one class; `ap` and `precision_at_recall` are None when it has no ground truth to find.
+    """The score of one class; `ap` and `precision_at_recall` are None if it has no ground truth.
 
-    `ground_truth` counts the objects to be found, so without the `difficult` ones. Of the `detections`, some
-    are true positives, some `ignored` because they found a difficult object, and the rest false positives.
-    `precision_at_recall` holds the best precision, in [0, 1], at a recall of 0, .1, ..., 1 or more.
+    `ground_truth` does not count the `difficult` objects. Of the `detections`, some are true positives, some are
+    `ignored` because they match a difficult object, and the rest are false positives. `precision_at_recall` holds the
+    best precision, in [0, 1], at a recall of at least 0, .1, ..., 1.
     """
 
     ap: float | None
@@ -40,9 +40,9 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Scores by class name, in the order of the ids, and their mean over the classes with ground truth.
+    """Scores by class name, in the order of class ids, and their mean over the classes with ground truth.
 
-    `warnings` are sentences for the user about what may explain a low score.
+    `warnings` name possible causes of a low score.
     """
 
     classes: dict[str, ClassResult]
@@ -61,24 +61,22 @@ def evaluate(
 ) -> EvaluationResult:
     """Score detections against annotations as the PASCAL VOC devkit does (VOCevaldet.m).
 
-    In order of falling score (ties in the order given) each detection goes to the ground truth of its class
-    and image that it overlaps most, in inclusive pixels. With an IoU of `iou_threshold` or more, the first to
-    reach a ground truth is a true positive; every other detection is a false positive. One on a difficult
-    object counts as neither. A class without detections scores 0; one without ground truth has no score.
+    In order of falling score, each detection is matched to the ground truth of its class and image with the highest
+    IoU. From `iou_threshold` on, the first match of an object is a true positive; a match of a difficult object is
+    ignored; all else is a false positive. A class without detections scores 0, one without ground truth has no score.
 
-    Beyond the devkit: ground truth without area, which the converter drops too, and detections in images
-    that have no annotation here are left out, with a warning.
+    Unlike the devkit, it leaves out ground truth without area and detections in unannotated images, with a warning.
 
     Args:
-        detections: by class id, from 1; a class may be missing. Boxes in pixels, 1-based and inclusive.
-        ground_truth: one annotation for every image that was looked at.
+        detections: by class id, from 1; classes may be missing. Boxes in pixels, 1-based and inclusive.
+        ground_truth: one annotation for each image of the image set.
         class_names: the name at index i has class id i + 1.
         iou_threshold: in (0, 1].
-        use_07_metric: 11-point interpolation (VOC2007) instead of the area under the curve (VOC2010 and on).
+        use_07_metric: 11-point interpolation (VOC2007) instead of the area under the curve (VOC2010 and later).
 
     Raises:
-        ValueError: a threshold outside of (0, 1], a class id without a name, no ground truth of any class,
-            an image annotated twice, or detections of which none is in an annotated image.
+        ValueError: a bad threshold, a class id without a name, no ground truth of any class, an image annotated twice,
+            or no detection in an annotated image.
     """
     if not 0 < iou_threshold <= 1:
         raise ValueError(f"iou_threshold is {iou_threshold}: give a value above 0 and up to 1")
@@ -86,22 +84,25 @@ def evaluate(
     if unknown:
         raise ValueError(f"detections of class ids {unknown}, but there are {len(class_names)} class names")
     image_index = _index_images(ground_truth)
+    warnings = _ground_truth_warnings(ground_truth, class_names) + _detection_warnings(detections, image_index)
     truth = group_by_class(ground_truth, class_names)
-    warnings = _doubts_about_truth(ground_truth, class_names) + _doubts_about_detections(detections, image_index)
-    classes = {
-        name: _score_class(
-            *by_falling_score(detections.get(class_id), image_index), truth[name], iou_threshold, use_07_metric
-        )
-        for class_id, name in enumerate(class_names, start=1)
-    }
+    classes = {}
+    for class_id, name in enumerate(class_names, start=1):
+        boxes, images = by_falling_score(detections.get(class_id), image_index)
+        classes[name] = _score_class(boxes, images, truth[name], iou_threshold, use_07_metric)
+    mean_ap = _mean_ap(classes, len(ground_truth), warnings)
+    return EvaluationResult(classes, mean_ap, iou_threshold, use_07_metric, tuple(warnings))
+
+
+def _mean_ap(classes: Mapping[str, ClassResult], num_images: int, warnings: Sequence[str]) -> float:
     scores = [result.ap for result in classes.values() if result.ap is not None]
     if not scores:
         hint = " ".join(warnings) or "Check the image set."
         raise ValueError(
-            f"the {len(ground_truth)} annotations hold nothing to find of the {len(classes)} classes "
-            f"({', '.join(class_names)}). {hint}"
+            f"the {num_images} annotations have no ground truth of the {len(classes)} classes "
+            f"({', '.join(classes)}). {hint}"
         )
-    return EvaluationResult(classes, sum(scores) / len(scores), iou_threshold, use_07_metric, tuple(warnings))
+    return sum(scores) / len(scores)
 
 
 def _index_images(ground_truth: Sequence[Annotation]) -> dict[str, int]:
@@ -119,47 +120,49 @@ def _score_class(
     ignored = np.zeros(len(matches), dtype=bool)
     ignored[matches >= 0] = truth.difficult[matches[matches >= 0]]
     true_positive = first_of_each(matches) & ~ignored
-    to_find = int(np.sum(~truth.difficult))
-    points = _eleven_points(true_positive[~ignored], to_find)
-    ap = float(points.sum() / 11) if use_07_metric else _area(true_positive[~ignored], to_find)
+    positives = int(np.sum(~truth.difficult))
+    points = _eleven_points(true_positive[~ignored], positives)
+    ap = float(points.sum() / 11) if use_07_metric else _area(true_positive[~ignored], positives)
     return ClassResult(
-        ap=ap if to_find else None,
-        ground_truth=to_find,
-        difficult=len(truth.difficult) - to_find,
+        ap=ap if positives else None,
+        ground_truth=positives,
+        difficult=len(truth.difficult) - positives,
         detections=len(boxes),
         true_positives=int(true_positive.sum()),
         ignored=int(ignored.sum()),
-        precision_at_recall=tuple(points.tolist()) if to_find else None,
+        precision_at_recall=tuple(points.tolist()) if positives else None,
     )
 
 
 def _envelope(true_positive: np.ndarray) -> np.ndarray:
-    """Return for each true positive [TP] the best precision at its recall or any higher one."""
+    """Return, for each true positive [TP], the best precision at its recall or a higher one."""
     precision = np.arange(1, true_positive.sum() + 1) / (np.flatnonzero(true_positive) + 1)
     return np.maximum.accumulate(precision[::-1])[::-1]
 
 
-def _eleven_points(true_positive: np.ndarray, to_find: int) -> np.ndarray:
-    """Return the interpolated precision [11] at a recall of 0, .1, ..., 1; 0 where that is not reached."""
+def _eleven_points(true_positive: np.ndarray, positives: int) -> np.ndarray:
+    """Return the interpolated precision [11] at a recall of 0, .1, ..., 1; 0 for a recall that is not reached."""
     envelope = _envelope(true_positive)
-    recall = np.arange(1, len(envelope) + 1) / max(to_find, 1)
-    # arange's .30000000000000004 is above 3 of 10: so it is in the Python code behind the published figures.
+    recall = np.arange(1, len(envelope) + 1) / max(positives, 1)
+    # arange gives .30000000000000004, which a recall of 3 / 10 does not reach; published figures have this error too
     return np.append(envelope, 0.0)[np.searchsorted(recall, np.arange(0.0, 1.1, 0.1))]
 
 
-def _area(true_positive: np.ndarray, to_find: int) -> float:
-    """Return the area under the envelope, to which each true positive adds a recall of 1 / to_find."""
-    # Summing before dividing makes a perfect score exactly 1.
-    return float(_envelope(true_positive).sum() / max(to_find, 1))
+def _area(true_positive: np.ndarray, positives: int) -> float:
+    """Return the area under the envelope; each true positive adds 1 / positives to the recall."""
+    # summing before dividing makes a perfect score exactly 1
+    return float(_envelope(true_positive).sum() / max(positives, 1))
 
 
-def _doubts_about_truth(ground_truth: Sequence[Annotation], class_names: Sequence[str]) -> list[str]:
+def _ground_truth_warnings(ground_truth: Sequence[Annotation], class_names: Sequence[str]) -> list[str]:
     known = frozenset(class_names)
     items = [(annotation, item) for annotation in ground_truth for item in annotation.objects]
     warnings = []
-    flat = [annotation.image_id for annotation, item in items if not has_area(item.box_yxyx_px)]
-    if flat:
-        warnings.append(f"{len(flat)} objects without area are left out, the first in image {flat[0]!r}.")
+    without_area = [annotation.image_id for annotation, item in items if not has_area(item.box_yxyx_px)]
+    if without_area:
+        warnings.append(
+            f"{len(without_area)} objects without area are left out, the first in image {without_area[0]!r}."
+        )
     unknown = Counter(item.name for _, item in items if item.name not in known)
     if unknown:
         listed = ", ".join(f"{name} ({count})" for name, count in unknown.most_common(20))
@@ -167,34 +170,32 @@ def _doubts_about_truth(ground_truth: Sequence[Annotation], class_names: Sequenc
     return warnings
 
 
-def _doubts_about_detections(
-    detections: Mapping[int, voc_results.Detections], image_index: Mapping[str, int]
-) -> list[str]:
+def _detection_warnings(detections: Mapping[int, voc_results.Detections], image_index: Mapping[str, int]) -> list[str]:
     counts: Counter[str] = Counter()
     for found in detections.values():
         counts.update(found.image_ids.tolist())
     if not counts:
         return ["There is no detection at all: every class scores 0."]
-    strangers = {image_id: count for image_id, count in counts.items() if image_id not in image_index}
-    if len(strangers) == len(counts):
+    outside = {image_id: count for image_id, count in counts.items() if image_id not in image_index}
+    if len(outside) == len(counts):
         raise ValueError(
             f"none of the {counts.total()} detections is in one of the {len(image_index)} images to score "
             f"(the first is in {next(iter(counts))!r}): the results are of another split or image set"
         )
     warnings = []
-    if strangers:
+    if outside:
         warnings.append(
-            f"{sum(strangers.values())} detections are left out, for their {len(strangers)} images, "
-            f"such as {next(iter(strangers))!r}, are not in the image set."
+            f"{sum(outside.values())} detections are left out: their {len(outside)} images, "
+            f"such as {next(iter(outside))!r}, are not in the image set."
         )
-    furthest = max(found.boxes_yxyx_px.max() for found in detections.values() if len(found))
-    if furthest <= 2:
-        warnings.append(f"No box reaches beyond pixel {furthest:g}: are they fractions of the image, not pixels?")
+    largest = max(found.boxes_yxyx_px.max() for found in detections.values() if len(found))
+    if largest <= 2:
+        warnings.append(f"No box reaches beyond pixel {largest:g}: are they fractions of the image, not pixels?")
     return warnings
 
 
 def format_report(result: EvaluationResult) -> list[str]:
-    """Return the reference's lines, `AP for {name} = {ap:.4f}` for each class and `Mean AP = {map:.4f}`."""
+    """Return the lines `AP for {name} = {ap:.4f}` for each class and `Mean AP = {map:.4f}`."""
     lines = [
         f"AP for {name} = " + ("n/a (no ground truth)" if score.ap is None else f"{score.ap:.4f}")
         for name, score in result.classes.items()

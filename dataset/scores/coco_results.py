@@ -1,4 +1,4 @@
-"""Detections in COCO's results format, and COCO's own scores for them where pycocotools is installed."""
+"""Detections in COCO's results format, and their COCO scores if pycocotools is installed."""
 
 from __future__ import annotations
 
@@ -25,27 +25,30 @@ REQUIREMENT = "pycocotools (pip install -r requirements-coco.txt)"
 
 @dataclass(frozen=True)
 class CocoResults:
-    """Where detections go that were found in COCO's images: class id i has the category id at index i - 1.
+    """How to write and score detections in COCO images.
 
-    `annotations` is the instances JSON to score against, None for no score.
+    `category_ids` has the category id of class id i at index i - 1. `annotations` is the instances JSON to score
+    against, None for no score.
     """
 
     category_ids: tuple[int, ...]
     annotations: Path | None
 
     def finish(self, pred_dir: Path, detections: Mapping[int, Detections]) -> list[str]:
-        """Write the results and score them; return what there is to tell, a line each."""
+        """Write the results and score them; return lines for the log."""
         path = pred_dir / RESULTS_NAME
         write(path, detections, self.category_ids)
         wrote = f"wrote {path}, COCO's results format"
         if self.annotations is None:
-            return [wrote, f"--coco_annotations=instances.json scores it by COCO's rules; it takes {REQUIREMENT}"]
+            return [wrote, f"--coco_annotations=instances.json scores it by COCO's rules; it needs {REQUIREMENT}"]
         _, lines = score(path, self.annotations)
         return [wrote, *lines]
 
 
 def for_records(data_dir: str | Path, annotations: str | None) -> CocoResults | None:
-    """Tell where the detections in a data set's validation images go; None where the images are not COCO's.
+    """Return how to write the detections in a data set's validation images, None if these are not COCO's.
+
+    Errors come before the detection instead of after it.
 
     Args:
         data_dir: folder of the records.
@@ -53,8 +56,7 @@ def for_records(data_dir: str | Path, annotations: str | None) -> CocoResults | 
 
     Raises:
         OSError: `annotations` does not exist.
-        ValueError: there are annotations, but the records are not COCO's or of another set, or pycocotools is
-            missing: better now than after the detection.
+        ValueError: there are annotations, but the records are not COCO's or of another set, or pycocotools is missing.
     """
     info = record_files.read_dataset_info(data_dir) if (Path(data_dir) / record_files.INFO_NAME).is_file() else {}
     if "category_ids" not in info:
@@ -67,7 +69,7 @@ def for_records(data_dir: str | Path, annotations: str | None) -> CocoResults | 
     if annotations:
         _check_annotations(coco.read_instances(annotations), info, data_dir)
         if importlib.util.find_spec("pycocotools") is None:
-            raise ValueError(f"--coco_annotations={annotations}: scoring takes {REQUIREMENT}; or leave the flag out")
+            raise ValueError(f"--coco_annotations={annotations}: scoring needs {REQUIREMENT}; or leave the flag out")
     return CocoResults(tuple(info["category_ids"]), Path(annotations) if annotations else None)
 
 
@@ -84,26 +86,26 @@ def _check_annotations(instances: coco.Instances, info: Mapping[str, Any], data_
 
 
 def write(path: str | Path, detections: Mapping[int, Detections], category_ids: Sequence[int]) -> None:
-    """Write detections of images whose ids are COCO's, in decimal digits, as `as_results` describes them.
+    """Write `as_results` of detections as JSON, one detection a line; image ids are COCO's in decimal digits.
 
-    One detection a line. Ten decimals tell any two float32 scores above .01 apart.
+    Ten decimals keep any two float32 scores above .01 distinct.
     """
     found = ",\n".join(json.dumps(result) for result in as_results(detections, category_ids))
     text_files.write_whole(path, f"[\n{found}\n]\n")
 
 
 def as_results(detections: Mapping[int, Detections], category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the best MOST_PER_IMAGE detections of each image as COCO's format has them, the best first.
+    """Return the best MOST_PER_IMAGE detections of each image in COCO's format, by image and falling score.
 
-    Boxes become x, y, width, height in pixels, ids become COCO's. Records hold edges over the size, so boxes in
-    pixels are COCO's edges already: nothing is added to make a width.
+    Boxes become x, y, width, height in pixels, ids become COCO's. Pixels are already COCO's edges, because records
+    hold edges divided by the size: a width is xmax - xmin, without the 1 that VOC adds.
     """
-    none = Detections(np.zeros(0, np.str_), np.zeros(0), np.zeros((0, 4)))
-    found = [none, *detections.values()]
-    class_ids = np.repeat([0, *detections], [len(one) for one in found])
-    image_ids = np.concatenate([one.image_ids for one in found]).astype(np.int64)
-    scores = np.concatenate([one.scores for one in found])
-    ymin, xmin, ymax, xmax = np.concatenate([one.boxes_yxyx_px for one in found]).T
+    empty = Detections(np.zeros(0, np.str_), np.zeros(0), np.zeros((0, 4)))
+    found = [empty, *detections.values()]
+    class_ids = np.repeat([0, *detections], [len(each) for each in found])
+    image_ids = np.concatenate([each.image_ids for each in found]).astype(np.int64)
+    scores = np.concatenate([each.scores for each in found])
+    ymin, xmin, ymax, xmax = np.concatenate([each.boxes_yxyx_px for each in found]).T
     boxes_xywh = np.stack([xmin, ymin, xmax - xmin, ymax - ymin], axis=1)
     return [
         {
@@ -117,7 +119,7 @@ def as_results(detections: Mapping[int, Detections], category_ids: Sequence[int]
 
 
 def _best_of_images(image_ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return the rows of the MOST_PER_IMAGE highest scores of each image, by image and from the highest."""
+    """Return the rows of the MOST_PER_IMAGE highest scores of each image, by image and falling score."""
     order = np.lexsort((-scores, image_ids))
     _, starts, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
     rank = np.arange(len(order)) - np.repeat(starts, counts)
@@ -125,14 +127,14 @@ def _best_of_images(image_ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float], list[str]]:
-    """Score results by pycocotools; return its twelve figures, and its lines for them.
+    """Score results with pycocotools; return its twelve figures, and the lines that it prints.
 
-    The figures are AP, AP50, AP75, AP of small, medium and large objects, and six recalls, each in [0, 1], -1 for
-    a group without objects. Results with no detection at all score 0.
+    The figures are AP, AP50, AP75, AP of small, medium and large objects, and six recalls, each in [0, 1], or -1 for
+    a group without objects. Results without any detection score 0.
 
     Raises:
         OSError: a file is missing.
-        ValueError: an annotations file that cannot be read, or a detection in an image that it does not have.
+        ValueError: an annotations file that cannot be read, or a detection in an image that is not in it.
     """
     from pycocotools.coco import COCO  # noqa: PLC0415 (optional)
     from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
@@ -147,7 +149,7 @@ def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float
             " does not have: score against the file that the records were made of"
         )
     if not results:
-        return [0.0] * 12, [f"{results_path} holds no detection, which scores 0"]
+        return [0.0] * 12, [f"{results_path} holds no detection, so the score is 0"]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
@@ -159,7 +161,7 @@ def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float
 
 
 def _with_defaults(document: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what pycocotools needs and other tools' files may lack; the area decides who is small or large."""
+    """Fill in keys that pycocotools needs and some tools leave out; the area decides what is small or large."""
     for entry in document["annotations"]:
         entry.setdefault("iscrowd", 0)
         entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])

@@ -1,4 +1,4 @@
-"""Which ground truth each detection finds: the devkit's rule (VOCevaldet.m) without a loop."""
+"""Matches detections to ground truth by the rule of the devkit (VOCevaldet.m), without a loop over detections."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from dataset.scores import voc_results
 from dataset.sources.annotations import Annotation
 
-_BLOCK = 8192  # detections compared at once: bounds the memory for images crowded with ground truth.
+_BLOCK = 8192  # detections compared at once; bounds the memory for images with many objects
 
 
 @dataclass(frozen=True)
 class ClassTruth:
-    """The ground truth of one class, sorted by image: boxes [G, 4], difficult [G], indices of images [G]."""
+    """The ground truth of one class, sorted by image: boxes [G, 4], difficult bool [G], image indices [G]."""
 
     boxes: np.ndarray
     difficult: np.ndarray
@@ -23,11 +23,13 @@ class ClassTruth:
 
 
 def has_area(box_yxyx_px: tuple[float, float, float, float]) -> bool:
+    """Return whether a box is neither inverted nor of zero width or height."""
     ymin, xmin, ymax, xmax = box_yxyx_px
     return ymax > ymin and xmax > xmin
 
 
 def group_by_class(ground_truth: Sequence[Annotation], class_names: Sequence[str]) -> dict[str, ClassTruth]:
+    """Return the objects with area by class name; an image's index is its place in `ground_truth`."""
     rows: dict[str, list[tuple]] = {name: [] for name in class_names}
     for image, annotation in enumerate(ground_truth):
         for item in annotation.objects:
@@ -43,7 +45,7 @@ def group_by_class(ground_truth: Sequence[Annotation], class_names: Sequence[str
 def by_falling_score(
     found: voc_results.Detections | None, image_index: Mapping[str, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return boxes [D, 4] and indices of images [D] in order of falling score, of known images only."""
+    """Return boxes [D, 4] and image indices [D] of the detections in known images, in order of falling score."""
     if found is None:
         return np.zeros((0, 4)), np.zeros(0, dtype=np.int64)
     images = np.array([image_index.get(image_id, -1) for image_id in found.image_ids.tolist()], dtype=np.int64)
@@ -53,10 +55,10 @@ def by_falling_score(
 
 
 def match_detections(boxes: np.ndarray, images: np.ndarray, truth: ClassTruth, iou_threshold: float) -> np.ndarray:
-    """Return for each detection [D] the index of the ground truth that it finds, or -1.
+    """Return, for each detection [D], the index of the ground truth that it matches, or -1.
 
-    No loop runs over detections or images: every detection meets all the ground truth of its image and no
-    other, and these pairs are laid out flat, those of one detection side by side.
+    Each detection is compared with all ground truth of its image. These pairs are rows of flat arrays, the pairs of
+    one detection next to each other.
     """
     matches = np.full(len(boxes), -1, dtype=np.int64)
     first = np.searchsorted(truth.images, images, side="left")
@@ -72,7 +74,7 @@ def match_detections(boxes: np.ndarray, images: np.ndarray, truth: ClassTruth, i
 def _best_of_image(
     boxes: np.ndarray, first: np.ndarray, counts: np.ndarray, truth_boxes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ground truth that each detection [D] overlaps most, and the IoU.
+    """Return the index of the ground truth with the highest IoU for each detection [D], and the IoU.
 
     A detection's candidates are the `counts` (> 0) rows of `truth_boxes` from `first` on.
     """
@@ -81,14 +83,14 @@ def _best_of_image(
     candidate = first[owner] + np.arange(len(owner)) - starts[owner]
     iou = _iou_inclusive(boxes[owner], truth_boxes[candidate])
     best_iou = np.maximum.reduceat(iou, starts)
-    # Of equal overlaps the first ground truth wins, as in the devkit's loop.
+    # of equal IoUs the first ground truth wins, as in the devkit
     winners = np.flatnonzero(iou == best_iou[owner])
     _, first_winner = np.unique(owner[winners], return_index=True)
     return candidate[winners[first_winner]], best_iou
 
 
 def _iou_inclusive(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
-    """Return the IoU [P] of pairs of boxes [P, 4] whose ends are both inside: a side is max - min + 1 pixels.
+    """Return the IoU [P] of pairs of boxes [P, 4] in inclusive pixels: a side is max - min + 1 pixels long.
 
     An inverted box has no pixel and overlaps nothing.
     """
@@ -96,7 +98,7 @@ def _iou_inclusive(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
     corners_max = np.minimum(boxes_a[:, 2:], boxes_b[:, 2:])
     overlap = _area_px(corners_min, corners_max)
     areas = _area_px(boxes_a[:, :2], boxes_a[:, 2:]) + _area_px(boxes_b[:, :2], boxes_b[:, 2:])
-    return overlap / (areas - overlap)  # Ground truth has area, so this never divides by zero.
+    return overlap / (areas - overlap)  # ground truth has area, so this is not 0 / 0
 
 
 def _area_px(corners_min: np.ndarray, corners_max: np.ndarray) -> np.ndarray:

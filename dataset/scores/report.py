@@ -1,4 +1,4 @@
-"""Scoring a folder of results files against annotations, and writing down the figures."""
+"""Scores a folder of results files against annotations, and writes the figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ImageSet(NamedTuple):
     image_set: str = "test"
 
     def annotations(self) -> list[Annotation]:
-        """Read them; an OSError or ValueError names what is wrong."""
+        """Read them; a missing file or folder is an OSError, a bad one a ValueError."""
         if not self.dataset_directory:
             raise ValueError("--dataset_directory is not set: give the folder that holds VOC2007TEST or another split")
         split_dir = Path(self.dataset_directory) / self.split
@@ -48,20 +48,20 @@ def score_results(
     """Score a folder of results files, print the figures, and write them to voc_eval.json and precision_recall.png.
 
     Args:
-        images: what the detections are scored against.
+        images: the annotated images to score against.
         pred_dir: the folder of results_{class_id}.txt.
-        labels_file: one class name a line; by default labels.txt in `pred_dir` or the folder above it, and
-            the 20 VOC classes if there is none.
-        output_directory: by default eval_output/ in `pred_dir`.
+        labels_file: one class name a line; default: labels.txt in `pred_dir` or the folder above it, or else the 20
+            VOC classes.
+        output_directory: default: eval_output/ in `pred_dir`.
         use_07_metric: as in `evaluate`.
         iou_threshold: as in `evaluate`.
 
     Returns:
-        What the JSON file holds: mAP, and AP and counts of each class.
+        The contents of voc_eval.json: mAP, and AP and counts of each class.
 
     Raises:
-        ValueError: a setting or a file is wrong; the message is for the user.
-        FileNotFoundError: a file or folder is missing; so is this one.
+        ValueError: a setting or a file is wrong.
+        FileNotFoundError: a file or folder is missing.
     """
     class_names = _find_class_names(pred_dir, labels_file)
     ground_truth = images.annotations()
@@ -110,10 +110,12 @@ def _find_class_names(pred_dir: str | Path, labels_file: str | Path | None) -> t
 def _read_detections(
     pred_dir: str | Path, class_names: Sequence[str]
 ) -> tuple[dict[int, voc_results.Detections], tuple[str, ...]]:
-    """Return the detections by class id, and a warning where a class has no file."""
+    """Return the detections by class id, and a warning if classes have no file."""
     class_ids = voc_results.results_class_ids(pred_dir)
     if not class_ids:
-        raise FileNotFoundError(f"--pred_dir {pred_dir} holds no results_1.txt or other: run eval_ssd.py first")
+        raise FileNotFoundError(
+            f"--pred_dir {pred_dir} holds no results files (results_1.txt, ...): run eval_ssd.py first"
+        )
     if class_ids[0] < 1 or class_ids[-1] > len(class_names):
         wrong = class_ids[0] if class_ids[0] < 1 else class_ids[-1]
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Detections in pixels, and the devkit's results files `results_{class_id}.txt` that hold them."""
+"""Detections in pixels, and the files `results_{class_id}.txt` that hold them in the devkit's format."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _RESULTS_NAME = re.compile(r"results_(\d+)\.txt")
 
 @dataclass(frozen=True)
 class Detections:
-    """Detections of one class in any number of images, in the order of their file.
+    """Detections of one class in any number of images, in the order of the results file.
 
     `image_ids` is a str array [D]; `scores` float64 [D]; `boxes_yxyx_px` float64 [D, 4] in pixels, 1-based
-    and inclusive. What is given is converted; lengths that differ are a ValueError.
+    and inclusive. Arguments are converted to these types; different lengths are a ValueError.
     """
 
     image_ids: np.ndarray
@@ -44,22 +44,22 @@ class Detections:
 
 
 def results_path(pred_dir: str | Path, class_id: int) -> Path:
-    """Return the file that holds the detections of a class."""
+    """Return the path of the results file of a class."""
     return Path(pred_dir) / f"results_{class_id}.txt"
 
 
 def results_class_ids(pred_dir: str | Path) -> list[int]:
-    """Return the class ids for which a folder has a results file, in ascending order; [] without a folder."""
+    """Return the class ids for which a folder has a results file, in ascending order; [] if there is no folder."""
     names = (path.name for path in Path(pred_dir).glob("results_*.txt"))
     return sorted(int(match[1]) for match in map(_RESULTS_NAME.fullmatch, names) if match)
 
 
 def detections_by_class(images: Iterable[Mapping[str, Any]]) -> dict[int, Detections]:
-    """Sort the detections of images by class, and bring them from parts of the image into pixels.
+    """Group the detections of images by class, with boxes in pixels.
 
     Each image has `image_id` (bytes), `size` (height, width in pixels), `boxes_yxyx` float [D, 4] in [0, 1],
-    `scores` [D] and `classes` int [D] from 1. Records hold raw VOC pixels over the size, so what a network
-    learns from them is in raw pixels again once multiplied by the size: nothing is added.
+    `scores` [D] and `classes` int [D] from 1. Records hold raw VOC pixels divided by the size, so boxes times the size
+    are raw pixels, without an offset of 1.
     """
     ids: list[str] = []
     arrays: list[np.ndarray] = [np.zeros((0, 6))]  # score, box, class
@@ -78,8 +78,8 @@ def detections_by_class(images: Iterable[Mapping[str, Any]]) -> dict[int, Detect
 def write_results(pred_dir: str | Path, detections: Mapping[int, Detections], num_classes: int) -> None:
     """Write `results_{class_id}.txt` for the classes 1..num_classes - 1, empty where there is no detection.
 
-    Lines are `image_id score xmin ymin xmax ymax`. Ten decimals tell any two float32 scores above .01 apart,
-    so that reading gives the same order. Results of other classes, left by an earlier run, are removed.
+    Lines are `image_id score xmin ymin xmax ymax`. Ten decimals keep any two float32 scores above .01 distinct, and so
+    the order of detections. Results files of other classes, which an earlier run has left, are removed.
 
     Raises:
         ValueError: a class id outside of 1..num_classes - 1, or a score or coordinate that is not finite.
@@ -115,7 +115,7 @@ def read_results(path: str | Path) -> Detections:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line has fewer than six fields, or a number that is not finite; names file and line.
+        ValueError: a line has fewer than six fields, or a number that is not finite; the message names file and line.
     """
     path = Path(path)
     if not path.is_file():
@@ -124,14 +124,14 @@ def read_results(path: str | Path) -> Detections:
         image_ids, numbers = _split_lines(read_utf8(path))
     except ValueError as error:
         raise ValueError(_first_bad_line(path)) from error
-    # [D, 5] of score, xmin, ymin, xmax, ymax -> boxes in the order ymin, xmin, ymax, xmax.
+    # [D, 5] of score, xmin, ymin, xmax, ymax -> boxes of ymin, xmin, ymax, xmax
     return Detections(np.array(image_ids, dtype=np.str_), numbers[:, 0], numbers[:, [2, 1, 4, 3]])
 
 
 def _split_lines(text: str) -> tuple[list[str], np.ndarray]:
-    """Return the image ids and the finite numbers [D, 5]; a ValueError if any line is not readable.
+    """Return the image ids and the numbers [D, 5] of a results file; ValueError if a line is bad.
 
-    One flat list of numbers is three times as fast as a list a line, which keeps the garbage collector busy.
+    One flat list of numbers is three times as fast as a list for each line, because of garbage collection.
     """
     image_ids: list[str] = []
     numbers: list[float] = []

@@ -1,1 +1,1 @@
-"""Label formats, class names and picture files: what a data set is before it is converted."""
+"""Label formats, class names and picture files of data sets that are to be converted."""

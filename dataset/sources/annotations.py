@@ -1,4 +1,4 @@
-"""What is known of a data set before any picture is read; `voc_sources` and `coco` are the two that read it."""
+"""The annotations and splits of a data set, as label formats such as `voc` and `coco` read them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+TRAIN = "train"  # the two splits of a data set, and the prefixes of their record files
+VALIDATION = "val"
+
 
 @dataclass(frozen=True)
 class LabelledObject:
-    """One labelled object: `box_yxyx_px` holds ymin, xmin, ymax, xmax as the annotation means them.
+    """One labelled object; `box_yxyx_px` holds ymin, xmin, ymax, xmax with the annotation's raw values.
 
-    Of VOC these are pixels from 1, both ends inclusive; of COCO the box's edges, measured from the image's
-    corner. They are finite, but nothing more is promised: a box may be inverted, have no area, or lie outside
-    of the image.
+    VOC counts pixels from 1, and both ends are inside the box; COCO has the box's edges, measured from the image's
+    corner. Values are finite, but a box may be inverted, have no area, or lie outside the image.
     """
 
     name: str
@@ -25,7 +27,7 @@ class LabelledObject:
 
 @dataclass(frozen=True)
 class Annotation:
-    """The objects of one image; `height` and `width` are in pixels, 0 where `path`, its file, does not tell."""
+    """The objects of one image; `height` and `width` are in pixels, 0 if the file `path` does not give them."""
 
     image_id: str
     path: Path
@@ -36,7 +38,7 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Source:
-    """An annotation and its image file; `where` names the annotation to the user."""
+    """An annotation and its image file; `where` names the annotation in messages."""
 
     where: str
     annotation: Annotation
@@ -45,10 +47,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Split:
-    """The images that become `train-*` or `val-*`, in order.
+    """The images of the training or validation split, in order.
 
-    `name` tells the user where they come from, `origin` tells `dataset.json`, and `skipped` says why others were
-    left out, a line for each.
+    `name` describes their origin in the log, `origin` in `dataset.json`. `skipped` has a line for each image that is
+    left out, with the reason.
     """
 
     name: str
@@ -59,9 +61,9 @@ class Split:
 
 @dataclass(frozen=True)
 class DataSet:
-    """All that is converted together: the splits by prefix ('train', 'val'), and what `dataset.json` says of them.
+    """A data set to convert, with its splits by prefix ('train', 'val').
 
-    The name at index i has class id i + 1.
+    The class name at index i has class id i + 1. `origin` is a part of `dataset.json`.
     """
 
     class_names: tuple[str, ...]

@@ -1,8 +1,8 @@
 """The label format of COCO: instances JSON files, and the folders with their images.
 
-A box is x, y, width, height in pixels. COCO measures from the image's corner and counts no pixels: the edges of a
-box lie at x and x + width, and one around the whole image is 0, 0, image width, image height. So a record holds edges
-over the image's size, and what comes back out of records needs to be multiplied by it and nothing else.
+A box is x, y, width, height, measured in pixels from the image's corner: its edges are at x and x + width, and a box
+around the whole image is 0, 0, image width, image height. Records hold the edges divided by the image's size, so
+multiplying by the size gives COCO's edges again.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset.records import record_files
 from dataset.sources import labels
-from dataset.sources.annotations import Annotation, DataSet, LabelledObject, Source, Split
+from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
 from utility.flags.data import SourceFlag
 from utility.run import text_files
 
-FLAGS = (
+FLAGS: tuple[SourceFlag, ...] = (
     SourceFlag("annotations", "of COCO: instances JSON of the training images"),
     SourceFlag("images", "of COCO: folder with the training images"),
     SourceFlag("validation_annotations", "of COCO: instances JSON of the validation images"),
@@ -33,9 +32,9 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Instances:
-    """An instances JSON: names of categories by id, ascending; annotations and file names by the image's id.
+    """An instances JSON: category names by id, ascending; annotations and file names by image id.
 
-    Every image has its annotation, if only one without objects; its `image_id` is the id in decimal digits.
+    Each image has an annotation, possibly without objects; its `image_id` is the id in decimal digits.
     """
 
     path: Path
@@ -57,27 +56,26 @@ def read_data_set(
     *,
     skip_missing: bool,
 ) -> DataSet:
-    """Read the training set, the validation set, or both.
+    """Read the training set, the validation set, or both; no picture is opened.
 
-    Class ids are 1 to C in the order of the categories' ids; an image's id in the records is its `id` in the JSON.
+    Class ids are 1 to C in the order of category ids; image ids in the records are the `id`s of the JSON.
 
     Args:
         annotations: instances JSON of the training images; None for none.
-        images: the folder that holds them.
+        images: the folder of these images.
         validation_annotations: instances JSON of the validation images; None for none.
-        validation_images: the folder that holds them.
-        skip_missing: leave out images that are not there, instead of raising.
+        validation_images: the folder of these images.
+        skip_missing: leave out missing images instead of raising.
 
     Raises:
         FileNotFoundError: a JSON file or a folder is missing.
-        ValueError: no file at all or one without its folder, a JSON file that `read_instances` refuses, two that
-            have different categories, or images that are missing and not to be skipped.
+        ValueError: no JSON file, one without folder, a bad one, different categories in two, or missing images.
     """
     folders: dict[str, Path] = {}
     read: dict[str, Instances] = {}
     for prefix, instances, folder, flags in (
-        (record_files.TRAIN, annotations, images, _PAIRS[0]),
-        (record_files.VALIDATION, validation_annotations, validation_images, _PAIRS[1]),
+        (TRAIN, annotations, images, _PAIRS[0]),
+        (VALIDATION, validation_annotations, validation_images, _PAIRS[1]),
     ):
         if instances and folder:
             read[prefix], folders[prefix] = read_instances(instances), Path(folder)
@@ -89,8 +87,7 @@ def read_data_set(
     for other in others:
         _check_same_categories(first, other)
     splits = {prefix: find_images(read[prefix], folder, skip_missing) for prefix, folder in folders.items()}
-    category_ids, class_names = list(first.category_names), tuple(first.category_names.values())
-    return DataSet(class_names, {"category_ids": category_ids}, splits)
+    return DataSet(tuple(first.category_names.values()), {"category_ids": list(first.category_names)}, splits)
 
 
 def _check_same_categories(one: Instances, other: Instances) -> None:
@@ -99,7 +96,7 @@ def _check_same_categories(one: Instances, other: Instances) -> None:
         category_id, name = min(different)
         raise ValueError(
             f"{one.path} and {other.path} have different categories: id {category_id}, {name!r}, is not the same in"
-            " both; make the lists equal, for one network learns one list of classes"
+            " both; make the lists equal"
         )
 
 
@@ -108,7 +105,7 @@ def find_images(instances: Instances, folder: str | Path, skip_missing: bool) ->
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: an image is not there; with `skip_missing` it is left out.
+        ValueError: an image is missing; with `skip_missing` it is left out.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -130,12 +127,12 @@ def find_images(instances: Instances, folder: str | Path, skip_missing: bool) ->
 
 
 def read_instances(path: str | Path) -> Instances:
-    """Read an instances JSON; objects with `iscrowd` are marked difficult, and outlines are not looked at.
+    """Read an instances JSON; objects with `iscrowd` are difficult, and segmentations are ignored.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not JSON, lacks a list or a key, has an id twice or one that is no whole number,
-            an annotation of an unknown image or category, a bad box, or names that no classes can have.
+        ValueError: the file is not JSON, or has a missing list or key, a repeated or non-integer id, an annotation of
+            an unknown image or category, a bad box, or a bad class name.
     """
     path, document = Path(path), load(path)
     categories = _by_id(document, "categories", ("name",), path)
@@ -144,8 +141,8 @@ def read_instances(path: str | Path) -> Instances:
     names = _category_names(categories, path)
     for number, entry in _by_id(document, "annotations", ("image_id", "category_id", "bbox"), path).items():
         where = f"{path}: annotation {number}"
-        image_id = _known(entry, "image_id", images, where)
-        name = names[_known(entry, "category_id", names, where)]
+        image_id = _known_id(entry, "image_id", images, where)
+        name = names[_known_id(entry, "category_id", names, where)]
         objects[image_id].append(LabelledObject(name, _box_yxyx_px(entry, where), _is_crowd(entry, where), False))
     return Instances(
         path=path,
@@ -163,17 +160,17 @@ def read_instances(path: str | Path) -> Instances:
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """Return what an instances JSON holds, without the outlines, which are nine tenths of it.
+    """Return the contents of an instances JSON without segmentations, which are nine tenths of it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not JSON, or not an object.
+        ValueError: the file is not JSON, or no JSON object.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give COCO's instances_*.json, or one like it")
     try:
-        document = json.loads(text_files.read_utf8(path), object_hook=_without_outline)
+        document = json.loads(text_files.read_utf8(path), object_hook=_without_segmentation)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON ({error}): copy or export it again") from error
     if not isinstance(document, dict):
@@ -181,23 +178,23 @@ def load(path: str | Path) -> dict[str, Any]:
     return document
 
 
-def _without_outline(entry: dict[str, Any]) -> dict[str, Any]:
+def _without_segmentation(entry: dict[str, Any]) -> dict[str, Any]:
     entry.pop("segmentation", None)
     return entry
 
 
 def _by_id(document: Entry, kind: str, needed: tuple[str, ...], path: Path) -> dict[int, Entry]:
-    """Return the entries of one of the document's lists by their ids, in the list's order."""
+    """Return the entries of a list in the document by id, in the list's order."""
     entries = document.get(kind)
     if not isinstance(entries, list) or not (entries or kind == "annotations"):
         raise ValueError(f"{path} has no list {kind!r}, or it is empty: give COCO's instances_*.json, or one like it")
     found: dict[int, Entry] = {}
     for number, entry in enumerate(entries, start=1):
         where = f"{path}: entry {number} of {kind!r}"
-        lacking = [key for key in ("id", *needed) if not isinstance(entry, dict) or key not in entry]
-        if lacking:
+        missing = [key for key in ("id", *needed) if not isinstance(entry, dict) or key not in entry]
+        if missing:
             raise ValueError(
-                f"{where} has no {', '.join(map(repr, lacking))}: add what is missing, or remove the entry"
+                f"{where} has no {', '.join(map(repr, missing))}: add what is missing, or remove the entry"
             )
         if type(entry["id"]) is not int:
             raise ValueError(f"{where}: 'id' is {entry['id']!r}, not a whole number")
@@ -208,7 +205,7 @@ def _by_id(document: Entry, kind: str, needed: tuple[str, ...], path: Path) -> d
 
 
 def _category_names(categories: Mapping[int, Entry], path: Path) -> dict[int, str]:
-    """Return the names by id in ascending order, with single spaces."""
+    """Return the category names by ascending id, with runs of white space as one space."""
     names: dict[int, str] = {}
     for category_id, entry in sorted(categories.items()):
         where = f"{path}: category {category_id}"
@@ -228,15 +225,17 @@ def _text(entry: Entry, key: str, where: str) -> str:
     return value
 
 
-def _known(entry: Entry, key: str, ids: Container[int], where: str) -> int:
+def _known_id(entry: Entry, key: str, ids: Container[int], where: str) -> int:
     value = entry[key]
     if type(value) is not int or value not in ids:
-        raise ValueError(f"{where}: {key!r} is {value!r}, and the file has no such id: mend or remove the annotation")
+        raise ValueError(
+            f"{where}: {key!r} is {value!r}, and the file has no such id: correct or remove the annotation"
+        )
     return value
 
 
 def _box_yxyx_px(entry: Entry, where: str) -> tuple[float, float, float, float]:
-    """Return the edges of a `bbox`; whether they make a box is for `examples.make_example` to say."""
+    """Return the edges of a `bbox`; `examples.make_example` checks whether they are a valid box."""
     box = entry["bbox"]
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
         raise ValueError(f"{where}: 'bbox' is {box!r}, not four finite numbers x, y, width, height")
@@ -245,14 +244,14 @@ def _box_yxyx_px(entry: Entry, where: str) -> tuple[float, float, float, float]:
 
 
 def _is_crowd(entry: Entry, where: str) -> bool:
-    mark = entry.get("iscrowd", 0)
-    if mark not in (0, 1):
-        raise ValueError(f"{where}: 'iscrowd' is {mark!r}, neither 0 nor 1")
-    return bool(mark)
+    value = entry.get("iscrowd", 0)
+    if value not in (0, 1):
+        raise ValueError(f"{where}: 'iscrowd' is {value!r}, neither 0 nor 1")
+    return bool(value)
 
 
 def _side_px(entry: Entry, side: str) -> int:
-    """Return a side of the image; 0 when it is not given, for the image itself is the better witness."""
+    """Return the height or width of the image in pixels, 0 if it is missing or no positive number."""
     value = entry.get(side, 0)
     return int(value) if _is_finite(value) and value > 0 else 0
 

@@ -1,4 +1,4 @@
-"""The label formats that the converter reads. A new one is a module with `FLAGS` and `read`, and one line here."""
+"""The label formats that the converter reads; a new one is a module with `FLAGS` and `read`, and an entry here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from utility.flags.data import SourceFlag
 
 
 class SourceFormat(Protocol):
-    """What a module that reads a label format offers."""
+    """The interface of a module that reads a label format."""
 
     FLAGS: tuple[SourceFlag, ...]
 
@@ -19,13 +19,13 @@ class SourceFormat(Protocol):
         """Read all annotations of a data set; no picture is opened.
 
         Args:
-            values: of the format's FLAGS by name; None for one that is not given and has no default.
+            values: of the format's FLAGS, by name; None for a flag that is not given and has no default.
             skip_bad_images: leave out images that are missing or whose annotation cannot be read, with a line for each
                 in `Split.skipped`.
 
         Raises:
             OSError: a file or folder is missing.
-            ValueError: a flag, an annotation or a class name is wrong; the message names it, and the fix.
+            ValueError: a flag, an annotation or a class name is wrong.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Class names and their ids: labels.txt holds one name a line, and a name's id is its line number."""
+"""Class names and ids: labels.txt has one name a line, and the line number is the class id."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ VOC_CLASSES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
     "tvmonitor",
 )  # fmt: skip
-"""The 20 classes of PASCAL VOC in alphabetical order: ids 1 to 20, as in the reference's records."""
+"""The 20 classes of PASCAL VOC in alphabetical order: ids 1 to 20, as in HiKapok/SSD.TensorFlow."""
 
 
 BACKGROUND = "background"
-"""Id 0 in every network; never part of a list of labels."""
+"""Class id 0 of every network; not listed in labels.txt."""
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
     """Return the class names of a labels.txt; the name at index i has class id i + 1.
 
-    Blank lines at the end and white space around a name do not count.
+    Blank lines at the end and white space around names are ignored.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty or not UTF-8, or a name is blank, doubled, or 'background'.
+        ValueError: the file is empty or not UTF-8, or a name is blank, repeated, or 'background'.
     """
     path = Path(path)
     if not path.is_file():
@@ -38,10 +38,10 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
 
 
 def write_labels(path: str | Path, names: Sequence[str]) -> None:
-    """Write class names as a labels.txt that `read_labels` gives back unchanged.
+    """Write class names as a labels.txt from which `read_labels` returns the same names.
 
     Raises:
-        ValueError: there is no name, or one is blank, doubled, 'background', or would not survive reading.
+        ValueError: there is no name, or one is blank, repeated, 'background', or has line breaks or outer white space.
     """
     _check_names(names, f"labels for {path}")
     for name in names:

@@ -1,4 +1,4 @@
-"""Picture files as records hold them: a JPEG, grey or RGB, of which every byte is known to decode."""
+"""Reads picture files as the JPEGs of records: grey or RGB, and decodable to the last byte."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations that swap height and width
-_JPEG_FORMATS = frozenset({"JPEG", "MPO"})  # an MPO, from phones, is a JPEG with further pictures behind it
+_JPEG_FORMATS = frozenset({"JPEG", "MPO"})  # an MPO, as phones write it, is a JPEG followed by further pictures
 _JPEG_MODES = frozenset({"RGB", "L"})
 _QUALITY = 95
 
@@ -22,7 +22,7 @@ class PictureError(ValueError):
 
 @dataclass(frozen=True)
 class Picture:
-    """A JPEG and its size in pixels as it decodes; `note` says what was done to the file, '' for nothing."""
+    """A JPEG, its decoded size in pixels, and a note on what was done to the file, '' for nothing."""
 
     encoded: bytes
     height: int
@@ -33,12 +33,12 @@ class Picture:
 def read_picture(path: str | Path, annotated_size: tuple[int, int]) -> Picture:
     """Read a picture file and decode it to its last byte.
 
-    A grey or RGB JPEG stays byte for byte what it is. Everything else (PNG, CMYK, palette, 16 bits a channel)
+    A grey or RGB JPEG is kept byte for byte. Everything else (PNG, CMYK, palette, 16 bits a channel)
     becomes an RGB JPEG of quality 95 without chroma subsampling; transparency is ignored.
 
-    An EXIF orientation is obeyed only when it swaps height and width and `annotated_size`, (height, width) in
-    pixels, is that of the upright picture: then the boxes were drawn on the upright one, and so it is stored.
-    Otherwise the pixels stay as they lie in the file, which is how TensorFlow decodes them.
+    The EXIF orientation is applied only if it swaps height and width and `annotated_size`, (height, width) in pixels,
+    is the size of the upright picture: then the boxes belong to the upright picture. Otherwise it is ignored, as
+    TensorFlow does.
 
     Raises:
         PictureError: the file is missing, or is not a whole picture.
@@ -57,7 +57,7 @@ def read_picture(path: str | Path, annotated_size: tuple[int, int]) -> Picture:
 
 
 def read_upright(path: str | Path) -> np.ndarray:
-    """Read a picture file of any kind as a person sees it: uint8 RGB [height, width, 3], EXIF obeyed.
+    """Read a picture file of any format, with its EXIF orientation applied, as RGB uint8 [height, width, 3].
 
     Raises:
         PictureError: the file is missing, or is not a whole picture.
@@ -76,7 +76,7 @@ def _as_jpeg(image: Image.Image, data: bytes, annotated_size: tuple[int, int]) -
         return _encode(ImageOps.exif_transpose(image), "turned upright")
     if image.format not in _JPEG_FORMATS or image.mode not in _JPEG_MODES:
         return _encode(image, f"re-encoded {image.format} {image.mode}")
-    # An eighth of the size and no colour: half the time, and still every byte is entropy-decoded.
+    # grey at an eighth of the size takes half the time, and still entropy-decodes every byte
     image.draft("L", (1, 1))
     image.load()
     return Picture(data, height, width, "" if orientation == 1 else "EXIF orientation ignored")
@@ -91,6 +91,6 @@ def _encode(image: Image.Image, note: str) -> Picture:
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # Pillow would clip 16 bits to 255 instead of scaling them
         return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "P":  # by way of RGBA, for a palette may hold transparent colours
+    if image.mode == "P":  # by way of RGBA, because a palette may have transparent colours
         image = image.convert("RGBA")
     return image.convert("RGB")

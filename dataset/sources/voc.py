@@ -1,4 +1,4 @@
-"""The label format of PASCAL VOC: a VOCROOT's splits, image sets, annotations and class names."""
+"""The label format of PASCAL VOC: the splits, image sets, annotations and class names of a VOCROOT."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dataset.records import record_files
 from dataset.sources import labels, voc_files
-from dataset.sources.annotations import DataSet, Source, Split
+from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source, Split
 from utility.flags.data import SourceFlag
 
 USUAL_TRAIN_SPLITS = ("VOC2007", "VOC2012")
 USUAL_VALIDATION_SPLIT = "VOC2007TEST"
 AUTO = "auto"
 
-FLAGS = (
+FLAGS: tuple[SourceFlag, ...] = (
     SourceFlag(
         "dataset_directory",
         "VOCROOT: the folder that holds VOC2007, VOC2012, ...",
@@ -63,20 +62,20 @@ def read_data_set(
     labels_file: str | None,
     skip_bad: bool,
 ) -> DataSet:
-    """Read the training and validation images of a VOCROOT.
+    """Read the training and validation images of a VOCROOT; no picture is opened.
 
     Args:
         root: VOCROOT.
-        train_splits: folders in it; None: those of VOC2007 and VOC2012 that are there; [] for none.
-        validation_splits: likewise; None: VOC2007TEST, or VOC2007 if that has the validation image set.
-        train_image_set: the list in ImageSets/Main whose images are trained on.
-        validation_image_set: the list whose images are evaluated on.
-        labels_file: class names, one a line; None for VOC's 20, 'auto' for the names in the annotations.
-        skip_bad: leave out images whose file or annotation cannot be read, instead of raising.
+        train_splits: as in `choose_train_splits`; [] for none.
+        validation_splits: as in `choose_validation_splits`; [] for none.
+        train_image_set: the list of training images in ImageSets/Main.
+        validation_image_set: the list of validation images in ImageSets/Main.
+        labels_file: as in `choose_class_names`.
+        skip_bad: leave out images whose file is missing or whose annotation is bad, instead of raising.
 
     Raises:
         FileNotFoundError: a folder or file is missing.
-        ValueError: no split, a bad annotation or class name, or a validation image that is in several splits.
+        ValueError: no split, a bad annotation or class name, or a validation image in several splits.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"--dataset_directory: {root} is not a folder")
@@ -84,25 +83,21 @@ def read_data_set(
     validation = choose_validation_splits(root, validation_splits, validation_image_set)
     if not (training or validation):
         raise ValueError("--train_splits and --validation_splits are both empty: no split to convert")
+    chosen = {TRAIN: (training, train_image_set), VALIDATION: (validation, validation_image_set)}
     splits = {
-        prefix: read_split(root, names, image_set, skip_bad)
-        for prefix, names, image_set in (
-            (record_files.TRAIN, training, train_image_set),
-            (record_files.VALIDATION, validation, validation_image_set),
-        )
-        if names
+        prefix: read_split(root, names, image_set, skip_bad) for prefix, (names, image_set) in chosen.items() if names
     }
-    if record_files.VALIDATION in splits:
-        _check_distinct(splits[record_files.VALIDATION])
+    if VALIDATION in splits:
+        _check_distinct(splits[VALIDATION])
     class_names = choose_class_names(labels_file, [source for split in splits.values() for source in split.sources])
     return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits)
 
 
 def choose_train_splits(root: Path, named: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the split folders to train on: those named, or None for VOC2007 and VOC2012 where they are.
+    """Return the split folders to train on: those named, or, for None, VOC2007 and VOC2012 if they exist.
 
     Raises:
-        FileNotFoundError: a named split is not there, or none is named and neither is there.
+        FileNotFoundError: a named split does not exist, or none is named and neither exists.
     """
     if named is not None:
         return _checked(root, named, "train_splits")
@@ -116,13 +111,13 @@ def choose_train_splits(root: Path, named: Sequence[str] | None) -> tuple[str, .
 
 
 def choose_validation_splits(root: Path, named: Sequence[str] | None, image_set: str) -> tuple[str, ...]:
-    """Return the split folders to evaluate on: those named, or None for VOC2007TEST where it is.
+    """Return the split folders to evaluate on: those named, or, for None, VOC2007TEST if it exists.
 
-    The devkit's archives, unpacked as they come, put the test images into VOC2007; then that is taken. There
-    may be none.
+    Without it, VOC2007 is used if it has the image set, because VOC's archives unpack the test images there. The result
+    may be empty.
 
     Raises:
-        FileNotFoundError: a named split is not there.
+        FileNotFoundError: a named split does not exist.
     """
     if named is not None:
         return _checked(root, named, "validation_splits")
@@ -133,7 +128,7 @@ def choose_validation_splits(root: Path, named: Sequence[str] | None, image_set:
 
 
 def read_split(root: Path, split_names: Sequence[str], image_set: str, skip_bad: bool) -> Split:
-    """Read the annotations of an image set in each of the split folders and find the images by id.
+    """Read the annotations of an image set in each split folder, and find the images.
 
     Raises:
         FileNotFoundError: a split has no such image set or no images.
@@ -156,12 +151,12 @@ def read_split(root: Path, split_names: Sequence[str], image_set: str, skip_bad:
 
 
 def choose_class_names(labels_file: str | None, sources: Iterable[Source]) -> tuple[str, ...]:
-    """Return the class names: VOC's 20 for None, those of the annotations, sorted, for 'auto', or a file's.
+    """Return the class names: of VOC for None, of the annotations, sorted, for 'auto', or else of a file.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: no name in the file or the annotations, or a name that cannot be one; or an annotation has
-            names that are not among them, which are all listed with their counts.
+        ValueError: the file or the annotations have no class name or a bad one, or annotations have names that are not
+            in the list; the message has all of them with their counts.
     """
     counts = Counter(labelled.name for source in sources for labelled in source.annotation.objects)
     if labels_file == AUTO:
@@ -180,7 +175,7 @@ def choose_class_names(labels_file: str | None, sources: Iterable[Source]) -> tu
 
 
 def _check_distinct(split: Split) -> None:
-    """Refuse validation images that results could not tell apart."""
+    """Refuse equal ids of validation images, because results files name images by id only."""
     ids = Counter(source.annotation.image_id for source in split.sources)
     doubled = [image_id for image_id, count in ids.items() if count > 1]
     if doubled:

@@ -1,7 +1,7 @@
 """PASCAL VOC on disk: annotations, image sets and images.
 
 A split folder (VOC2007, VOC2012, VOC2007TEST) holds Annotations/, ImageSets/Main/ and JPEGImages/.
-VOC counts pixels from 1, and both ends of a box are inside it; boxes keep those raw values here.
+VOC counts pixels from 1, and both ends of a box are inside it; boxes keep these raw values here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from utility.run.text_files import finite_number, read_utf8
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _TRUE_WORDS = frozenset({"true", "yes"})
 _FALSE_WORDS = frozenset({"", "false", "no", "unspecified"})
-_PER_CLASS_MARKS = frozenset({"1", "-1", "0"})
+_PER_CLASS_FLAGS = frozenset({"1", "-1", "0"})
 
 
 class AnnotationError(ValueError):
@@ -27,14 +27,14 @@ class AnnotationError(ValueError):
 
 
 def read_annotation(path: str | Path) -> Annotation:
-    """Read one VOC annotation; only direct children count, so the boxes of `<part>`s are left alone.
+    """Read one VOC annotation; the boxes of `<part>` elements are ignored.
 
-    `<difficult>`, `<truncated>` and `<size>` may be missing. A document type, and with it every entity, is
-    refused: no annotation needs one, and one can make the parser read other files or fill the memory.
+    `<difficult>`, `<truncated>` and `<size>` may be missing. A DOCTYPE is refused, because its entities can make the
+    parser read other files or exhaust the memory.
 
     Raises:
-        AnnotationError: the file is missing, is not XML, has a document type, or has an object without a name
-            or with a box coordinate that is missing or not a finite number.
+        AnnotationError: the file is missing, is not XML, has a DOCTYPE, or has an object without a name or with a box
+            coordinate that is missing or not a finite number.
     """
     path = Path(path)
     root = _parse_xml(path)
@@ -83,13 +83,13 @@ def _read_object(element: Any, where: str) -> LabelledObject:
     return LabelledObject(
         name=name,
         box_yxyx_px=(ymin, xmin, ymax, xmax),
-        difficult=_read_mark(texts, "difficult", where),
-        truncated=_read_mark(texts, "truncated", where),
+        difficult=_read_flag(texts, "difficult", where),
+        truncated=_read_flag(texts, "truncated", where),
     )
 
 
 def _texts(element: Any) -> dict[str, str]:
-    """Return the text of each direct child by its tag; of children with the same tag the first counts."""
+    """Return the text of each direct child by tag; the first child of a tag counts."""
     return {child.tag: child.text or "" for child in reversed(element)}
 
 
@@ -102,8 +102,8 @@ def _coordinate_px(sides: Mapping[str, str], side: str, where: str) -> float:
     return value
 
 
-def _read_mark(texts: Mapping[str, str], tag: str, where: str) -> bool:
-    """Return whether a 0/1 mark is set; missing means 0, and labelling tools also write words."""
+def _read_flag(texts: Mapping[str, str], tag: str, where: str) -> bool:
+    """Return whether a 0/1 flag is set; 0 if it is missing. Labelling tools also write words."""
     text = texts.get(tag, "").strip().lower()
     value = finite_number(text)
     if value is not None:
@@ -114,29 +114,29 @@ def _read_mark(texts: Mapping[str, str], tag: str, where: str) -> bool:
 
 
 def _side_px(size: Mapping[str, str], tag: str) -> int:
-    """Return a side of the image; 0 when it is not given, for the image itself is the better witness."""
+    """Return the height or width of the image in pixels, 0 if it is missing or no positive number."""
     value = finite_number(size.get(tag, ""))
     return int(value) if value is not None and value > 0 else 0
 
 
 def annotation_path(split_dir: str | Path, image_id: str) -> Path:
-    """Return where a split keeps the annotation of an image."""
+    """Return the path of an image's annotation."""
     return Path(split_dir) / "Annotations" / f"{image_id}.xml"
 
 
 def read_image_set(split_dir: str | Path, image_set: str) -> list[str]:
     """Return the image ids of ImageSets/Main/{image_set}.txt, in the order of the file.
 
-    Of VOC's lists for one class ("000012 -1" on every line) the ids are returned, whatever the second column.
+    In VOC's lists for one class, with lines such as "000012 -1", the second column is ignored.
 
     Raises:
-        FileNotFoundError: there is no such list; the message tells which there are.
-        ValueError: the list is empty, or an id stands in it twice.
+        FileNotFoundError: there is no such list; the message names those that exist.
+        ValueError: the list is empty, or has an id twice.
     """
     path = Path(split_dir) / "ImageSets" / "Main" / f"{image_set}.txt"
     if not path.is_file():
-        there = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt"))) or "none"
-        raise FileNotFoundError(f"image set {path} does not exist; sets in that folder: {there}")
+        existing = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt"))) or "none"
+        raise FileNotFoundError(f"image set {path} does not exist; sets in that folder: {existing}")
     lines = [line.strip() for line in read_utf8(path).split("\n")]
     ids = [line for line in lines if line]
     if not ids:
@@ -150,14 +150,14 @@ def read_image_set(split_dir: str | Path, image_set: str) -> list[str]:
 
 
 def _is_per_class_list(split_dir: str | Path, lines: list[str]) -> bool:
-    """Tell "000012 -1" from an id with a space such as "photo 1": then the whole line has an annotation."""
+    """Return whether lines are "000012 -1", and not ids such as "photo 1", which have an annotation."""
     fields = (line.rsplit(None, 1) for line in lines)
-    marked = all(len(field) == 2 and field[1] in _PER_CLASS_MARKS for field in fields)
-    return marked and not annotation_path(split_dir, lines[0]).is_file()
+    flagged = all(len(field) == 2 and field[1] in _PER_CLASS_FLAGS for field in fields)
+    return flagged and not annotation_path(split_dir, lines[0]).is_file()
 
 
 def index_images(split_dir: str | Path) -> dict[str, Path]:
-    """Return the image file of each id in JPEGImages/: .jpg, .jpeg or .png in any case, sorted by id.
+    """Return the image file of each id in JPEGImages/: .jpg, .jpeg or .png in any case, sorted by name.
 
     An id is the file's name up to its last dot.
 

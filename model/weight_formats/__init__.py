@@ -1,1 +1,1 @@
-"""What the weight importer knows: file formats, their layouts, and how VGG-16 is reduced for SSD."""
+"""Weight files: readers for Caffe, Keras, PyTorch and TensorFlow, and the conversion of VGG-16 for SSD."""

@@ -1,13 +1,13 @@
-"""The pictures that a network was trained on, and how its first layer is made to take this project's instead.
+"""How the source networks preprocess their images, and how that preprocessing is folded into conv1_1.
 
-This project's input is x = BGR grey levels minus its means. A source's is y = (grey levels - means) * scales in
-its own order of channels. With V = W * scales, the convolution of y with W and b is that of x with V and
-b + sum(V * (our means - its means)), sums over a filter's positions and channels.
+This project feeds x = BGR - means, in grey levels from 0 to 255. A source feeds y = (grey level - means) * scales,
+in its own channel order. With V = W * scales, convolving y with kernel W and bias b equals convolving x with kernel V
+and bias b + sum(V * (this project's means - the source's means)), summed over a filter's positions and channels.
 
-This is exact wherever the filter lies inside the picture. Along the border both frameworks pad y and x with 0,
-and a 0 of x is another colour than a 0 of y where the means differ: there, conv1_1's outermost pixels are off by
-the missing positions' part of that sum. With torchvision's means that is half a grey level at most; the
-Caffe models, Keras and TF-slim share this project's means, so that nothing is off.
+This is exact wherever the filter lies inside the image. Both frameworks pad with 0, and where the means differ, 0
+stands for different grey levels in x and y: the outermost pixels of conv1_1 then lack the padded positions' share of
+that sum. Torchvision's means differ by at most half a grey level; those of the Caffe models, Keras and TF-slim are
+the same as this project's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 
 class InputConvention(NamedTuple):
-    """Order of the channels, and (grey level - mean) * scale for each, in the order RGB."""
+    """A source's preprocessing: its channel order, and (grey level - mean) * scale for each channel."""
 
     description: str
     order: str  # "rgb" or "bgr"
@@ -27,12 +27,12 @@ class InputConvention(NamedTuple):
     scales_rgb: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
-# The means of the original VGG-16, 123.68 116.779 103.939, rounded as this project has them.
+# The original VGG-16 has 123.68, 116.779, 103.939; this project rounds them.
 _VGG_MEANS = (123.68, 116.78, 103.94)
 CAFFE_BGR = InputConvention("BGR minus VGG's means", "bgr", _VGG_MEANS)
 CAFFE_RGB = InputConvention("RGB minus VGG's means", "rgb", _VGG_MEANS)
 
-# torchvision.transforms.Normalize(mean=(.485, .456, .406), std=(.229, .224, .225)) of RGB / 255.
+# torchvision.transforms.Normalize(mean=(.485, .456, .406), std=(.229, .224, .225)) on RGB / 255
 TORCHVISION = InputConvention(
     "RGB / 255, normalized by torchvision's means and deviations",
     "rgb",
@@ -40,8 +40,8 @@ TORCHVISION = InputConvention(
     (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255)),
 )
 
-# The top row of the first filter of the original VGG-16's conv1_1: one line a position, channels B, G, R.
-# Keras', TF-slim's and the SSD ports' files all descend from it, some with the channels turned round.
+# Top row of the first conv1_1 filter of the original VGG-16: one line for each position, channels B, G, R.
+# The files of Keras, TF-slim and the PyTorch SSD ports hold the same weights, some with the channels reversed.
 _VGG_FILTER_BGR = np.array(
     [
         [0.42947057, 0.55037946, 0.4800154],
@@ -49,14 +49,14 @@ _VGG_FILTER_BGR = np.array(
         [-0.06136011, -0.08138704, -0.06514555],
     ]
 )
-_SAME_FILTER = 0.01  # blue and red differ by 0.05, so this tells them apart
+_TOLERANCE = 0.01  # below the difference of 0.05 between blue and red
 
 
 def original_vgg_order(kernel: np.ndarray) -> str | None:
-    """Return "bgr" or "rgb" if a conv1_1 kernel [3, 3, 3, O] is the original VGG-16's in that order, else None."""
+    """Return the channel order of the original VGG-16's conv1_1 kernel [3, 3, 3, O], or None for another kernel."""
     row = kernel[0, :, :, 0]
     for order, known in (("bgr", _VGG_FILTER_BGR), ("rgb", _VGG_FILTER_BGR[:, ::-1])):
-        if np.abs(row - known).max() < _SAME_FILTER:
+        if np.abs(row - known).max() < _TOLERANCE:
             return order
     return None
 
@@ -64,20 +64,20 @@ def original_vgg_order(kernel: np.ndarray) -> str | None:
 def fold(
     kernel: np.ndarray, bias: np.ndarray, inputs: InputConvention, means_rgb: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make a first layer take BGR grey levels minus `means_rgb`; see the module's description.
+    """Adapt a first layer to an input of BGR minus `means_rgb`; the module docstring has the formula.
 
     Args:
-      kernel: [H, W, 3, O], channels as `inputs` has them.
+      kernel: [H, W, 3, O], in the channel order of `inputs`.
       bias: [O].
-      inputs: what the layer was trained on.
+      inputs: the preprocessing that the layer was trained with.
       means_rgb: grey levels, R, G, B.
 
     Returns:
-      kernel and bias, float64; with the same means and scales, the same values.
+      kernel and bias, float64; unchanged values where channel order, means and scales are the same.
     """
-    turned = slice(None, None, -1)
+    reverse = slice(None, None, -1)
     kernel = kernel.astype(np.float64)
-    kernel = kernel[:, :, turned] if inputs.order == "rgb" else kernel
-    kernel = kernel * np.array(inputs.scales_rgb[turned])[:, np.newaxis]
-    shift_bgr = np.subtract(means_rgb, inputs.means_rgb)[turned]
+    kernel = kernel[:, :, reverse] if inputs.order == "rgb" else kernel
+    kernel = kernel * np.array(inputs.scales_rgb[reverse])[:, np.newaxis]
+    shift_bgr = np.subtract(means_rgb, inputs.means_rgb)[reverse]
     return kernel, bias + np.einsum("hwio,i->o", kernel, shift_bgr)

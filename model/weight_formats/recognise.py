@@ -1,4 +1,4 @@
-"""Telling by a file's content, never by its name, what it holds, and reading it."""
+"""Recognises a file of weights by its content, never by its name, and reads it."""
 
 from __future__ import annotations
 
@@ -6,34 +6,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 
 from model.weight_formats import tf_checkpoint
 from model.weight_formats.caffe import caffemodel, detectors
-from model.weight_formats.keras import backbones, hdf5
-from model.weight_formats.torch import state_dict, vgg16
+from model.weight_formats.keras import backbones
+from model.weight_formats.keras import vgg16 as keras_vgg16
+from model.weight_formats.torch import state_dict
+from model.weight_formats.torch import vgg16 as torch_vgg16
 from model.weight_formats.vgg import VGG16, VggSizes, VggSource, convert
 from utility.checkpoints import checkpoint_files
 from utility.config.settings import Config, NetworkConfig
 
 _FORMATS = "a VGG-16 of Keras (.h5), TF-slim, PyTorch (.pth) or Caffe, Caffe's SSD300, or Keras' ResNet50 or MobileNet"
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-# What is often there instead of weights -> what to do about it
+# First bytes of common wrong files, and what to do about each
 _NO_WEIGHTS = (
     (b"\x1f\x8b", "it is compressed (gzip): unpack it first"),
-    (b"<!doctype", "it is a web page, as failed downloads leave it: fetch it again"),
-    (b"<html", "it is a web page, as failed downloads leave it: fetch it again"),
-    (b"version https://git-lfs", "it is Git LFS's note of where the file is: run 'git lfs pull'"),
+    (b"<!doctype", "it is a web page, as failed downloads leave it: download it again"),
+    (b"<html", "it is a web page, as failed downloads leave it: download it again"),
+    (b"version https://git-lfs", "it is a Git LFS pointer, not the file itself: run 'git lfs pull'"),
 )
 
 
 class Imported(NamedTuple):
-    """What was in a file: float32 variables under the reference's names, and how they came about."""
+    """Variables of a file, float32 under the reference's names, and what the log says about their conversion."""
 
     description: str
     variables: dict[str, np.ndarray]
     notes: list[str]
-    config: Config | None = None  # of a whole detector
+    config: Config | None = None  # for a whole detector
     backbone: str = "vgg16"
     depth_multiplier: float = 1.0
 
@@ -46,8 +48,8 @@ def read(path: str, sizes: VggSizes = VGG16) -> Imported:
       sizes: channels of VGG-16.
 
     Raises:
-      FileNotFoundError: there is no such file; the message tells what is there instead.
-      ValueError: it holds no weights of a known kind, or damaged ones; the message tells which and why.
+      FileNotFoundError: there is no such file; the message lists similar files.
+      ValueError: the file is of no known format, holds another network, or is damaged.
     """
     try:
         return _reader(path)(path, sizes)
@@ -56,12 +58,12 @@ def read(path: str, sizes: VggSizes = VGG16) -> Imported:
 
 
 def _one_line(message: str) -> str:
-    """Return a message without what a file's names could do to a terminal."""
+    """Replace control characters, which names in a file can contain and a terminal would execute."""
     return "".join(letter if letter.isprintable() else " " for letter in message)
 
 
 def _reader(path: str) -> Callable[[str, VggSizes], Imported]:
-    """Return what reads a file, by what it begins or ends with."""
+    """Return the function that reads the file's format."""
     if Path(path).is_dir() or checkpoint_files.is_checkpoint(path):
         return _tensorflow
     if not Path(path).is_file():
@@ -71,36 +73,32 @@ def _reader(path: str) -> Callable[[str, VggSizes], Imported]:
     for start, advice in _NO_WEIGHTS:
         if head.lower().lstrip().startswith(start):
             raise ValueError(advice)
-    if head.startswith(_HDF5):
+    if h5py.is_hdf5(path):
         return _keras
-    if head.startswith(state_dict.ZIP_BYTES) or state_dict.MAGIC_BYTES in head[:32]:
+    if state_dict.is_torch_file(head):
         return _torch
     if head.startswith(caffemodel.FIRST_BYTES):
         return _caffe
-    what = "it is empty" if not head else "it is none of the kinds of file that this importer reads"
-    raise ValueError(f"{what}: give {_FORMATS}")
+    problem = "it is empty" if not head else "it is none of the kinds of file that this importer reads"
+    raise ValueError(f"{problem}: give {_FORMATS}")
 
 
 def _keras(path: str, sizes: VggSizes) -> Imported:
-    try:
-        family = backbones.family_of(path)
-    except (OSError, RuntimeError) as error:  # h5py's words for a file that is cut off or damaged
-        raise ValueError(f"cannot be read as HDF5: {error}") from error
-    if family:
-        found = backbones.read(path, family, NetworkConfig().channel_means_rgb)
-        description = f"Keras' {family.backbone}, depth multiplier {found.depth_multiplier:g}"
-        return Imported(
-            description,
-            found.variables,
-            found.notes,
-            backbone=family.backbone,
-            depth_multiplier=found.depth_multiplier,
-        )
-    return _converted(hdf5.read(path, sizes), sizes)
+    family = backbones.family_of(path)
+    if not family:
+        return _converted(keras_vgg16.read(path, sizes), sizes)
+    network = backbones.read(path, family, NetworkConfig().channel_means_rgb)
+    return Imported(
+        f"Keras' {family.backbone}, depth multiplier {network.depth_multiplier:g}",
+        network.variables,
+        network.notes,
+        backbone=family.backbone,
+        depth_multiplier=network.depth_multiplier,
+    )
 
 
 def _torch(path: str, sizes: VggSizes) -> Imported:
-    return _converted(vgg16.read(path, sizes), sizes)
+    return _converted(torch_vgg16.read(path, sizes), sizes)
 
 
 def _tensorflow(path: str, sizes: VggSizes) -> Imported:
@@ -113,7 +111,7 @@ def _caffe(path: str, sizes: VggSizes) -> Imported:
         return _converted(detectors.vgg(blobs, sizes), sizes)
     variables, config = detectors.detector(blobs, sizes)
     notes = [
-        "boxes and their coordinates brought into this project's order",
+        "boxes and their coordinates reordered to this project's order",
         "its config.json has Caffe's padding, default boxes and means: keep it beside the checkpoint",
     ]
     return Imported("Caffe's SSD300 for VOC", variables, notes, config)

@@ -1,4 +1,4 @@
-"""TensorFlow checkpoints: TF-slim's VGG-16 as a source, and writing the result."""
+"""TensorFlow checkpoints: reads TF-slim's VGG-16, and writes the imported variables."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ _CONVOLUTION = re.compile(rf"{_SCOPE}/conv\d/(conv\d_\d)/weights")
 
 
 def read(prefix: str, sizes: VggSizes = VGG16) -> VggSource:
-    """Return VGG-16 from a checkpoint with TF-slim's names; a ValueError says why another one will not do.
+    """Return VGG-16 from a checkpoint with TF-slim's variable names; a ValueError says what does not fit.
 
-    TF-slim's has the full fc6 and takes RGB. With a reduced fc6 it is a result of this importer or the
-    reference's own checkpoint, which take BGR.
+    The shape of fc6 gives the channel order: a full fc6 is TF-slim's own, trained on RGB; a reduced one comes from
+    this importer or from HiKapok/SSD.TensorFlow, and takes BGR.
     """
     reader = checkpoint_files.open_checkpoint(prefix)
     shapes = reader.get_variable_to_shape_map()
     names = {match[1]: match[0] for match in map(_CONVOLUTION.fullmatch, sorted(shapes)) if match}
     if not names:
         raise ValueError(f"no VGG-16 of TF-slim: it has no {_SCOPE}/conv1/conv1_1/weights{_hint(shapes)}")
-    surplus = sorted(set(names) - set(sizes.convolutions()))
-    if surplus:
-        raise ValueError(f"no VGG-16: it has a {surplus[0]}")
+    unknown = sorted(set(names) - set(sizes.convolutions()))
+    if unknown:
+        raise ValueError(f"no VGG-16: it has a {unknown[0]}")
     names |= {name: f"{_SCOPE}/{name}/weights" for name in FULLY_CONNECTED if f"{_SCOPE}/{name}/weights" in shapes}
     if "fc6" not in names:
         raise ValueError(
-            f"it has no {_SCOPE}/fc6, by which TF-slim's RGB weights are told from BGR ones; a result of this"
-            " importer needs no import"
+            f"it has no {_SCOPE}/fc6, whose shape distinguishes TF-slim's RGB weights from BGR weights; a checkpoint"
+            " that this importer wrote needs no import"
         )
     layers = {layer: partial(_layer, reader, name) for layer, name in names.items()}
     if tuple(shapes[names["fc6"]]) == sizes.full()["fc6"]:
         return VggSource("TF-slim's VGG-16", layers, lambda kernel: CAFFE_RGB)
-    return VggSource("a reduced VGG-16 as the reference has it", layers, lambda kernel: CAFFE_BGR)
+    return VggSource("a reduced VGG-16 with the reference's names", layers, lambda kernel: CAFFE_BGR)
 
 
 def _hint(shapes: Mapping[str, list[int]]) -> str:
@@ -55,7 +55,7 @@ def _layer(reader: tf.train.NewCheckpointReader, weights: str) -> Layer:
 
 
 def vgg_variables(layers: Mapping[str, Layer]) -> dict[str, np.ndarray]:
-    """Return VGG-16's layers under the names that the reference's checkpoint has."""
+    """Return VGG-16's layers under the variable names of the reference's checkpoint, vgg_16/conv1/conv1_1/weights."""
     variables: dict[str, np.ndarray] = {}
     for name, layer in layers.items():
         scope = f"{_SCOPE}/{name}" if name in FULLY_CONNECTED else f"{_SCOPE}/{name.split('_')[0]}/{name}"
@@ -64,9 +64,9 @@ def vgg_variables(layers: Mapping[str, Layer]) -> dict[str, np.ndarray]:
 
 
 def write(prefix: str, variables: Mapping[str, np.ndarray]) -> None:
-    """Write a checkpoint (format V2), and make it the one that its folder stands for.
+    """Write a V2 checkpoint, and name it as the latest in the folder's `checkpoint` file.
 
-    TensorFlow writes to temporary names and renames at the end, so that no half of one is left behind.
+    SaveV2 writes temporary files and renames them at the end, so an interrupted run leaves no partial checkpoint.
     """
     Path(prefix).parent.mkdir(parents=True, exist_ok=True)
     names = sorted(variables)
@@ -74,5 +74,5 @@ def write(prefix: str, variables: Mapping[str, np.ndarray]) -> None:
         tensors = [tf.placeholder(variables[name].dtype, variables[name].shape) for name in names]
         save = tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
         session.run(save, {tensor: variables[name] for tensor, name in zip(tensors, names, strict=True)})
-    state = tf.train.generate_checkpoint_state_proto(".", Path(prefix).name)  # relative: a folder may be moved
+    state = tf.train.generate_checkpoint_state_proto(".", Path(prefix).name)  # relative: the folder can be moved
     (Path(prefix).parent / "checkpoint").write_text(str(state), encoding="utf-8")

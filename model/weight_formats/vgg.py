@@ -1,6 +1,6 @@
-"""VGG-16 as SSD takes it, and what turns another layout into it: axes, fc6 and fc7 reduced, the input folded.
+"""VGG-16 for SSD: converts kernel layouts, reduces fc6 and fc7, and folds the preprocessing into conv1_1.
 
-Kernels are HWIO (height, width, input channel, output channel) as in TensorFlow. Caffe and PyTorch have OIHW.
+Kernels are HWIO (height, width, input channel, output channel) as in TensorFlow. Caffe and PyTorch use OIHW.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FULLY_CONNECTED = ("fc6", "fc7")
 
 @dataclass(frozen=True)
 class VggSizes:
-    """Channels of VGG-16 (arXiv 1409.1556, table 1, column D) and of its reduced form; tests take fewer."""
+    """Channels of VGG-16 (arXiv 1409.1556, table 1, column D) and of its reduced form; tests use fewer."""
 
     stages: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convs, filters
     full_fc: int = 4096  # outputs of fc6 and of fc7, as trained on ImageNet
@@ -27,11 +27,11 @@ class VggSizes:
 
     @property
     def last_filters(self) -> int:
-        """Channels of conv5_3, which fc6 sees."""
+        """Channels of conv5_3, the input of fc6."""
         return self.stages[-1][1]
 
     def convolutions(self) -> dict[str, tuple[int, ...]]:
-        """Return the kernel shapes of conv1_1 to conv5_3 in the order of the network."""
+        """Return layer -> kernel shape [H, W, I, O] of conv1_1 to conv5_3, in network order."""
         shapes: dict[str, tuple[int, ...]] = {}
         channels = 3
         for stage, (convs, filters) in enumerate(self.stages, start=1):
@@ -41,11 +41,11 @@ class VggSizes:
         return shapes
 
     def full(self) -> dict[str, tuple[int, ...]]:
-        """Return the kernel shapes of fc6 and fc7 as trained on ImageNet."""
+        """Return layer -> kernel shape of fc6 and fc7 as trained on ImageNet."""
         return {"fc6": (7, 7, self.last_filters, self.full_fc), "fc7": (1, 1, self.full_fc, self.full_fc)}
 
     def reduced(self) -> dict[str, tuple[int, ...]]:
-        """Return the kernel shapes of fc6 and fc7 in SSD."""
+        """Return layer -> kernel shape of fc6 and fc7 in SSD."""
         return {
             "fc6": (3, 3, self.last_filters, self.reduced_fc),
             "fc7": (1, 1, self.reduced_fc, self.reduced_fc),
@@ -63,28 +63,27 @@ class Layer(NamedTuple):
 
 
 class VggSource(NamedTuple):
-    """VGG-16 in a file. Layers are read one at a time, because fc6 alone has 411 MB."""
+    """VGG-16 in a file. Each layer is read on demand, because a full fc6 alone has 411 MB."""
 
-    description: str  # what the file was recognised as
-    layers: Mapping[str, Callable[[], Layer]]  # conv1_1, ..., fc7 -> its weights
-    inputs: Callable[[np.ndarray], InputConvention]  # kernel of conv1_1 -> the pictures that it expects
+    description: str  # such as "TF-slim's VGG-16"
+    layers: Mapping[str, Callable[[], Layer]]  # conv1_1, ..., fc7 -> reads its weights
+    inputs: Callable[[np.ndarray], InputConvention]  # kernel of conv1_1 -> its preprocessing
 
 
 class Converted(NamedTuple):
-    """VGG-16 for SSD, float32, and sentences on what was done to it."""
+    """VGG-16 for SSD, float32, and notes for the log on what was converted."""
 
     layers: dict[str, Layer]
     notes: list[str]
 
 
 def convert(source: VggSource, means_rgb: Sequence[float], sizes: VggSizes = VGG16) -> Converted:
-    """Read all layers, reduce fc6 and fc7 where they are full, and fold the source's input into conv1_1.
+    """Read all layers, reduce fc6 and fc7 where they are full, and fold the source's preprocessing into conv1_1.
 
     Args:
-      source: where the layers come from. Both fc6 and fc7 may be absent, or hold nothing but NaN as in
-        torchvision's features-only file.
+      source: the file's layers. fc6 and fc7 may both be absent, or all NaN as in torchvision's features-only file.
       means_rgb: grey levels that this project subtracts from its input.
-      sizes: what shapes are right.
+      sizes: the expected channels.
 
     Raises:
       ValueError: a layer is missing, has another shape, or holds values that are not finite.
@@ -98,7 +97,7 @@ def convert(source: VggSource, means_rgb: Sequence[float], sizes: VggSizes = VGG
     notes.append(f"conv1_1 expected {inputs.description}; now BGR minus {_bgr(means_rgb)}")
     connected, reduced = _fully_connected(source, sizes)
     if not connected:
-        notes.append("there is no fc6 and fc7 in it: in training they start at random")
+        notes.append("it has no fc6 and fc7: in training they start at random")
     elif reduced:
         notes.append("fc6 and fc7 reduced: every third position, every fourth output")
     layers.update(connected)
@@ -112,17 +111,17 @@ def _bgr(means_rgb: Sequence[float]) -> str:
 def _check_complete(layers: Mapping[str, object], sizes: VggSizes) -> None:
     missing = [name for name in sizes.convolutions() if name not in layers]
     if missing:
-        raise ValueError(f"VGG-16's {missing[0]} is not in it ({len(missing)} of its layers are missing)")
+        raise ValueError(f"it lacks VGG-16's {missing[0]} ({len(missing)} layers are missing)")
     if ("fc6" in layers) != ("fc7" in layers):
         raise ValueError("it has only one of fc6 and fc7")
 
 
 def _checked(name: str, layer: Layer, shapes: Sequence[tuple[int, ...]]) -> Layer:
     if layer.kernel.shape not in shapes or layer.bias.shape != layer.kernel.shape[-1:]:
-        wanted = " or ".join(str(shape) for shape in shapes)
+        expected = " or ".join(str(shape) for shape in shapes)
         raise ValueError(
             f"{name} has a kernel of {layer.kernel.shape} and a bias of {layer.bias.shape} (height, width, inputs,"
-            f" outputs), but VGG-16's is {wanted}"
+            f" outputs), but VGG-16's is {expected}"
         )
     return layer
 
@@ -134,7 +133,7 @@ def _finite(name: str, layer: Layer) -> Layer:
 
 
 def _fully_connected(source: VggSource, sizes: VggSizes) -> tuple[dict[str, Layer], bool]:
-    """Return fc6 and fc7 in their reduced form, or nothing, and whether they had to be reduced."""
+    """Return fc6 and fc7 in their reduced form, or {} if the file has none, and whether they were full."""
     layers, reduced = {}, False
     for name in FULLY_CONNECTED:
         if name not in source.layers:
@@ -150,10 +149,10 @@ def _fully_connected(source: VggSource, sizes: VggSizes) -> tuple[dict[str, Laye
 
 
 def reduce(name: str, layer: Layer, step: int) -> Layer:
-    """Subsample a full fc6 or fc7 as DeepLab-LargeFOV and ParseNet do; the SSD paper, section 3, "base network".
+    """Subsample a full fc6 or fc7 as DeepLab-LargeFOV and ParseNet do; SSD paper, section 3, "base network".
 
-    fc6 [7, 7, 512, 4096] keeps every third position and every `step`-th output, and its dilation makes up for
-    the positions; fc7 [1, 1, 4096, 4096] keeps the inputs that fc6 still gives, and every `step`-th output.
+    fc6 [7, 7, 512, 4096] keeps every third position, for which its dilation compensates, and every `step`-th output;
+    fc7 [1, 1, 4096, 4096] keeps the inputs that match fc6's remaining outputs, and every `step`-th output.
     """
     if name == "fc6":
         return Layer(layer.kernel[::3, ::3, :, ::step], layer.bias[::step])
@@ -165,10 +164,10 @@ def _as_float32(layer: Layer) -> Layer:
 
 
 def from_oihw(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """Return a kernel of Caffe or PyTorch as HWIO, a view.
+    """Return a view of a Caffe or PyTorch kernel as HWIO.
 
     Args:
-      kernel: [O, I, H, W], or of a fully connected layer [O, I * H * W]: both flatten channel, row, column.
+      kernel: [O, I, H, W], or [O, I * H * W] of a fully connected layer.
       channels: I.
     """
     if kernel.ndim == 2:
@@ -178,13 +177,13 @@ def from_oihw(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 
 def from_keras_dense(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """Return a dense kernel [H * W * I, O] of Keras, which flattens row, column, channel, as HWIO, a view."""
+    """Return a view of a Keras dense kernel [H * W * I, O] as HWIO; `channels` is I."""
     side = _side(kernel.shape[0], channels)
     return kernel.reshape(side, side, channels, -1)
 
 
 def _side(inputs: int, channels: int) -> int:
-    """Return the side of the square map that has so many values, or raise a ValueError."""
+    """Return the side of a square feature map with that many values in all, or raise a ValueError."""
     side = math.isqrt(inputs // channels)
     if side * side * channels != inputs or not side:
         raise ValueError(f"a fully connected layer has {inputs} inputs, which is no square map of {channels} channels")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow.compat.v1 as tf
 
 from net.estimator import optimizer
-from net.estimator.optimizer import is_bias, last_name
+from net.estimator.gradients import is_bias, last_name
 from net.estimator.training_log import FEATURES, TrainingLog
 from net.network.detections import detect
 from net.network.multibox_loss import MultiboxLoss, multibox_loss
@@ -22,24 +22,24 @@ def ssd_model_fn(features: dict, labels: Any, mode: str, params: dict[str, Any])
     """Build the graph of one mode.
 
     Args:
-      features: `image` float32 [B, H, W, 3], BGR minus the means; `image_id` string [B]; what else there is
-        (such as `size`) is handed on to the predictions.
+      features: `image` float32 [B, H, W, 3], BGR minus the channel means; `image_id` string [B]; others, such as
+        `size`, are copied to the predictions.
       labels: `boxes_yxyx` float32 [B, N, 4] in [0, 1] of the input and `labels` int [B, N], 0 for padding; not
         needed for prediction.
       mode: one of tf.estimator.ModeKeys.
-      params: `config` (a Config); `data_format` ("channels_first" or "channels_last");
-        `model_scope`, the scope of all variables; for training, `log_every_n_steps` and optionally
-        `start`, as utility.checkpoints.initialization gives it, `images_per_epoch`, for the log, `accumulate_steps`,
-        the parts in which a batch is computed, `mixed_precision`, whether the network is trained in float16, and
-        `xla`, whether it is compiled.
+      params: `config`, a Config; `data_format`, "channels_first" or "channels_last"; `model_scope`, the scope of all
+        variables; for training `log_every_n_steps`, and optionally `start`, as
+        utility.checkpoints.initialization.starting_point returns it, `images_per_epoch`, for the log,
+        `accumulate_steps`, in how many parts a replica computes its batch, `mixed_precision`, to compute the network
+        in float16, and `xla`, to compile it.
 
-    The default boxes are rebuilt from the config as a constant, so the input function need not know them.
+    The default boxes are built from the config as a constant, so the input function does not need them.
     """
-    return _spec(features, labels, mode, params)  # a function of its own: the Estimator reads this one's arguments
+    return _spec(features, labels, mode, params)  # not decorated itself: the Estimator inspects its arguments
 
 
-# Everything here is written in operations. Where there are replicas, AutoGraph would rewrite it line by line, which
-# takes twice as long as building the graph, and finds nothing to change.
+# The graph consists of TensorFlow operations alone. With several replicas, AutoGraph would rewrite it line by line,
+# to the same effect, which takes twice as long as building the graph.
 @tf.autograph.experimental.do_not_convert
 def _spec(features: dict, labels: Any, mode: str, params: dict[str, Any]) -> tf.estimator.EstimatorSpec:
     config: Config = params["config"]
@@ -48,7 +48,7 @@ def _spec(features: dict, labels: Any, mode: str, params: dict[str, Any]) -> tf.
     def network(images: tf.Tensor) -> SsdOutput:
         training = mode == tf.estimator.ModeKeys.TRAIN
         half = training and params.get("mixed_precision", False)
-        # the loss stays outside: its shapes depend on the batch, which XLA cannot do
+        # the loss stays outside: its shapes depend on the number of objects, which XLA does not support
         with tf.xla.experimental.jit_scope(training and params.get("xla", False)):
             return ssd_network(images, config, params["data_format"], params["model_scope"], training, half)
 
@@ -79,10 +79,10 @@ class Losses(NamedTuple):
 def total_loss(
     output: SsdOutput, targets: Targets, config: Config, parts: int = 1, normalizer: tf.Tensor | None = None
 ) -> Losses:
-    """Compare the output with the ground truth; weight decay is part of the loss.
+    """Return the loss: the multibox loss of the output and the weight decay.
 
-    Of a batch in several `parts` these are one part's losses, which add up to those of the batch; for the
-    `normalizer` see multibox_loss.
+    Of a batch in several `parts`, these are the losses of one part, which add up to those of the batch; for the
+    `normalizer` see `multibox_loss`.
     """
     multibox = multibox_loss(
         output, targets, config.loss.negative_ratio, config.loss.negatives_without_positive, normalizer
@@ -92,9 +92,10 @@ def total_loss(
 
 
 def weight_decay(variables: list[tf.Variable], settings: LossConfig) -> tf.Tensor:
-    """Return weight_decay x the sum of half the squares, as the reference: biases too, the scale a tenth.
+    """Return weight_decay times the sum of l2_loss of the variables, float32 [].
 
-    Batch norm's gamma and beta are left out: a decayed gamma would only make the next layer's weights grow.
+    As in the reference, biases are included (unless decay_biases is off), and conv4_3's scale counts a tenth. Batch
+    norm's gamma and beta are not decayed: the next layer's weights would grow to make up for it.
     """
 
     def factor(variable: tf.Variable) -> float:
@@ -116,10 +117,10 @@ def _training_spec(features: dict, targets: Targets, network, params: dict[str, 
         config.schedule,
         parts=params.get("accumulate_steps", 1),
         mixed_precision=params.get("mixed_precision", False),
-        before=params["start"].load if params.get("start") else lambda: None,
+        before_slots=params["start"].load if params.get("start") else lambda: None,
     )
     scalars = dict(update.scalars)
-    scalars["accuracy"] = tf.math.divide_no_nan(scalars.pop("right"), scalars.pop("chosen"))
+    scalars["accuracy"] = tf.math.divide_no_nan(scalars.pop("correct"), scalars.pop("selected"))
     for name, value in scalars.items():
         if name != "loss":  # the Estimator writes that one itself
             tf.summary.scalar(f"train/{name}", value)
@@ -132,7 +133,7 @@ def _training_spec(features: dict, targets: Targets, network, params: dict[str, 
         params.get("images_per_epoch"),
     )
     loss = scalars["loss"]
-    # the Estimator stops at a loss that is not a number before our log can report it: it is given a number instead
+    # the Estimator would stop at a NaN before our log can report it, so it is given the largest number instead
     finite_loss = tf.where_v2(tf.is_finite(loss), loss, loss.dtype.max)
     return tf.estimator.EstimatorSpec(
         "train", loss=finite_loss, train_op=update.train_op, training_hooks=[hook], scaffold=_relative_scaffold()
@@ -140,9 +141,9 @@ def _training_spec(features: dict, targets: Targets, network, params: dict[str, 
 
 
 def _normalizer(positives: tf.Tensor) -> tf.Tensor:
-    """Return what a replica divides its losses by: the mean over the replicas of their positives, float32 [].
+    """Return the divisor of a replica's losses: the mean number of positives of a replica, float32 [].
 
-    The optimizer takes the mean of the replicas' losses, so that is a division by the positives of the whole batch.
+    The optimizer averages over the replicas, so the losses of the batch are divided by the positives of the batch.
     """
     replica = tf.distribute.get_replica_context()
     mean = replica.all_reduce(tf.distribute.ReduceOp.MEAN, positives)
@@ -154,28 +155,28 @@ def _losses_of_part(network, config: Config, parts: int, normalizer: tf.Tensor) 
 
     def losses_of(part: tuple[tf.Tensor, Targets]) -> dict[str, tf.Tensor]:
         losses = total_loss(network(part[0]), part[1], config, parts, normalizer)
-        chosen = tf.cast(tf.reduce_sum(losses.multibox.positives + losses.multibox.negatives), tf.float32)
+        selected = tf.cast(tf.reduce_sum(losses.multibox.positives + losses.multibox.negatives), tf.float32)
         return {
             "loss": losses.total,
             "cross_entropy": losses.multibox.cross_entropy,
             "location": losses.multibox.localization,
             "l2": losses.l2,
-            "right": losses.multibox.accuracy * chosen,
-            "chosen": chosen,
+            "correct": losses.multibox.accuracy * selected,
+            "selected": selected,
         }
 
     return losses_of
 
 
 def _relative_scaffold() -> tf.train.Scaffold | None:
-    """Note the newest checkpoint by its name alone, so that a model directory can be moved or copied.
+    """Write relative paths into the checkpoint state, so that a model directory can be moved or copied.
 
-    Mirrored replicas merge their scaffolds, which a saver of their own would not survive: there the path is whole.
+    Not with several replicas: their scaffolds are merged, which does not work with a saver of our own.
     """
     if tf.distribute.get_replica_context().num_replicas_in_sync > 1:
         return None
     saver = tf.train.Saver(max_to_keep=5, save_relative_paths=True)
-    tf.add_to_collection(tf.GraphKeys.SAVERS, saver)  # where the hook that saves looks for it
+    tf.add_to_collection(tf.GraphKeys.SAVERS, saver)  # where the saver hook looks for it
     return tf.train.Scaffold(saver=saver)
 
 
@@ -190,5 +191,5 @@ def _mean_metrics(losses: Losses) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
 
 
 def _predictions(features: dict, output: SsdOutput, anchors: DefaultBoxes, config: Config) -> dict[str, tf.Tensor]:
-    handed_on = {name: value for name, value in features.items() if name != "image"}
-    return {**handed_on, **detect(output, anchors, config.detection)._asdict()}
+    others = {name: value for name, value in features.items() if name != "image"}
+    return {**others, **detect(output, anchors, config.detection)._asdict()}

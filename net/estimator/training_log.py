@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from utility.run.log import log
 
-FEATURES = ("image_id", "host_wait")  # of the input function, that the log fetches
+FEATURES = ("image_id", "host_wait")  # of the input function, which the log fetches
 _PARTS = ("cross_entropy", "location", "l2")
 _STARVED = 0.1  # part of the time that steps wait for their input; the log mentions it from there on
 
@@ -48,12 +48,12 @@ class TrainingLog(tf.train.SessionRunHook):
         self._host_wait = 0.0
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
-        """Ask for the step's figures."""
+        """Fetch the tensors of the step."""
         del run_context
         return tf.train.SessionRunArgs(self._tensors)
 
     def after_run(self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues) -> None:
-        """Check them, and show them when it is time."""
+        """Stop at a loss or gradient that is not finite; log every n-th step."""
         del run_context
         values = run_values.results
         step = int(values["step"])
@@ -95,9 +95,9 @@ def _report(values: Mapping, step: int) -> str:
     images = ", ".join(name.decode() for name in values["image_id"])
     return (
         f"the loss or its gradient is not finite at step {step}, learning rate {values['learning_rate']:g}: loss"
-        f" {values['loss']:g} ({parts}); images of the batch (of several devices, the first one's): {images}. No"
-        " variable was spoilt by this step. A lower --learning_rate or a longer warm-up (--decay_boundaries) usually"
-        " helps; a broken picture or box in the batch would show at any rate"
+        f" {values['loss']:g} ({parts}); images of the batch (with several replicas, of the first): {images}."
+        " The variables are those before this step. A lower --learning_rate or a longer warm-up (--decay_boundaries)"
+        " usually helps; a broken picture or box in the batch would cause this at any rate"
     )
 
 

@@ -19,23 +19,30 @@ _BATCH = 8  # images at once
 
 
 class Evaluation:
-    """Detects the objects of a set of records, and scores what was found against the records' own."""
+    """Detects objects in the images of some records, and scores the detections against the records' ground truth."""
 
     def __init__(self, shards: list[str], config: Config, batch_size: int = _BATCH, threads: int = 24):
-        """Take the record files, the config with the class names, images at once and threads that prepare them."""
+        """Count the images.
+
+        Args:
+            shards: record files.
+            config: of the network, with the class names.
+            batch_size: images at once.
+            threads: that prepare images.
+        """
         self._shards, self._config = shards, config
         self.images = count_records(shards)
         self.input_fn = eval_input_fn(shards, config, batch_size, threads)
 
     @cached_property
     def ground_truth(self) -> list[Annotation]:
-        """The records' objects."""
+        """The ground truth of the records."""
         return ground_truth_of(self._shards, self._config.class_names)
 
     def detect(
         self, estimator: tf.estimator.Estimator, checkpoint: str, after_image: Callable[[], None] = lambda: None
     ) -> dict[int, voc_results.Detections]:
-        """Return the detections of a checkpoint by class id, in pixels; `after_image` may raise to break off."""
+        """Return the detections of a checkpoint by class id, in pixels; `after_image` may raise to interrupt it."""
 
         def images():
             found = detect(estimator, self.input_fn, checkpoint)

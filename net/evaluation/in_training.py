@@ -35,27 +35,35 @@ def in_training(config: Config, data_dir: str, model_dir: str, every: int = 0, p
 
 
 class InTraining:
-    """Evaluates every so many steps of a training, keeps the best checkpoint, and tells when to stop early.
+    """Evaluates a training at multiples of `every` steps and at the last, keeps the best checkpoint, stops early.
 
-    The steps are multiples of `every`, and the last one. What was found is kept in {model_dir}/evaluations.json,
-    so that a run that goes on knows it; {model_dir}/best holds the best checkpoint, and eval_ssd.py and the demo
-    take that folder as they take the model directory.
+    The scores are kept in {model_dir}/evaluations.json, which a resumed run reads. {model_dir}/best holds the best
+    checkpoint; eval_ssd.py and the demo take that folder like a model directory.
     """
 
     def __init__(self, evaluation: Evaluation, config: Config, model_dir: str, every: int, patience: int):
-        """Take what evaluates, every how many steps, and after how many without a better mAP to stop (0: never).
+        """Read the scores of an earlier run, and check that the records can be scored.
+
+        Args:
+            evaluation: of the validation records.
+            config: of the training; saved beside the best checkpoint.
+            model_dir: of the training.
+            every: steps between two evaluations; 0 where another process trains.
+            patience: evaluations without a better mAP after which to stop; 0: never.
 
         Raises:
-            ValueError: the records hold nothing to find, or other classes than the config.
+            ValueError: the records hold no object to find, or other classes than the config.
         """
         self.input_fn = evaluation.input_fn
         self._evaluation, self._config, self._folder = evaluation, config, Path(model_dir)
         self._every, self._patience = every, patience
         self._history: list[dict[str, Any]] = _read_history(self._folder / HISTORY)
-        average_precision.evaluate({}, evaluation.ground_truth, config.class_names)  # now rather than after hours
+        average_precision.evaluate(
+            {}, evaluation.ground_truth, config.class_names
+        )  # raises now, not after hours of training
 
     def resume_at(self, step: int) -> None:
-        """Leave out evaluations of later steps: a run that goes on from an older checkpoint comes there again."""
+        """Drop the scores of later steps: a run that resumes from an older checkpoint evaluates them again."""
         self._history = [entry for entry in self._history if entry["step"] <= step]
 
     def next_step(self, step: int) -> int:
@@ -71,7 +79,10 @@ class InTraining:
         return bool(self._history) and self._history[-1]["step"] == step
 
     def run(self, estimator: tf.estimator.Estimator, checkpoint: str, step: int, check: Callable[[], None]) -> None:
-        """Evaluate a checkpoint, log and note the result, and keep the checkpoint if it is the best; see `detect`."""
+        """Evaluate a checkpoint, log and save the scores, and keep the checkpoint if it is the best.
+
+        `check` is called after each image, and may raise to interrupt the evaluation.
+        """
         log(f"evaluating step {step} on {self._evaluation.images} images")
         result = self._evaluation.score(self._evaluation.detect(estimator, checkpoint, check))
         scores = {name: score.ap for name, score in result.classes.items()}
@@ -83,7 +94,7 @@ class InTraining:
             log(f"the best so far: kept in {self._folder / BEST}")
         else:
             log(f"the best so far is {best['mAP']:.4f}, of step {best['step']}")
-        # noted last: where a run is killed before that, it evaluates again
+        # saved last: a run that is killed before that evaluates again
         self._history.append({"step": step, "mAP": result.mean_ap, "AP": scores})
         text_files.write_whole(self._folder / HISTORY, json.dumps(self._history, indent=1) + "\n")
 
@@ -91,7 +102,7 @@ class InTraining:
         return max(self._history, key=lambda entry: entry["mAP"], default=None)  # the first of equal ones
 
     def stops_early(self) -> bool:
-        """Tell, also on the log, whether the last evaluations have brought no better mAP."""
+        """Tell whether the last `patience` evaluations have brought no better mAP, and log it."""
         best = self._best()
         if best is None or not self._patience:
             return False
@@ -115,7 +126,7 @@ def _read_history(path: Path) -> list[dict[str, Any]]:
 
 
 def _write_summaries(folder: Path, step: int, scores: dict[str, float | None]) -> None:
-    """Write scores for TensorBoard, as curves of a run of their own; None is left out."""
+    """Write scores for TensorBoard, as a run of its own; classes without a score are left out."""
     values = [tf.Summary.Value(tag=f"VOC07/{n}", simple_value=s) for n, s in scores.items() if s is not None]
     with tf.Graph().as_default():
         writer = tf.summary.FileWriterCache.get(str(folder))

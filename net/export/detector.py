@@ -1,4 +1,4 @@
-"""The detector as a graph from pictures to boxes in pixels, which every exported format shares."""
+"""The graph that all exported formats share, from images to boxes in pixels, with the variables of a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,78 +10,101 @@ from typing import NamedTuple, TypeVar
 
 import tensorflow.compat.v1 as tf
 
-from net.network.detections import Detections, Suppression, detect, suppress_at_once, suppress_by_class
+from net.network.detections import Detections, NonMaxSuppression, combined_nms, detect, nms_per_class
 from net.network.ssd_net import ssd_network
 from preprocessing.ssd_preprocessing import preprocess_for_eval
 from utility.boxes.default_boxes import default_boxes
 from utility.checkpoints import assignment
 from utility.config.settings import Config
 
-Built = TypeVar("Built")
+Result = TypeVar("Result")
 
 
 class Signature(NamedTuple):
-    """What a model takes and gives, by the names of the tensors."""
+    """The input and output tensors of a model by name."""
 
     inputs: dict[str, tf.Tensor]
     outputs: dict[str, tf.Tensor]
 
 
-def single_picture(config: Config, model_scope: str) -> Signature:
-    """Detect in one picture of any size, with operators that other formats have too."""
+def single_image_signature(config: Config, model_scope: str) -> Signature:
+    """Build the detector for one image of any size, with operators that TensorFlow Lite and ONNX have as well.
+
+    Args:
+      config: network, default boxes and detection settings.
+      model_scope: scope of the network's variables.
+
+    Returns:
+      input `image`, uint8 RGB [1, h, w, 3]; outputs as `formats.write_saved_model` lists them, without `class_names`.
+    """
     image = tf.placeholder(tf.uint8, [1, None, None, 3], "image")
-    # made float first: TensorFlow Lite resizes integers to integers
-    resized, size = _prepare(tf.cast(image[0], tf.float32), config)
-    found = _detect(resized[tf.newaxis], config, model_scope, suppress_by_class)
-    return named(Signature({"image": image}, _outputs(found, size[tf.newaxis])))
+    # cast before resizing, because TensorFlow Lite resizes integers to integers
+    network_input, size = _preprocess(tf.cast(image[0], tf.float32), config)
+    detections = _detect(network_input[tf.newaxis], config, model_scope, nms_per_class)
+    return _named(Signature({"image": image}, _outputs(detections, size[tf.newaxis])))
 
 
-def picture_batch(
-    batch: tf.Tensor, read: Callable[[tf.Tensor], tf.Tensor], config: Config, model_scope: str
-) -> dict[str, tf.Tensor]:
-    """Detect in a batch, each of whose elements `read` makes a picture."""
+def batch_signature(
+    batch: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor], config: Config, model_scope: str
+) -> Signature:
+    """Build the detector for a batch of images.
+
+    Args:
+      batch: a placeholder [B, ...]; its name is that of the input.
+      decode: function from an element of the batch to an image, uint8 RGB [h, w, 3].
+      config: network, default boxes and detection settings.
+      model_scope: scope of the network's variables.
+
+    Returns:
+      input `batch`; outputs as `formats.write_saved_model` lists them.
+    """
     dtypes = (tf.float32, tf.float32)
-    images, sizes = tf.map_fn(lambda item: _prepare(read(item), config), batch, fn_output_signature=dtypes)
-    found = _detect(images, config, model_scope, suppress_at_once)
-    most = tf.reduce_max(found.count)  # what follows is padding in every image
-    boxes, scores, classes = (values[:, :most] for values in found[:3])
-    outputs = _outputs(Detections(boxes, scores, classes, found.count), sizes)
+    images, sizes = tf.map_fn(lambda item: _preprocess(decode(item), config), batch, fn_output_signature=dtypes)
+    detections = _detect(images, config, model_scope, combined_nms)
+    max_count = tf.reduce_max(detections.count)  # beyond this there is only padding
+    boxes, scores, classes = (values[:, :max_count] for values in detections[:3])
+    outputs = _outputs(Detections(boxes, scores, classes, detections.count), sizes)
     names = tf.constant(["", *config.class_names])
-    return {**outputs, "class_names": tf.gather(names, outputs["classes"])}
+    outputs["class_names"] = tf.gather(names, outputs["classes"])
+    return _named(Signature({batch.op.name: batch}, outputs))
 
 
-def _prepare(picture: tf.Tensor, config: Config) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the network's input for a picture [h, w, 3], and the picture's height and width, float32 [2]."""
+def _preprocess(image: tf.Tensor, config: Config) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the network's input for an image [h, w, 3], and the image's height and width, float32 [2]."""
     network = config.network
-    image = preprocess_for_eval(picture, network.image_size, network.channel_means_rgb)
-    return image, tf.cast(tf.shape(picture)[:2], tf.float32)
+    network_input = preprocess_for_eval(image, network.image_size, network.channel_means_rgb)
+    return network_input, tf.cast(tf.shape(image)[:2], tf.float32)
 
 
-def _detect(images: tf.Tensor, config: Config, model_scope: str, suppression: Suppression) -> Detections:
+def _detect(images: tf.Tensor, config: Config, model_scope: str, nms: NonMaxSuppression) -> Detections:
     with tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE):  # signatures share the variables
         output = ssd_network(images, config, "channels_last", model_scope)
-    return detect(output, default_boxes(config), config.detection, suppression)
+    return detect(output, default_boxes(config), config.detection, nms)
 
 
-def _outputs(found: Detections, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Name the detections in pictures of these heights and widths, float32 [B, 2]."""
+def _outputs(detections: Detections, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Return the detections by name, boxes in pixels of images with heights and widths `sizes`, float32 [B, 2]."""
     scale = tf.tile(sizes, [1, 2])[:, tf.newaxis]  # [B, 1, 4]
-    outputs = found._asdict()
+    outputs = detections._asdict()
     return {"boxes_yxyx_px": outputs.pop("boxes_yxyx") * scale, **outputs}
 
 
 @contextmanager
-def restored_session(checkpoint: str, build: Callable[[], Built]) -> Iterator[tuple[tf.Session, Built]]:
-    """Give a session with the graph that `build` makes and the checkpoint's values, and what `build` returns."""
+def restored_session(checkpoint: str, build: Callable[[], Result]) -> Iterator[tuple[tf.Session, Result]]:
+    """Build a graph and restore its variables from a checkpoint; yield the session and the result of `build`.
+
+    Raises:
+      ValueError: the checkpoint does not fit the graph.
+    """
     with tf.Graph().as_default(), tf.Session() as session:
-        built = build()
+        result = build()
         _restore(session, checkpoint)
-        yield session, built
+        yield session, result
 
 
 @contextmanager
 def temporary_saved_model(checkpoint: str, build: Callable[[], dict[str, Signature]]) -> Iterator[str]:
-    """Write the graph that `build` makes, with the checkpoint's values, as a SavedModel that goes away again."""
+    """Write signatures and the variables of a checkpoint as a SavedModel; yield its path, delete it afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "model")
         with restored_session(checkpoint, build) as (session, signatures):
@@ -94,13 +117,13 @@ def temporary_saved_model(checkpoint: str, build: Callable[[], dict[str, Signatu
         yield path
 
 
-def named(signature: Signature) -> Signature:
-    """Give the operations the names of the outputs."""
+def _named(signature: Signature) -> Signature:
+    """Name the output tensors in the graph as in the signature."""
     outputs = {name: tf.identity(value, name) for name, value in signature.outputs.items()}
     return signature._replace(outputs=outputs)
 
 
 def _restore(session: tf.Session, checkpoint: str) -> None:
-    """Give all variables of the graph their values in the checkpoint."""
+    """Restore all variables of the graph from a checkpoint."""
     plan = assignment.check_fits(checkpoint)
     tf.train.Saver({fate.source: fate.variable for fate in plan}).restore(session, checkpoint)

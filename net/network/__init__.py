@@ -1,1 +1,1 @@
-"""The network: layers, backbones, heads, loss, and detections from its output."""
+"""The network: layers, backbones, extra layers, heads, loss, and detections from its output."""

@@ -1,4 +1,4 @@
-"""The layers that backbones and heads are made of, in either data format."""
+"""The layers of backbones, extra layers and heads, in either data format."""
 
 from __future__ import annotations
 
@@ -6,42 +6,44 @@ import tensorflow.compat.v1 as tf
 
 from net.network import kernel_gradient
 
-_MOMENTUM = 0.97  # of batch norm's moving averages: short trainings need them soon
-_EPSILON = 1.001e-5  # the least that cuDNN takes, and that of Keras' ResNet50
+_MOMENTUM = 0.97  # of batch norm's moving averages: low, so that they are usable after a short training
+_EPSILON = 1.001e-5  # that of Keras' ResNet50; cuDNN needs at least 1e-5
 
 
 class Layers:
-    """Convolution, batch norm and pooling in one data format, so that a backbone need not know it."""
+    """Convolution, batch norm and pooling with the settings that all layers of a network share."""
 
-    def __init__(self, data_format: str, training: bool = False, batch_norm: bool = False, width: float = 1.0):
-        """Settle what all layers of a network share.
+    def __init__(
+        self, data_format: str, training: bool = False, batch_norm: bool = False, depth_multiplier: float = 1.0
+    ):
+        """Store the shared settings.
 
         Args:
-          data_format: "channels_first" (fast on GPUs) or "channels_last" (all that TensorFlow's CPU kernels can).
-          training: whether batch norm takes the batch's own statistics, and averages them for later; and whether
-            there will be gradients.
-          batch_norm: whether `unit` normalizes.
-          width: factor of the number of filters that `wide` gives: MobileNet's depth multiplier.
+          data_format: "channels_first" (faster on GPUs) or "channels_last" (the only one of TensorFlow's CPU kernels).
+          training: whether batch norm normalizes by the statistics of the batch and updates its moving averages, and
+            whether gradients will be computed.
+          batch_norm: whether `extra_conv` has batch norm.
+          depth_multiplier: factor of the number of filters in `scaled`; arXiv 1704.04861, section 3.3.
         """
         self.data_format = data_format
         self.channel_axis = 1 if data_format == "channels_first" else -1
         self._training = training
         on_cpu = self.channel_axis == -1 and not tf.config.list_physical_devices("GPU")
-        self._gradients = {"Conv2D": kernel_gradient.OPERATION} if training and on_cpu else {}
+        self._gradients = {"Conv2D": kernel_gradient.REGISTERED_NAME} if training and on_cpu else {}
         self._batch_norm = batch_norm
-        self._width = width
+        self._depth_multiplier = depth_multiplier
 
-    def wide(self, filters: int) -> int:
-        """Return a number of filters times the width, at least 8."""
-        return max(8, int(filters * self._width)) if self._width != 1.0 else filters
+    def scaled(self, filters: int) -> int:
+        """Return a number of filters times the depth multiplier, at least 8."""
+        return max(8, int(filters * self._depth_multiplier)) if self._depth_multiplier != 1.0 else filters
 
-    def unit(self, inputs: tf.Tensor, filters: int, kernel: int, name: str, **options) -> tf.Tensor:
-        """Convolve and apply ReLU, with a bias, or with batch norm where the backbone has it."""
+    def extra_conv(self, inputs: tf.Tensor, filters: int, kernel: int, name: str, **options) -> tf.Tensor:
+        """Add a convolution of an extra layer: `conv_norm` if the backbone has batch norm, else `conv`."""
         layer = self.conv_norm if self._batch_norm else self.conv
         return layer(inputs, filters, kernel, name, **options)
 
     def conv(self, inputs: tf.Tensor, filters: int, kernel: int, name: str, **options) -> tf.Tensor:
-        """Convolve with bias and ReLU, from Glorot's random start; `options` as in tf.layers.conv2d."""
+        """Add a convolution with bias and ReLU, initialized as by Glorot; `options` are those of tf.layers.conv2d."""
         options = {
             "padding": "same",
             "activation": tf.nn.relu,
@@ -51,7 +53,7 @@ class Layers:
             return tf.layers.conv2d(inputs, filters, kernel, data_format=self.data_format, name=name, **options)
 
     def conv_norm(self, inputs: tf.Tensor, filters: int, kernel: int, name: str, **options) -> tf.Tensor:
-        """Convolve without bias, normalize, and activate (ReLU unless `activation` is another, or None)."""
+        """Add a convolution without bias, batch norm and the option `activation` (ReLU by default; None: identity)."""
         activation = options.pop("activation", tf.nn.relu)
         tensor = self.conv(inputs, filters, kernel, name, use_bias=False, activation=None, **options)
         return self._normalized(tensor, name, activation)
@@ -59,18 +61,18 @@ class Layers:
     def depthwise_norm(
         self, inputs: tf.Tensor, kernel: int, name: str, *, strides: int = 1, activation=tf.nn.relu
     ) -> tf.Tensor:
-        """Convolve each channel with a filter of its own, normalize and activate: arXiv 1704.04861, section 3.1."""
+        """Add a depthwise convolution, batch norm and activation: arXiv 1704.04861, section 3.1."""
         channels = inputs.shape[self.channel_axis]
         with tf.variable_scope(name):
-            shape, start = [kernel, kernel, channels, 1], tf.glorot_uniform_initializer()
-            weights = tf.get_variable("depthwise_kernel", shape, inputs.dtype, start)
-        first = self.channel_axis == 1
+            shape, initializer = [kernel, kernel, channels, 1], tf.glorot_uniform_initializer()
+            weights = tf.get_variable("depthwise_kernel", shape, inputs.dtype, initializer)
+        channels_first = self.channel_axis == 1
         tensor = tf.nn.depthwise_conv2d(
             inputs,
             weights,
-            strides=[1, 1, strides, strides] if first else [1, strides, strides, 1],
+            strides=[1, 1, strides, strides] if channels_first else [1, strides, strides, 1],
             padding="SAME",
-            data_format="NCHW" if first else "NHWC",
+            data_format="NCHW" if channels_first else "NHWC",
         )
         return self._normalized(tensor, name, activation)
 
@@ -80,10 +82,11 @@ class Layers:
         return tensor if activation is None else activation(tensor)
 
     def _batch_normalize(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalize each channel over batch and place, arXiv 1502.03167.
+        """Normalize each channel over batch, rows and columns, arXiv 1502.03167.
 
-        tf.layers' batch norm leaves its updates in a collection, which a train_op must not forget and which a
-        loop over parts of a batch cannot reach, and it would average a NaN in. Here the output waits for them.
+        The output depends on the updates of the moving averages, and these skip statistics that are not finite.
+        tf.layers' batch norm adds its updates to a collection instead, which does not work for a batch that is computed
+        in a tf.while_loop over its parts, and a NaN would enter its averages.
         """
         channels = [inputs.shape[self.channel_axis]]
         gamma = tf.get_variable("gamma", channels, initializer=tf.ones_initializer())
@@ -103,27 +106,27 @@ class Layers:
         if not self._training:
             return tensor
         finite = tf.reduce_all(tf.is_finite(batch_mean) & tf.is_finite(batch_variance))
-        step = tf.where_v2(finite, 1 - _MOMENTUM, 0.0)
+        rate = tf.where_v2(finite, 1 - _MOMENTUM, 0.0)
         updates = [
-            average.assign_sub(tf.math.multiply_no_nan(average.read_value() - value, step))
+            average.assign_sub(tf.math.multiply_no_nan(average.read_value() - value, rate))
             for average, value in ((mean, batch_mean), (variance, batch_variance))
         ]
         with tf.control_dependencies(updates):
             return tf.identity(tensor)
 
     def pool(self, inputs: tf.Tensor, size: int, stride: int, name: str, padding: str = "same") -> tf.Tensor:
-        """Take the maximum over size x size windows, padded so that no pixel is lost unless told otherwise."""
+        """Add max pooling over windows of size x size cells."""
         return tf.layers.max_pooling2d(inputs, size, stride, padding=padding, data_format=self.data_format, name=name)
 
     def pad(self, inputs: tf.Tensor, pixels: int) -> tf.Tensor:
-        """Surround maps with zeros."""
-        sides = [[0, 0], [pixels, pixels], [pixels, pixels]]
-        return tf.pad(inputs, [*sides[:1], [0, 0], *sides[1:]] if self.channel_axis == 1 else [*sides, [0, 0]])
+        """Pad feature maps with zeros, by the same number of pixels on each side."""
+        none, both = [0, 0], [pixels, pixels]
+        return tf.pad(inputs, [none, none, both, both] if self.channel_axis == 1 else [none, both, both, none])
 
     def l2_normalize(self, inputs: tf.Tensor, scale: float, name: str) -> tf.Tensor:
-        """Scale each cell's features to length 1, times a learned factor a channel: ParseNet, section 3.1.
+        """Normalize the features of each cell to L2 norm 1, times a learned scale per channel: ParseNet, section 3.1.
 
-        In float32: the squares of 512 channels add up to more than float16 holds.
+        It is computed in float32, because the sum of 512 squares overflows in float16.
         """
         with tf.variable_scope(name):
             channels = inputs.shape[self.channel_axis]
@@ -134,14 +137,14 @@ class Layers:
 
 
 def float32_storage(getter, name: str, *arguments, dtype: tf.DType, **options) -> tf.Variable | tf.Tensor:
-    """Keep the variables of layers that compute in float16 as float32: a `custom_getter` of tf.variable_scope."""
+    """Store the variables of float16 layers as float32: a `custom_getter` of tf.variable_scope."""
     if dtype != tf.float16:
         return getter(name, *arguments, dtype=dtype, **options)
     return tf.cast(getter(name, *arguments, dtype=tf.float32, **options), dtype)
 
 
 def _moving_average(name: str, shape: list[int], initializer) -> tf.Variable:
-    """Return a variable that is not trained; each replica has its own, and their mean is what is saved."""
+    """Return a variable that is not trained; each replica updates its own copy, and checkpoints hold their mean."""
     return tf.get_variable(
         name,
         shape,

@@ -11,11 +11,11 @@ from utility.boxes.encoding import Targets
 
 
 class MultiboxLoss(NamedTuple):
-    """Scalars, float32, and what was chosen to learn from."""
+    """The loss of a batch, its accuracy, and the number of default boxes that it is computed from."""
 
-    cross_entropy: tf.Tensor  # summed over positives and mined negatives / positives of the batch
-    localization: tf.Tensor  # smooth L1 summed over positives / positives of the batch
-    accuracy: tf.Tensor  # part of the positives and mined negatives that are classified rightly, in [0, 1]
+    cross_entropy: tf.Tensor  # float32 []: summed over positives and mined negatives / positives of the batch
+    localization: tf.Tensor  # float32 []: smooth L1 summed over positives / positives of the batch
+    accuracy: tf.Tensor  # float32 [] in [0, 1]: correctly classified part of positives and mined negatives
     positives: tf.Tensor  # int32 [B], positive default boxes of each image
     negatives: tf.Tensor  # int32 [B], mined negatives of each image
 
@@ -29,14 +29,13 @@ def multibox_loss(
 ) -> MultiboxLoss:
     """Compute the loss of a batch.
 
-    Both parts are divided by max(1, positives in the batch), so a batch without any object has a finite loss.
-
     Args:
       output: offsets float32 [B, K, 4] and logits float32 [B, K, C].
       targets: classes int32 [B, K] (-1 ignored, 0 background) and offsets float32 [B, K, 4].
-      negative_ratio: mined negatives for each positive, per image.
-      negatives_without_positive: mined negatives of an image that has no positive.
-      normalizer: float32 [], what to divide by instead, where these images are only a part of the batch.
+      negative_ratio: mined negatives per positive, for each image.
+      negatives_without_positive: mined negatives of an image without positives.
+      normalizer: float32 [], the divisor of both losses if these images are only a part of the batch. By default it is
+        max(1, positives), so that the loss of a batch without objects is finite.
     """
     classes = targets.classes
     is_positive, is_negative = classes > 0, tf.equal(classes, 0)
@@ -48,26 +47,25 @@ def multibox_loss(
     wanted = tf.cast(negative_ratio * tf.cast(positives, tf.float32), tf.int32)
     wanted = tf.where_v2(positives > 0, wanted, negatives_without_positive)
     negatives = tf.minimum(wanted, available)
-    mined = mine_hard_negatives(cross_entropy, is_negative, negatives)
-    chosen = tf.logical_or(is_positive, mined)
+    is_selected = tf.logical_or(is_positive, mine_hard_negatives(cross_entropy, is_negative, negatives))
     if normalizer is None:
         normalizer = tf.cast(tf.maximum(tf.reduce_sum(positives), 1), tf.float32)
     offset_loss = tf.reduce_sum(smooth_l1(output.offsets - targets.offsets), axis=-1)  # [B, K]
     return MultiboxLoss(
-        cross_entropy=_sum_where(chosen, cross_entropy) / normalizer,
+        cross_entropy=_sum_where(is_selected, cross_entropy) / normalizer,
         localization=_sum_where(is_positive, offset_loss) / normalizer,
-        accuracy=_accuracy(output.logits, classes, chosen),
+        accuracy=_accuracy(output.logits, classes, is_selected),
         positives=positives,
         negatives=negatives,
     )
 
 
 def mine_hard_negatives(cross_entropy: tf.Tensor, is_negative: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Choose the background boxes that the network is most wrong about: section 2.2, "hard negative mining".
+    """Select the negatives with the highest loss: section 2.2, "hard negative mining".
 
-    A background box's cross entropy is -log of its background probability, so the highest loss is the lowest
-    probability; as a logarithm it still tells apart what a probability of 0 cannot. Chosen by rank, not by a
-    threshold: equal losses never give more than `count`.
+    The cross entropy of a negative is -log of its background probability. It ranks negatives by that probability, also
+    where the probability itself is 0 in float32. Negatives are selected by rank, not by a threshold on the loss, which
+    would select too many where losses are equal.
 
     Args:
       cross_entropy: float32 [B, K].
@@ -75,15 +73,15 @@ def mine_hard_negatives(cross_entropy: tf.Tensor, is_negative: tf.Tensor, count:
       count: int32 [B], at most the number of negatives of the image.
 
     Returns:
-      bool [B, K], true for exactly count[b] boxes of image b.
+      bool [B, K], true for exactly count[b] default boxes of image b.
     """
-    hardness = tf.where_v2(is_negative, tf.stop_gradient(cross_entropy), -1.0)
-    most = tf.reduce_max(count)
-    _, boxes = tf.nn.top_k(hardness, k=most)  # int32 [B, most], the hardest first
-    within = tf.range(most)[tf.newaxis] < count[:, tf.newaxis]
-    rows = tf.tile(tf.range(tf.shape(boxes)[0])[:, tf.newaxis], [1, most])
-    places = tf.boolean_mask(tf.stack([rows, boxes], axis=-1), within)
-    return tf.scatter_nd(places, tf.ones(tf.shape(places)[:1], tf.int32), tf.shape(cross_entropy)) > 0
+    negative_loss = tf.where_v2(is_negative, tf.stop_gradient(cross_entropy), -1.0)
+    max_count = tf.reduce_max(count)
+    _, boxes = tf.nn.top_k(negative_loss, k=max_count)  # int32 [B, max_count], in order of decreasing loss
+    is_selected = tf.range(max_count)[tf.newaxis] < count[:, tf.newaxis]
+    rows = tf.tile(tf.range(tf.shape(boxes)[0])[:, tf.newaxis], [1, max_count])
+    indices = tf.boolean_mask(tf.stack([rows, boxes], axis=-1), is_selected)
+    return tf.scatter_nd(indices, tf.ones(tf.shape(indices)[:1], tf.int32), tf.shape(cross_entropy)) > 0
 
 
 def smooth_l1(difference: tf.Tensor) -> tf.Tensor:
@@ -96,7 +94,7 @@ def _sum_where(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.where_v2(mask, values, 0.0))
 
 
-def _accuracy(logits: tf.Tensor, classes: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-    right = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), classes)
-    right = tf.cast(tf.logical_and(right, chosen), tf.float32)
-    return tf.math.divide_no_nan(tf.reduce_sum(right), tf.reduce_sum(tf.cast(chosen, tf.float32)))
+def _accuracy(logits: tf.Tensor, classes: tf.Tensor, is_selected: tf.Tensor) -> tf.Tensor:
+    correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), classes)
+    correct = tf.cast(tf.logical_and(correct, is_selected), tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(correct), tf.reduce_sum(tf.cast(is_selected, tf.float32)))

@@ -1,8 +1,8 @@
-"""Training on several machines: TensorFlow's MultiWorkerMirroredStrategy, and what happens when one fails.
+"""Coordination of the workers of a cluster: joining it, agreeing on what to train, and failing together.
 
-The workers meet in TensorFlow's coordination service, which the chief runs. Its heartbeats tell of a worker that
-dies; but TensorFlow leaves a session that waits for that worker waiting for ever, and its own end too. So a
-thread asks the service, and ends this process: what is lost is what came after the last checkpoint.
+The workers register with TensorFlow's coordination service, which the chief runs. Its heartbeats detect a worker that
+dies; but a session that waits for that worker, and TensorFlow's own shutdown, wait for ever. So a thread polls the
+service, and ends this process: the steps after the last checkpoint are lost.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from utility.run.cluster import Task
 from utility.run.log import first_line, log
 
 JOIN_SECONDS = 600  # that a worker waits for the others when it starts
-SILENCE_SECONDS = 20  # after which a worker that is not heard of is taken for dead
-END_SECONDS = 600  # that a worker waits for the others when it has done its part
-_ASK_SECONDS = 1.0
+SILENCE_SECONDS = 20  # without a heartbeat, after which a worker counts as dead
+END_SECONDS = 600  # that a worker waits for the others after its last step
+_POLL_SECONDS = 1.0
+_AGREEMENT_KEY = "ssd/agreement"  # in the service's key-value store
 
 
 def join(task: Task, gpus: int) -> tf.distribute.Strategy:
     """Wait for all workers of a task's cluster, and return the strategy that trains on all of their devices.
 
-    Of this machine it takes the first `gpus` GPUs, or the CPU.
-
-    The process ends with status 1 when not all of them have come within JOIN_SECONDS.
+    On this machine it uses the first `gpus` GPUs, or the CPU if that is 0. The process ends with status 1 if not all
+    workers have joined within JOIN_SECONDS.
     """
     others = ", ".join(task.name(rank) for rank in range(len(task.trainers)) if rank != task.rank)
     log(f"waiting for {others}; gives up after {JOIN_SECONDS} s")
-    context._reset_context()  # what has checked the records by now has started it, and it can only be told before
+    context._reset_context()  # checking the records has created one, which cannot be configured any more
     tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:gpus], "GPU")
     context.context().configure_coordination_service(
         "standalone",
@@ -52,27 +52,27 @@ def join(task: Task, gpus: int) -> tf.distribute.Strategy:
         heartbeat_timeout_in_ms=SILENCE_SECONDS * 1000,
         coordinated_jobs=[coordination.CoordinatedJob(name=job, num_tasks=number) for job, number in _jobs(task)],
     )
-    # TensorFlow waits without an end and without letting other threads run, this one excepted
+    # TensorFlow waits without a time limit and holds the interpreter lock; only faulthandler's thread still runs
     with Path(os.devnull).open("w") as nowhere, _killed_by(signal.SIGINT):
         faulthandler.dump_traceback_later(JOIN_SECONDS, exit=True, file=nowhere)
         strategy = tf.distribute.experimental.MultiWorkerMirroredStrategy()
         faulthandler.cancel_dump_traceback_later()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the service takes it for a notice, and goes on
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the service has installed a handler that ignores it
     return strategy
 
 
-def check_agreement(task: Task, facts: Mapping[str, object]) -> None:
-    """Raise a ValueError, on all workers but the chief, where they do not start from the chief's facts.
+def check_agreement(task: Task, agreement: Mapping[str, object]) -> None:
+    """Raise a ValueError on each worker whose values differ from the chief's; `agreement` holds them by name.
 
-    Workers that differ in their number of devices or steps would wait for each other for ever; in settings or
-    records, they would train something that nobody asked for.
+    Workers with different numbers of devices or steps would wait for each other for ever; with different settings or
+    records they would train a mixture of both.
     """
-    own = {name: str(value) for name, value in facts.items()}
+    own = {name: str(value) for name, value in agreement.items()}
     if task.is_chief:
-        context.context().set_config_key_value("ssd/facts", json.dumps(own))
+        context.context().set_config_key_value(_AGREEMENT_KEY, json.dumps(own))
         return
     try:
-        chief = json.loads(context.context().get_config_key_value("ssd/facts"))
+        chief = json.loads(context.context().get_config_key_value(_AGREEMENT_KEY))
     except tf.errors.OpError as error:
         _stop(_failures(task) or [first_line(error)])
     differences = [f"{name} {own[name]} instead of {chief[name]}" for name in own if own[name] != chief[name]]
@@ -85,7 +85,7 @@ def check_agreement(task: Task, facts: Mapping[str, object]) -> None:
 
 @contextmanager
 def supervised(task: Task) -> Iterator[None]:
-    """Do something that all workers take part in: end with the others, or at once where one of them fails."""
+    """Run a training that all workers take part in: wait for the others at its end, and stop if one of them fails."""
     done = threading.Event()
     threading.Thread(target=_watch, args=(task, done), daemon=True).start()
     try:
@@ -116,13 +116,13 @@ def _killed_by(number: signal.Signals) -> Iterator[None]:
 
 
 def _watch(task: Task, done: threading.Event) -> None:
-    heard = time.monotonic()
-    while not done.wait(_ASK_SECONDS):
+    answered = time.monotonic()
+    while not done.wait(_POLL_SECONDS):
         try:
             failures = _failures(task)
-            heard = time.monotonic()
-        except tf.errors.OpError:  # the chief does not answer, for whom the service ends with its process
-            late = time.monotonic() - heard > SILENCE_SECONDS
+            answered = time.monotonic()
+        except tf.errors.OpError:  # the chief, whose process runs the service, does not answer
+            late = time.monotonic() - answered > SILENCE_SECONDS
             failures = [f"{task.name(0)} has not been heard of for {SILENCE_SECONDS} s"] if late else []
         if failures and not done.is_set():
             _stop(failures)
@@ -136,16 +136,16 @@ def _stop(failures: Sequence[str]) -> NoReturn:
 
 def _failures(task: Task) -> list[str]:
     states = context.context().get_task_states(_jobs(task))
-    found = []
+    failures = []
     for rank, state in enumerate(states):
         if isinstance(state, tf.errors.OpError):
             silent = "heartbeat timeout" in state.message
-            found.append(f"{task.name(rank)} died or cannot be reached" if silent else state.message)
-    return found
+            failures.append(f"{task.name(rank)} died or cannot be reached" if silent else state.message)
+    return failures
 
 
 def _end(status: int) -> NoReturn:
-    """Leave without TensorFlow's own end, which waits for the workers that there are no more."""
+    """Exit without TensorFlow's shutdown, which would wait for the dead workers."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

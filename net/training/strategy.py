@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import tensorflow.compat.v1 as tf
 
 from net.estimator.run_config import gpus
 from net.training import coordination
 from utility.config.settings import BACKBONES, Config
-from utility.platform.start import explain_missing_gpu
+from utility.platform import gpu_libraries
 from utility.run.cluster import Task
 from utility.run.layout import RunLayout
+from utility.run.log import log
 
 
 def plan_layout(config: Config, multi_gpu: bool, accumulate_steps: int, task: Task | None) -> RunLayout:
@@ -21,9 +24,18 @@ def plan_layout(config: Config, multi_gpu: bool, accumulate_steps: int, task: Ta
         return RunLayout(config.schedule.batch_size, task=task)
     devices = gpus() if multi_gpu else gpus()[:1]
     if not devices:
-        explain_missing_gpu()
+        _explain_missing_gpu()
     layout = RunLayout(config.schedule.batch_size, devices, accumulate_steps, task)
     return layout.check(BACKBONES[config.network.backbone].batch_norm)
+
+
+def _explain_missing_gpu() -> None:
+    """Log why TensorFlow uses no GPU although this machine has the driver of one."""
+    if gpu_libraries.has_driver() and tf.test.is_built_with_cuda():
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        reason = gpu_libraries.explanation(hidden, gpu_libraries.site_packages())
+        if reason:
+            log(f"note: {reason}")
 
 
 def train_strategy(layout: RunLayout) -> tf.distribute.Strategy | None:

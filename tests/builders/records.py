@@ -6,18 +6,20 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dataset.input import training
+from dataset.input.training import Parallelism, training_input_fn, training_records
 from dataset.records import record_files
 from dataset.records.schema import RecordObject, serialize
 from dataset.records.tfrecord import frame
 from tests.builders.configs import voc_config
 from tests.builders.voc import picture
 from utility.config.settings import NO_AUGMENTATION
+from utility.run.layout import RunLayout
 
 SIDE = (32, 32)
 CAT = ((0.25, 0.25, 0.75, 0.75), 8, False)
 DOG = ((0.1, 0.2, 0.6, 0.9), 12, False)
 DIFFICULT = ((0.5, 0.5, 1.0, 1.0), 15, True)
+DETERMINISTIC = Parallelism(deterministic=True)
 
 
 def config(batch_size=4, **values):
@@ -66,7 +68,7 @@ def elements(input_fn, count=None, graph_seed=20180503):
             except tf.errors.OutOfRangeError:
                 break
     for features, _ in (batch for batch in found if isinstance(batch, tuple)):
-        features.pop("waited", None)
+        features.pop("host_wait", None)
     return found
 
 
@@ -85,11 +87,16 @@ def assert_same(batches, others):
         tf.nest.map_structure(np.testing.assert_array_equal, batch, other)
 
 
-def one_pass(shards, images, **settings):
-    """One pass without augmentation, as {image_id: (boxes, labels)}; one batch."""
-    switches = {name: settings.pop(name) for name in ("skip_empty_images",) if name in settings}
+def train_input(shards, config, seed=7, first_step=0, parallelism=DETERMINISTIC, task=None, skip_empty_images=False):
+    """The input function of training on record files, for the worker that has the task."""
+    records = training_records(shards, config, skip_empty_images)
+    layout = RunLayout(config.schedule.batch_size, task=task)
+    return training_input_fn(records, config, layout, seed, lambda: first_step, parallelism)
+
+
+def one_epoch(shards, images, skip_empty_images=False, **settings):
+    """An epoch without augmentation, as {image_id: (boxes, labels)}; one batch."""
     setting = config(batch_size=images, augment=NO_AUGMENTATION, **settings)
-    input_fn = training.training_input_fn(shards, setting, 1, deterministic=True, **switches)
-    ((features, truth),) = elements(input_fn, 1)
+    ((features, truth),) = elements(train_input(shards, setting, skip_empty_images=skip_empty_images), 1)
     rows = zip(features["image_id"], truth["boxes_yxyx"], truth["labels"], strict=True)
     return {image_id.decode(): (boxes, found) for image_id, boxes, found in rows}

@@ -1,21 +1,20 @@
 """SSD around a backbone of a few channels, which a test can train; as a program, it trains on several devices."""
 
 import argparse
-import functools
 import os
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from net.estimator.run_config import build, run_config, session_config
+from net.estimator.run_config import Saving, build, run_config, session_config
 from net.network import ssd_net
-from net.training import loop
-from net.training import worker as worker_lib
+from net.training import loop, worker
 from net.training.strategy import train_strategy
 from tests.builders.configs import voc_config
 from utility.checkpoints import checkpoint_files
 from utility.config.settings import BACKBONES, Backbone, ExtraLayer, NetworkConfig
 from utility.run import cluster
+from utility.run.layout import RunLayout
 from utility.run.log import log, set_log_prefix
 
 UNTIL_KILLED = 5000  # steps of several machines, more than a test waits for
@@ -73,19 +72,30 @@ def quick_session():
     return session
 
 
-def make_estimator(config, model_dir, devices=(), task=None, save_checkpoints_steps=10**6, **params):
+def make_estimator(config, model_dir, layout=RunLayout(2), save_checkpoints_steps=10**6, **params):  # noqa: B008
     """Return an Estimator that keeps one checkpoint, of its end, unless told otherwise."""
     session = quick_session()
-    session.device_count["CPU"] = max(len(devices), 1)
+    session.device_count["CPU"] = max(len(layout.devices), 1)
     run = run_config(
         str(model_dir),
         session,
+        Saving(checkpoint_steps=save_checkpoints_steps),
         seed=1,
-        save_checkpoints_steps=save_checkpoints_steps,
-        strategy=train_strategy(devices, task),
-        task=task,
+        task=layout.task,
+        strategy=train_strategy(layout),
     )
-    return build(config, run, "channels_last", **{"log_every_n_steps": 10, **params})
+    params = {"log_every_n_steps": 10, "start": None, "mixed_precision": False, **params}
+    return build(config, run, "channels_last", **params)
+
+
+class AtStart(tf.train.SessionRunHook):
+    """Calls a function once the graph is built and its variables are restored."""
+
+    def __init__(self, call):
+        self._call = call
+
+    def after_create_session(self, session, coord):
+        self._call()
 
 
 class SaveVariables(tf.train.SessionRunHook):
@@ -125,20 +135,21 @@ def main(asked):
     images = np.random.RandomState(3).uniform(-100, 100, (2, 300, 300, 3)).astype(np.float32)
     element = batch(images)
     element[1]["labels"][1] = 0  # the second image has no object, so the halves have unequal numbers of positives
-    workers, worker = (len(task.trainers), task.rank) if task else (1, 0)
 
-    pieces = asked.devices * workers
-    parts = [tf.nest.map_structure(lambda t, n=n: np.split(t, pieces)[n], element) for n in range(pieces)]
-    input_fn = repeated(*parts[worker::workers])
+    layout = RunLayout(2, tuple(f"/cpu:{number}" for number in range(asked.devices)), task=task)
+    parts = [
+        tf.nest.map_structure(lambda t, n=n: np.split(t, layout.replicas)[n], element) for n in range(layout.replicas)
+    ]
+    input_fn = repeated(*parts[layout.worker :: layout.workers])
 
-    names = [f"/cpu:{number}" for number in range(asked.devices)]
     options = {"save_checkpoints_steps": asked.save_checkpoints_steps, "xla": asked.xla}
     config = tiny_config().replace({"schedule.clip_gradient_norm": 100.0})
-    estimator = make_estimator(config, asked.model_dir, names, task, **options)
+    estimator = make_estimator(config, asked.model_dir, layout, **options)
     if task:
-        first_step = functools.cache(lambda: checkpoint_files.step_of(checkpoint_files.newest(asked.model_dir)))
-        hooks, facts = [SaveVariables(asked.output, asked.steps)], {"devices": asked.devices, "steps": asked.steps}
-        worker_lib.train(estimator, input_fn, first_step, UNTIL_KILLED, hooks, task, facts)
+        first_step = checkpoint_files.step_reader(asked.model_dir, once=True)
+        agreement = {**layout.agreement(), "steps": asked.steps}
+        hooks = [SaveVariables(asked.output, asked.steps)]
+        worker.train(estimator, input_fn, UNTIL_KILLED, task, first_step, agreement, hooks)
         return
     loop.train(estimator, input_fn, asked.steps)
     np.savez(asked.output, **variables(estimator))

@@ -5,8 +5,8 @@ python -m tests.builders.tiny_train --preset=tiny --data_dir=... --model_dir=...
 
 import train_ssd
 from tests.builders.tiny_ssd import tiny_config
-from utility import flags
 from utility.config import presets
+from utility.flags import train as flags
 from utility.run import command
 
 
@@ -17,4 +17,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, flags.define_train)
+    command.run(main, flags.define)

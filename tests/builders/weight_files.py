@@ -1,14 +1,18 @@
 """Writers of other projects' weight files, byte by byte, and networks that compute in those files' own layouts."""
 
+import math
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import tensorflow.compat.v1 as tf
 from numpy.lib.stride_tricks import sliding_window_view
 
+from model.weight_formats.torch import state_dict
 from model.weight_formats.vgg import VggSizes
 
 _ROWS_COLUMNS: Any = (2, 3)  # of maps [1, C, Y, X]; numpy takes a tuple, but its annotation does not
@@ -110,6 +114,32 @@ def write_keras(path: Path, weights: Weights, prefix: str = "{layer}/{layer}_W_1
     return path
 
 
+KERAS_SAVED = "model_weights/{layer}/{layer}/kernel:0 model_weights/{layer}/{layer}/bias:0"
+"""Paths of kernel and bias in a whole saved model."""
+
+
+# --- TensorFlow ----------------------------------------------------------------------------------------------
+
+
+def write_slim(path: Path, weights: Weights) -> Path:
+    """Write TF-slim's checkpoint: HWIO, RGB, fc6 as a convolution."""
+    variables: dict[str, Any] = {}
+    for name, (kernel, bias) in weights.items():
+        scope = f"vgg_16/{name}" if name in ("fc6", "fc7") else f"vgg_16/{name[:5]}/{name}"
+        variables[f"{scope}/weights"] = kernel.transpose(2, 3, 1, 0)
+        variables[f"{scope}/biases"] = bias
+    variables["global_step"] = np.int64(3)
+    save_checkpoint(path, variables)
+    return path
+
+
+def save_checkpoint(path: Path, variables: Mapping[str, Any]) -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        made = [tf.get_variable(name, initializer=value) for name, value in variables.items()]
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver(made).save(session, str(path), write_meta_graph=False)
+
+
 # --- PyTorch -------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +212,21 @@ def write_torch_legacy(path: Path, arrays: Mapping[str, np.ndarray], data: bytes
         for array in arrays.values():
             file.write(array.size.to_bytes(8, "little") + np.ascontiguousarray(array).tobytes())
     return path
+
+
+TORCH_WRITERS = {"zip": write_torch_zip, "legacy": write_torch_legacy}
+TORCH_ARRAYS = {
+    "a.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
+    "a.bias": np.arange(2, dtype=np.float32),
+    "steps": np.arange(1, dtype=np.float32).reshape(()),
+}
+
+
+def read_all(path: Path) -> None:
+    """Read every tensor of a file of torch.save."""
+    state = state_dict.read(str(path))
+    for name in state.names():
+        state.array(name)
 
 
 _CONVOLUTIONS = dict(
@@ -265,3 +310,61 @@ def caffe_blobs(weights: Weights) -> dict[str, list[np.ndarray]]:
         name: [kernel.reshape(len(kernel), -1) if name in ("fc6", "fc7") else kernel, bias]
         for name, (kernel, bias) in weights.items()
     }
+
+
+SSD_MAPS = ("conv4_3_norm", "fc7", "conv6_2", "conv7_2", "conv8_2", "conv9_2")
+SSD_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
+SSD_EXTRAS = {
+    "conv6": (256, 512, 2, 1),
+    "conv7": (128, 256, 2, 1),
+    "conv8": (128, 256, 1, 0),
+    "conv9": (128, 256, 1, 0),
+}
+"""Layer -> bottleneck, filters, stride and padding."""
+
+
+def ssd_blobs(classes: int = 21) -> dict[str, list[np.ndarray]]:
+    """Draw a whole SSD300 in Caffe's layout."""
+    rng = np.random.default_rng(11)
+    blobs = {name: list(layer) for name, layer in vgg_weights(VggSizes(), 10, full=False).items()}
+    blobs["conv1_1"][0] = blobs["conv1_1"][0] / 64
+
+    def draw(name, outputs, inputs, kernel, gain=2.0):
+        values = rng.standard_normal((outputs, inputs, kernel, kernel), np.float32)
+        values *= floats(math.sqrt(gain / (inputs * kernel * kernel)))
+        blobs[name] = [values, 0.1 * rng.standard_normal(outputs, np.float32)]
+
+    blobs["conv4_3_norm"] = [20 + rng.standard_normal(512, np.float32)]
+    channels = [512, 1024]
+    for name, (bottleneck, filters, _, _) in SSD_EXTRAS.items():
+        draw(f"{name}_1", bottleneck, channels[-1], 1)
+        draw(f"{name}_2", filters, bottleneck, 3)
+        channels.append(filters)
+    for name, inputs, ratios in zip(SSD_MAPS, channels, SSD_RATIOS, strict=True):
+        boxes = 2 + 2 * len(ratios)
+        draw(f"{name}_mbox_loc", boxes * 4, inputs, 3, 0.5)
+        draw(f"{name}_mbox_conf", boxes * classes, inputs, 3, 0.5)
+    return blobs
+
+
+# --- all formats ---------------------------------------------------------------------------------------------
+
+
+def _write_full_caffe(path: Path, weights: Weights, **options) -> Path:
+    return write_caffe(path, caffe_blobs(weights), **options)
+
+
+VGG_WRITERS: dict[str, tuple[Callable[..., Path], str]] = {
+    "keras": (write_keras, "bgr"),
+    "keras model": (partial(write_keras, prefix=KERAS_SAVED), "bgr"),
+    "slim": (write_slim, "rgb"),
+    "torchvision zip": (lambda p, w: write_torch_zip(p, torchvision_arrays(w)), "torchvision"),
+    "torchvision legacy": (lambda p, w: write_torch_legacy(p, torchvision_arrays(w)), "torchvision"),
+    "ports zip": (lambda p, w: write_torch_zip(p, ports_arrays(reduced(w))), "rgb"),
+    "ports legacy": (lambda p, w: write_torch_legacy(p, ports_arrays(reduced(w))), "rgb"),
+    "caffe": (_write_full_caffe, "bgr"),
+    "caffe V1": (partial(_write_full_caffe, old=True), "bgr"),
+    "caffe doubles": (partial(_write_full_caffe, double=True), "bgr"),
+    "caffe reduced": (lambda p, w: write_caffe(p, reduced(w)), "bgr"),
+}
+"""Format -> writer, and the preprocessing that the network of that format expects."""

@@ -1,6 +1,5 @@
-"""model/import_weights.py as a user runs it: what it recognises, writes, says and refuses."""
+"""model/import_weights.py as a user runs it: what it recognises, writes, prints and refuses."""
 
-import gzip
 import json
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import tensorflow.compat.v1 as tf
 
 from model import import_weights
 from model.weight_formats import recognise
-from model.weight_formats.keras import hdf5
 from net.network.backbones import vgg16
 from net.network.layers import Layers
 from tests.builders import weight_files as files
@@ -66,13 +64,13 @@ def test_the_projects_network_computes_what_the_source_does(tmp_path, weights, w
     conv4_3, fc7 = started_network(image, str(tmp_path / "vgg.ckpt"))
     norm = np.sqrt((expected["conv4_3"] ** 2).sum(1, keepdims=True)) / 20
     np.testing.assert_allclose(conv4_3.transpose(0, 3, 1, 2), expected["conv4_3"] / norm, rtol=1e-3, atol=1e-3)
-    said = capsys.readouterr().out
+    log = capsys.readouterr().out
     if write is write_keras:
-        assert "fc6            kernel bias  random: no counterpart in the checkpoint" in said
+        assert "fc6            kernel bias  random: no counterpart in the checkpoint" in log
     else:
         maps = fc7.transpose(0, 3, 1, 2)
         np.testing.assert_allclose(maps, expected["fc7"], rtol=1e-3, atol=1e-3 * expected["fc7"].std())
-        assert "30 of 31 variables loaded, 1 start at random" in said
+        assert "30 of 31 variables loaded, 1 start at random" in log
 
 
 def import_file(source: Path, output: Path) -> None:
@@ -139,25 +137,8 @@ def test_without_a_source_keras_is_asked_and_offline_is_one_line(tmp_path):
     assert "--source" in result.stderr
 
 
-def test_what_keras_downloads_is_the_file_that_its_own_vgg16_takes(monkeypatch):
-    applications = pytest.importorskip("keras.src.applications.vgg16")
-    asked: dict[str, str] = {}
-
-    def get_file(name, url, **options):
-        asked.update(options, name=name, url=url)
-        return "there"
-
-    monkeypatch.setattr(tf.keras.utils, "get_file", get_file)
-    assert hdf5.download() == "there"
-    assert asked["url"] == applications.WEIGHTS_PATH
-    assert asked["name"] == "vgg16_weights_tf_dim_ordering_tf_kernels.h5"
-    assert asked["file_hash"] in Path(applications.__file__).read_text()
-
-
 def test_a_detector_gets_its_config_and_labels(tmp_path):
-    from tests.model.weight_formats.test_caffe import ssd_blobs
-
-    files.write_caffe(tmp_path / "ssd", ssd_blobs(), old=True)
+    files.write_caffe(tmp_path / "ssd", files.ssd_blobs(), old=True)
     result = run("--source=ssd", folder=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     folder = tmp_path / "model" / "ssd300_caffe"
@@ -173,72 +154,6 @@ def test_a_detector_gets_its_config_and_labels(tmp_path):
 
 
 # --- what is refused ------------------------------------------------------------------------------------------
-
-
-CONTENTS = {
-    "empty": (b"", "it is empty"),
-    "text": (b"hello world, these are no weights", "none of the kinds of file"),
-    "web page": (b"\n<!DOCTYPE html><html>Sign in</html>", "it is a web page"),
-    "gzip": (gzip.compress(b"x"), "compressed .gzip.: unpack it first"),
-    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
-    "hdf5 cut off": (b"\x89HDF\r\n\x1a\n" + bytes(100), "cannot be read as HDF5"),
-    "zip cut off": (b"PK\x03\x04" + bytes(100), "zip archive is damaged"),
-    "other pickle": (b"\x80\x02K\x01.", "none of the kinds of file"),
-    "pickle of torch cut off": (b"\x80\x02" + files.TORCH_MAGIC, "pickle is damaged"),
-    "caffe cut off": (b"\n\x20VGG", "as a caffemodel it is damaged or cut off"),
-    "caffe without weights": (b"\n\x03VGG", "no layer with weights"),
-}
-
-
-@pytest.mark.parametrize("kind", CONTENTS)
-def test_a_foreign_or_damaged_file_is_one_clear_line(tmp_path, kind):
-    content, message = CONTENTS[kind]
-    (tmp_path / "vgg16.h5").write_bytes(content)
-    with pytest.raises(ValueError, match=message) as caught:
-        recognise.read(str(tmp_path / "vgg16.h5"))
-    assert str(caught.value).startswith(f"--source={tmp_path}/vgg16.h5: ")
-    assert "\n" not in str(caught.value)
-
-
-def test_an_hdf5_file_of_something_else_is_refused(tmp_path):
-    with h5py.File(tmp_path / "f", "w") as file:
-        file["images"] = np.zeros(3)
-    with pytest.raises(ValueError, match="no VGG16 of Keras: it has no layer block1_conv1"):
-        recognise.read(str(tmp_path / "f"))
-
-
-@pytest.mark.parametrize("length", [100, 5000, 20_000])
-def test_an_hdf5_file_cut_off_is_refused(tmp_path, length):
-    path = files.write_keras(tmp_path / "f", files.vgg_weights(files.SMALL, 0))
-    path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(ValueError, match="cannot be read"):
-        recognise.read(str(path), files.SMALL)
-
-
-def test_a_checkpoint_of_a_detector_needs_no_import(tmp_path):
-    with tf.Graph().as_default(), tf.Session() as session:
-        tf.get_variable("ssd300/conv1/conv1_1/kernel", initializer=np.zeros((3, 3, 3, 64), np.float32))
-        session.run(tf.global_variables_initializer())
-        tf.train.Saver().save(session, str(tmp_path / "model.ckpt"))
-    with pytest.raises(ValueError, match="a whole detector, which needs no import: give it to --checkpoint_path"):
-        recognise.read(str(tmp_path / "model.ckpt"))
-
-
-def test_a_checkpoint_without_fc6_does_not_tell_its_order_of_channels(tmp_path):
-    with tf.Graph().as_default(), tf.Session() as session:
-        tf.get_variable("vgg_16/conv1/conv1_1/weights", initializer=np.zeros((3, 3, 3, 64), np.float32))
-        session.run(tf.global_variables_initializer())
-        tf.train.Saver().save(session, str(tmp_path / "model.ckpt"))
-    with pytest.raises(ValueError, match="no vgg_16/fc6, by which TF-slim's RGB weights are told"):
-        recognise.read(str(tmp_path / "model.ckpt"))
-
-
-def test_a_wrong_path_says_what_is_there(tmp_path):
-    (tmp_path / "vgg16.pth").touch()
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*vgg.pth; .* holds vgg16\.pth"):
-        recognise.read(str(tmp_path / "vgg.pth"))
-    with pytest.raises(FileNotFoundError, match=r"the folder .* does not exist"):
-        recognise.read(str(tmp_path / "there" / "vgg.pth"))
 
 
 @pytest.mark.parametrize("output", ["folder", "new/", "source.ckpt"])

@@ -1,4 +1,4 @@
-"""Photometric distortion against colorsys, TensorFlow's own kernels and Caffe's chain in plain numpy."""
+"""Photometric distortion against colorsys, TensorFlow's own kernels and Caffe's distortions in plain numpy."""
 
 import colorsys
 import dataclasses
@@ -27,11 +27,11 @@ CHANNEL = st.one_of(
 
 def change(pixels, saturation, hue):
     image = np.array(pixels, np.float32).reshape(1, -1, 3)
-    return colours.change_hsv(tf.constant(image), tf.constant(saturation), tf.constant(hue)).numpy()[0]
+    return colours.adjust_saturation_and_hue(tf.constant(image), tf.constant(saturation), tf.constant(hue)).numpy()[0]
 
 
 def plain_change(pixel, saturation, hue):
-    """One RGB pixel by way of Python's own HSV; hue in sixths of a turn."""
+    """One RGB pixel by Python's colorsys; hue in units of 60 degrees."""
     h, s, v = colorsys.rgb_to_hsv(*(float(channel) / 255 for channel in pixel))
     return np.array(colorsys.hsv_to_rgb((h + hue / 6) % 1, min(s * saturation, 1), v)) * 255
 
@@ -54,7 +54,7 @@ def test_images_change_as_by_tensorflows_kernels(saturation, hue):
     image = np.random.RandomState(0).uniform(0, 255, (40, 50, 3)).astype(np.float32)
     image[0, : len(SPECIAL)] = SPECIAL
     parts = tf.image.adjust_hue(tf.image.adjust_saturation(tf.constant(image / 255), saturation), hue / 6)
-    changed = colours.change_hsv(tf.constant(image), tf.constant(saturation), tf.constant(hue))
+    changed = colours.adjust_saturation_and_hue(tf.constant(image), tf.constant(saturation), tf.constant(hue))
     assert changed.shape == image.shape
     np.testing.assert_allclose(changed, parts * 255, atol=0.02)
 
@@ -65,7 +65,7 @@ def test_grey_stays_exactly_as_it_is(pixel):
     np.testing.assert_array_equal(change([pixel], 0.5, -0.6), [pixel])
 
 
-def test_a_saturated_pixel_cannot_become_more_so():
+def test_the_saturation_is_at_most_1():
     np.testing.assert_allclose(change([[200, 0, 0]], 1.5, 0.0), [[200, 0, 0]], atol=1e-3)
     np.testing.assert_allclose(change([[200, 0, 0]], 0.5, 0.0), [[200, 100, 100]], atol=1e-3)
 
@@ -82,7 +82,7 @@ def strengths():
     [(0, -32, 32, 0), (1, 0.5, 1.5, 1), (2, 0.5, 1.5, 1), (3, -36 / 60, 36 / 60, 0)],
     ids=["brightness", "contrast", "saturation", "hue"],
 )
-def test_each_distortion_has_its_range_half_of_the_time(strengths, which, low, high, neutral):
+def test_each_distortion_is_applied_half_of_the_time_and_uniform_in_its_range(strengths, which, low, high, neutral):
     drawn = strengths[which]
     on = drawn != neutral
     assert on.mean() == pytest.approx(0.5, abs=0.03)
@@ -91,7 +91,7 @@ def test_each_distortion_has_its_range_half_of_the_time(strengths, which, low, h
     assert low <= drawn.min() < low + 0.01 * (high - low) and high - 0.01 * (high - low) < drawn.max() <= high
 
 
-def test_contrast_comes_first_half_of_the_time_and_nothing_depends_on_another(strengths):
+def test_contrast_comes_first_half_of_the_time_and_strengths_are_independent(strengths):
     brightness, contrast, saturation, hue, first = strengths
     assert first.mean() == pytest.approx(0.5, abs=0.03)
     switches = [brightness != 0, contrast != 1, saturation != 1, hue != 0, first]
@@ -99,7 +99,7 @@ def test_contrast_comes_first_half_of_the_time_and_nothing_depends_on_another(st
         assert np.abs(np.corrcoef(np.array(values, float)) - np.eye(5)).max() < 0.05
 
 
-def test_probability_0_leaves_all_alone_and_1_nothing():
+def test_probability_0_applies_no_distortion_and_1_all():
     uniform = tf.random.stateless_uniform([colours.DRAWS, 500], [3, 4])
     for value, neutral in zip(colours.draw_strengths(uniform, NO_AUGMENTATION), (0, 1, 1, 0), strict=False):
         assert (value.numpy() == neutral).all()
@@ -116,7 +116,7 @@ def plain_distort(pixel, brightness, contrast, saturation, hue, contrast_first):
     return (plain_change(pixel, saturation, hue) * contrast).clip(0, 255)
 
 
-def test_the_chain_is_that_of_caffe():
+def test_the_distortions_are_those_of_caffe():
     image = np.random.RandomState(0).uniform(0, 255, (5, 8, 3)).astype(np.float32)
     image[0] = SPECIAL[:8]
     seen = set()

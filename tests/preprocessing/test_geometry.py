@@ -1,4 +1,4 @@
-"""Windows are drawn as Caffe's SSD draws them, and boxes follow the pixels: statistics and plain numpy."""
+"""Distribution of the windows against Caffe's sampling, and boxes against plain numpy."""
 
 import dataclasses
 
@@ -30,13 +30,13 @@ def mapped(function, values):
 
 
 def placements(count, augment, boxes=OBJECTS, size=LARGE, image_size=LARGE):
-    uniform = tf.random.stateless_uniform([count, geometry.draws(augment)], [count, 20180503])
+    uniform = tf.random.stateless_uniform([count, geometry.number_of_draws(augment)], [count, 20180503])
     boxes, size = tf.constant(boxes, tf.float32), tf.constant(size)
     return mapped(lambda draws: geometry.draw_placement(boxes, size, image_size, draws, augment), uniform)
 
 
 def windows_of(placed, size=LARGE, image_size=LARGE):
-    """The windows float64 [count, 4] in [0, 1] of the image that placements show."""
+    """The windows of placements, float64 [count, 4] in [0, 1] of the image."""
     scale = placed.source_size / placed.target_size / size
     start = placed.source_start / size - placed.target_start * scale
     return np.concatenate([start, start + scale * image_size], axis=1)
@@ -153,7 +153,7 @@ def test_a_sampler_accepts_what_overlaps_any_object_enough(seed, objects):
     random = np.random.RandomState(seed)
     crops = plain_crops(random, 6 * 50).astype(np.float32).reshape(6, 50, 4)
     boxes = plain_crops(random, objects).astype(np.float32)
-    got = geometry.accepted(tf.constant(crops), tf.constant(boxes), tf.constant([375, 500]), AUGMENT).numpy()
+    got = geometry.accepted_crops(tf.constant(crops), tf.constant(boxes), tf.constant([375, 500]), AUGMENT).numpy()
     best = plain_iou(crops.reshape(-1, 4), boxes).max(axis=1, initial=0).reshape(6, 50)
     wanted = best >= np.array(AUGMENT.min_ious)[:, np.newaxis]
     clear = np.abs(best - np.array(AUGMENT.min_ious)[:, np.newaxis]) > 1e-5
@@ -162,7 +162,7 @@ def test_a_sampler_accepts_what_overlaps_any_object_enough(seed, objects):
 
 
 @pytest.mark.parametrize(
-    ("crop", "refused"),
+    ("crop", "rejected"),
     [
         ((-2, -2, -0.1, -0.1), True),
         ((-1, -1, 0.9 / 375, 1), True),
@@ -170,11 +170,11 @@ def test_a_sampler_accepts_what_overlaps_any_object_enough(seed, objects):
         ((0.5, 1 - 0.9 / 500, 1.5, 2), True),
     ],
 )
-def test_a_crop_that_shows_less_than_a_pixel_is_refused_by_all(crop, refused):
-    # an object that fills the crop, so that no sampler minds
+def test_a_crop_with_less_than_a_pixel_of_the_image_is_rejected(crop, rejected):
+    # an object that fills the crop, so that its IoU is high enough for every sampler
     crops = tf.constant(np.tile(np.array(crop, np.float32), (6, 50, 1)))
-    got = geometry.accepted(crops, crops[0, :1], tf.constant([375, 500]), AUGMENT).numpy()
-    assert (got == (not refused)).all()
+    got = geometry.accepted_crops(crops, crops[0, :1], tf.constant([375, 500]), AUGMENT).numpy()
+    assert (got == (not rejected)).all()
 
 
 @pytest.mark.parametrize("augment", [NEVER, ALWAYS], ids=["as it is", "zoomed out"])
@@ -201,7 +201,7 @@ def choices(accepted, draws=1000):
     return {(int(s), int(t)): count / draws for (s, t), count in zip(windows, counts, strict=True)}
 
 
-def test_the_whole_image_and_each_first_success_have_the_same_share():
+def test_the_canvas_and_each_first_accepted_crop_have_the_same_share():
     accepted = np.zeros((6, 50), bool)
     accepted[0, :], accepted[2, 7:], accepted[4, [3, 40]], accepted[5, 49] = True, True, True, True
     shares = choices(accepted)
@@ -209,11 +209,11 @@ def test_the_whole_image_and_each_first_success_have_the_same_share():
     np.testing.assert_allclose([*shares.values()], 0.2, atol=0.002)
 
 
-def test_without_success_it_is_the_whole_image():
+def test_without_an_accepted_crop_the_canvas_is_chosen():
     assert choices(np.zeros((6, 50), bool)) == {(-1, -1): 1.0}
 
 
-def test_all_seven_have_a_seventh():
+def test_the_canvas_and_all_six_samplers_have_the_same_share():
     shares = choices(np.ones((6, 50), bool))
     assert len(shares) == 7
     np.testing.assert_allclose([*shares.values()], 1 / 7, atol=0.002)
@@ -258,7 +258,7 @@ def test_windows_are_distributed_as_those_of_caffe(boxes, augment):
         assert distance(measure(windows).round(4), measure(plain).round(4)) < 0.09
 
 
-def test_the_share_of_whole_images_is_that_of_one_choice_in_seven():
+def test_the_share_of_whole_images_is_a_seventh():
     """With one object as large as the image every sampler but .9's finds a crop nearly always."""
     windows = windows_of(placements(1500, NEVER, WHOLE_IMAGE_OBJECT))
     extents = windows[:, 2:] - windows[:, :2]
@@ -282,7 +282,7 @@ def test_crops_are_flipped_as_often_as_whole_images():
 
 
 def test_the_number_of_trials_is_fixed():
-    assert geometry.draws(AUGMENT) == 6 + 6 * 50 * 4
+    assert geometry.number_of_draws(AUGMENT) == 6 + 6 * 50 * 4
 
 
 def test_without_augmentation_the_image_is_shown_as_it_is():
@@ -297,7 +297,7 @@ PART = st.floats(0, 1, width=32, allow_subnormal=False)
 
 @st.composite
 def visible_windows(draw):
-    """A window of an image of some size that shows at least a pixel of it."""
+    """An image size and a window with at least a pixel of the image."""
     size = np.array([draw(SIDE), draw(SIDE)])
     extent = np.array([draw(st.floats(0.2, 4)), draw(st.floats(0.2, 4))])
     extent = np.maximum(extent, 1 / size)
@@ -336,7 +336,7 @@ def test_whole_pixels_lie_inside_and_are_at_most_half_a_pixel_off(case):
 
 
 def plain_move(boxes, window, flip):
-    """Boxes in [0, 1] of the window, those kept, and which: one by one."""
+    """Boxes in [0, 1] of the window whose centre is inside, and which these are, one by one."""
     sides = np.tile(window[2:] - window[:2], 2)
     moved = [(box - np.tile(window[:2], 2)) / sides for box in np.asarray(boxes, np.float64)]
     if flip:
@@ -413,7 +413,7 @@ def test_an_object_stays_when_its_centre_is_inside(box, kept):
     ("start", "size", "flip"),
     [((0, 0), (12, 9), False), ((0, 0), (12, 9), True), ((3, 2), (4, 5), True), ((11, 8), (1, 1), False)],
 )
-def test_pixels_are_filled_in_at_their_place(start, size, flip):
+def test_pixels_are_padded_to_the_input(start, size, flip):
     pixels = np.random.RandomState(0).uniform(-128, 128, (*size, 3)).astype(np.float32)
     placed = Placement(*map(tf.constant, ((0, 0), (1, 1), start, size, flip)))
     filled = geometry.fill_input(tf.constant(pixels), placed, (12, 9)).numpy()
@@ -431,7 +431,7 @@ USELESS = {
 
 
 @pytest.mark.parametrize("boxes", USELESS.values(), ids=USELESS)
-def test_useless_boxes_leave_the_whole_image_and_any_crop_to_choose_from(boxes):
+def test_with_degenerate_boxes_only_the_whole_image_or_any_crop_is_chosen(boxes):
     windows = windows_of(placements(400, NEVER, np.array(boxes, np.float32)))
     whole = ((windows[:, 2:] - windows[:, :2]) > 0.99999).all(axis=1)
     assert np.isfinite(windows).all()

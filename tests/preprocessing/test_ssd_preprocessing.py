@@ -77,7 +77,7 @@ def decoded(jpeg):
 
 
 def plain_input(image, window, flip, image_size=INPUT):
-    """The definition, slowly: a canvas of means around the image, a window of it in fractions of pixels, TF1's
+    """The network input by definition: pad the image with the means, resample the exact window of it by TF1's
     bilinear rule (pixel j from j * old / new), flip, BGR, mean."""
     (top, rows), (left, columns) = (
         taps(*part) for part in zip(window[:2], window[2:], image.shape[:2], image_size, strict=True)
@@ -95,14 +95,14 @@ def plain_input(image, window, flip, image_size=INPUT):
 
 
 def taps(low, high, old, new):
-    """First of the two pixels of the image that each pixel of the input is mixed from, and the second's part."""
+    """The first of the two pixels that each pixel of the input is interpolated from, and the weight of the second."""
     place = low * old + np.arange(new) * (high - low) * old / new
     first = np.floor(place).astype(int)
     return first, place - first
 
 
 def placed_window(placement, size, image_size=INPUT):
-    """The window [4] in [0, 1] of the image that a placement in whole pixels shows."""
+    """The window [4] in [0, 1] of the image of a placement in whole pixels."""
     scale = placement.source_size / placement.target_size / size
     start = placement.source_start / size - placement.target_start * scale
     return np.concatenate([start, start + scale * image_size])
@@ -175,7 +175,7 @@ def compared(jpegs, augment=GEOMETRY_ONLY, image_size=INPUT, count=2):
 
 
 @pytest.mark.parametrize("image_size", [(300, 300), (160, 240)])
-def test_the_same_pixels_of_photographs_come_as_in_plain_numpy(photographs, image_size):
+def test_training_input_of_photographs_agrees_with_plain_numpy(photographs, image_size):
     for image, result in compared(photographs, image_size=image_size):
         placement = result["placement"]
         window = placed_window(placement, image.shape[:2], image_size)
@@ -184,7 +184,7 @@ def test_the_same_pixels_of_photographs_come_as_in_plain_numpy(photographs, imag
 
 
 def test_whole_pixels_are_nearer_to_the_exact_window_than_caffes(photographs):
-    """Half a pixel is up to 10 grey levels where a photograph is all texture; here as in Caffe boxes follow."""
+    """Half a pixel makes a difference of up to 10 in highly textured photographs."""
     errors = []
     for image, result in compared(photographs):
         window, flip = result["window"].astype(np.float64), result["placement"].flip
@@ -206,7 +206,7 @@ def test_whole_pixels_are_as_good_as_the_exact_window_on_drawn_scenes():
 
 
 def test_colours_of_the_input_are_those_of_a_coloured_image(photographs):
-    """Caffe distorts the whole image and resamples then."""
+    """Caffe distorts the whole image, then resamples."""
     errors = []
     for image, result in compared(photographs[:10], AUGMENT):
         placement, strengths = result["placement"], result["strengths"]
@@ -257,7 +257,7 @@ def test_a_mark_lies_where_its_box_says(size):
     assert min(seen.values()) >= 8
 
 
-def test_the_fill_is_exactly_0_and_nothing_else_is():
+def test_the_padding_is_exactly_0_and_nothing_else_is():
     jpeg = encoded(scene())
     for result in augment_all([(jpeg, BOX, seed) for seed in range(30)], ALWAYS_ZOOMED):
         top, left, bottom, right = (target_box(result["placement"]) * 300).round().astype(int)
@@ -355,7 +355,7 @@ USELESS = {
 
 @pytest.mark.parametrize("boxes", USELESS.values(), ids=USELESS)
 @pytest.mark.parametrize("with_object", [False, True], ids=["alone", "beside an object"])
-def test_useless_boxes_never_become_objects(boxes, with_object):
+def test_degenerate_boxes_never_become_objects(boxes, with_object):
     boxes = np.append(np.reshape(boxes, (-1, 4)), BOX[: int(with_object)], axis=0).astype(np.float32)
     jpeg, found = encoded(scene((100, 75))), 0
     for result in augment_all([(jpeg, boxes, seed) for seed in range(60)]):
@@ -370,8 +370,8 @@ def test_useless_boxes_never_become_objects(boxes, with_object):
     assert (found > 20) == with_object
 
 
-def test_no_object_reaches_over_the_fill():
-    """Boxes partly outside of the image are objects only as far as there is an image."""
+def test_no_object_extends_into_the_padding():
+    """Boxes partly outside the image are clipped to it."""
     boxes = np.array([[-0.3, 0.2, 0.5, 0.8], [0.4, 0.4, 1.5, 1.6], [-1, -1, 2, 2], [0, 0, 1, 1]], np.float32)
     jpeg = encoded(scene((100, 75)))
     for result in augment_all([(jpeg, boxes, seed) for seed in range(60)]):

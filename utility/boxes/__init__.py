@@ -1,1 +1,1 @@
-"""Box geometry, default boxes, matching and encoding."""
+"""Box geometry, default boxes, matching, encoding and decoding."""

@@ -1,4 +1,4 @@
-"""Default boxes and the coordinates that they live in: section 2.2 of the paper."""
+"""Default boxes and their coordinate system: section 2.2 of the paper."""
 
 from __future__ import annotations
 
@@ -13,56 +13,59 @@ from utility.config.settings import AnchorConfig, Config
 
 
 class BoxFrame(NamedTuple):
-    """The coordinates in which default boxes live: frame = normalized * scale - offset.
+    """The coordinate system of default boxes: coordinate = normalized * scale - offset.
 
-    normalized: scale 1, offset 0; boxes are parts of the image and widths are plain differences.
-    absolute: scale (height, width) of the network input, offset 1; boxes are 0-based inclusive pixels, because
-    a record holds 1-based inclusive pixels / size, and widths count both ends.
+    normalized: scale 1, offset 0. Coordinates are in [0, 1] of the image, and a width is xmax - xmin.
+    absolute: scale (height, width) of the network input, offset 1. Coordinates are 0-based inclusive pixels, because
+    a record holds 1-based inclusive pixels / image size, and a width is xmax - xmin + 1.
     """
 
     scale_yxyx: np.ndarray  # float32 [4]
     offset: float
 
     def from_normalized(self, boxes_yxyx: tf.Tensor) -> tf.Tensor:
-        """Bring boxes [..., 4] from [0, 1] of the image into this frame."""
+        """Convert boxes [..., 4] from [0, 1] of the image to this frame."""
         return boxes_yxyx * self.scale_yxyx - self.offset
 
     def to_normalized(self, boxes: tf.Tensor) -> tf.Tensor:
-        """Bring boxes [..., 4] of this frame back into [0, 1] of the image."""
+        """Convert boxes [..., 4] from this frame to [0, 1] of the image."""
         return (boxes + self.offset) / self.scale_yxyx
 
 
 class DefaultBoxes(NamedTuple):
-    """The K default boxes of a network as constants, and the frame and variances that encode against them."""
+    """The K default boxes of a network as constants, with the frame and the prior variances used to encode offsets."""
 
-    cyxhw: np.ndarray  # float32 [K, 4]: centre y, centre x, height, width in the frame
+    cyxhw: np.ndarray  # float32 [K, 4]: centre y, centre x, height, width, in `frame`
     frame: BoxFrame
-    variances: np.ndarray  # float32 [4]
+    variances: np.ndarray  # float32 [4]: of cy, cx, height, width
 
     def corners(self) -> tf.Tensor:
-        """Return the default boxes as corners, float32 [K, 4]."""
+        """Return the default boxes as corners in `frame`, float32 [K, 4]."""
         return box_ops.to_corners(tf.constant(self.cyxhw), self.frame.offset)
 
 
 def default_boxes(config: Config) -> DefaultBoxes:
-    """Build the default boxes that a config describes."""
+    """Build the default boxes of a config."""
     size = np.array(config.network.image_size, np.float64)
     centers = _centers(feature_maps(config.network), config.anchors, size)
     absolute = config.targets.coordinates == "absolute"
     scale = np.tile(size if absolute else np.ones(2), 2)
     boxes = centers * scale
-    if absolute:  # an inclusive pixel range [a, b] has its centre half a pixel before that of the interval [a, b + 1)
+    if absolute:  # the centre of inclusive pixels [a, b] is half a pixel before that of the interval [a, b + 1)
         boxes[:, :2] -= 0.5
     frame = BoxFrame(scale.astype(np.float32), 1.0 if absolute else 0.0)
     return DefaultBoxes(boxes.astype(np.float32), frame, np.array(config.targets.prior_variances, np.float32))
 
 
 def _centers(maps: tuple[FeatureMap, ...], anchors: AnchorConfig, size: np.ndarray) -> np.ndarray:
-    """Return all default boxes, normalized, float64 [K, 4]; order: layer, row, column, box of the cell."""
+    """Return centre and size of all default boxes in [0, 1] of the image, float64 [K, 4].
+
+    Order: feature map, row, column, shape within the cell.
+    """
     layers = []
     for index, feature_map in enumerate(maps):
         shapes = _shapes(anchors.scales[index], anchors.scales[index + 1], anchors.ratios[index])
-        shapes = shapes * size.min() / size  # a square is square in pixels
+        shapes = shapes * size.min() / size  # a square default box is square in pixels, also in an input that is not
         rows, columns = (
             (np.arange(cells) + anchors.offset) * step / side
             for cells, step, side in zip(feature_map.grid, feature_map.step, size, strict=True)
@@ -80,6 +83,6 @@ def _centers(maps: tuple[FeatureMap, ...], anchors: AnchorConfig, size: np.ndarr
 
 
 def _shapes(scale: float, next_scale: float, ratios: tuple[float, ...]) -> np.ndarray:
-    """Return height and width of a cell's boxes, float64 [A, 2]: the extra square first, then the ratios."""
+    """Return height and width of a cell's A default boxes, float64 [A, 2]: the extra square, then one per ratio."""
     extra = np.sqrt(scale * next_scale)
     return np.array([(extra, extra)] + [(scale / np.sqrt(ratio), scale * np.sqrt(ratio)) for ratio in ratios])

@@ -1,4 +1,4 @@
-"""Boxes as offsets to their default boxes, and back; the targets of training."""
+"""Encoding of boxes as offsets to their default boxes, decoding, and the training targets."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from utility.boxes.matching import match
 
 
 def encode(boxes: tf.Tensor, anchors: DefaultBoxes) -> tf.Tensor:
-    """Return boxes [..., K, 4], corners in the anchors' frame, as offsets [..., K, 4] to their default boxes.
+    """Encode boxes float32 [..., K, 4], corners in the anchors' frame, as offsets [..., K, 4] to the default boxes.
 
     Offsets are (cy, cx, log h, log w) relative to the default box, divided by the prior variances: equation 2
-    of the paper, CENTER_SIZE of Caffe's EncodeBBox. Sizes must be positive.
+    of the paper, CENTER_SIZE of Caffe's EncodeBBox. Heights and widths must be positive.
     """
     center, size = tf.split(box_ops.to_center(boxes, anchors.frame.offset), 2, axis=-1)
     anchor_center, anchor_size = anchors.cyxhw[:, :2], anchors.cyxhw[:, 2:]
@@ -24,18 +24,18 @@ def encode(boxes: tf.Tensor, anchors: DefaultBoxes) -> tf.Tensor:
 
 
 def decode(offsets: tf.Tensor, anchors: DefaultBoxes) -> tf.Tensor:
-    """Return offsets [..., K, 4] as corners [..., K, 4] in the anchors' frame: the inverse of `encode`."""
-    shift, log_size = tf.split(offsets * anchors.variances, 2, axis=-1)
+    """Decode offsets float32 [..., K, 4] to corners [..., K, 4] in the anchors' frame: the inverse of `encode`."""
+    center_offset, log_size = tf.split(offsets * anchors.variances, 2, axis=-1)
     anchor_center, anchor_size = anchors.cyxhw[:, :2], anchors.cyxhw[:, 2:]
-    boxes_cyxhw = tf.concat([shift * anchor_size + anchor_center, tf.exp(log_size) * anchor_size], axis=-1)
+    boxes_cyxhw = tf.concat([center_offset * anchor_size + anchor_center, tf.exp(log_size) * anchor_size], axis=-1)
     return box_ops.to_corners(boxes_cyxhw, anchors.frame.offset)
 
 
 class Targets(NamedTuple):
-    """What the network should have said: classes int32 [B, K] (-1 ignored, 0 background) and offsets [B, K, 4]."""
+    """The training targets of the K default boxes, for each image of the batch."""
 
-    classes: tf.Tensor
-    offsets: tf.Tensor  # float32, 0 where the class is not positive
+    classes: tf.Tensor  # int32 [B, K]: class id, 0 background, -1 ignored
+    offsets: tf.Tensor  # float32 [B, K, 4], as `encode` returns them; 0 for default boxes that are not positive
 
 
 def encode_targets(
@@ -45,19 +45,19 @@ def encode_targets(
     match_threshold: float,
     neg_threshold: float,
 ) -> Targets:
-    """Match and encode a batch of ground truth.
+    """Match and encode the ground truth of a batch.
+
+    Degenerate ground truth, and ground truth that overlaps no default box, is not matched. In an image without
+    ground truth all default boxes are background.
 
     Args:
-      boxes_yxyx: float32 [B, N, 4], normalized; N may be 0.
+      boxes_yxyx: float32 [B, N, 4] in [0, 1] of the image; N may be 0.
       labels: int [B, N], class ids from 1; 0 marks padding.
       anchors: the default boxes.
       match_threshold: see `match`.
       neg_threshold: see `match`.
-
-    A degenerate ground truth, or one that overlaps no default box, is matched to nothing. An image without
-    ground truth is background throughout.
     """
-    # one row of padding, so that the best ground truth is defined in a batch without any
+    # one padding row, so that argmax over the ground truth is defined when N is 0
     boxes_yxyx = tf.pad(boxes_yxyx, [[0, 0], [0, 1], [0, 0]])
     labels = tf.pad(tf.cast(labels, tf.int32), [[0, 0], [0, 1]])
     boxes = anchors.frame.from_normalized(boxes_yxyx)
@@ -67,7 +67,7 @@ def encode_targets(
     indices, states = match(iou, match_threshold, neg_threshold)
     positive = tf.equal(states, 1)
     classes = tf.where_v2(positive, tf.gather(labels, indices, batch_dims=1), states)
-    # where nothing matched, the default box itself stands in: its offsets are 0 and their logarithms finite
+    # a default box without a match encodes itself: its size is positive, so the logarithm is finite
     matched = tf.where_v2(positive[..., tf.newaxis], tf.gather(boxes, indices, batch_dims=1), anchors.corners())
     offsets = encode(matched, anchors)
     return Targets(classes, tf.where_v2(positive[..., tf.newaxis], offsets, 0.0))

@@ -71,12 +71,12 @@ def names_in_checkpoint(name: str, scopes: Scopes) -> tuple[str, str]:
 
 
 def network_variables() -> list[tf.Variable]:
-    """Return what the network consists of: what is trained, and batch norm's moving averages."""
+    """Return the graph's variables that belong to the network: trainable ones, and batch norm's moving averages."""
     return tf.trainable_variables() + tf.moving_average_variables()
 
 
 def once_for_all_replicas(load: Callable[[], None]) -> None:
-    """Call `load` once, however many GPUs build the same network; it then sees the variables that they share."""
+    """Call `load` once where several replicas build the network: in the cross-replica context, with their variables."""
     replica = tf.distribute.get_replica_context()
     if replica is None:
         load()
@@ -85,31 +85,36 @@ def once_for_all_replicas(load: Callable[[], None]) -> None:
 
 
 def scopes_in(stored: Iterable[str]) -> str:
+    """Return the outermost scopes of some variables, for a message."""
     return ", ".join(sorted({name.split("/")[0] for name in stored if "/" in name})) or "none"
 
 
 def check_fits(checkpoint: str) -> list[Assignment]:
-    """Tell which of a checkpoint's variables are the network's; ValueError if one is missing or of another shape."""
+    """Return the assignment of a checkpoint to the graph's network.
+
+    A ValueError if a variable of the network is missing in it or has another shape.
+    """
     stored = open_checkpoint(checkpoint).get_variable_to_shape_map()
     plan = assign(stored, network_variables())
-    unfit = unassigned(plan)
-    if unfit:
+    unfilled = unassigned(plan)
+    if unfilled:
         remedy = "config.json and labels.txt must be the checkpoint's own, and lie beside it"
         if all(assignment.reason == MISSING for assignment in plan):
             remedy = f"--model_scope must be the scope of its network, one of {scopes_in(stored)}"
         raise ValueError(
-            f"checkpoint {checkpoint} is of another network: {unfit[0].name} has {unfit[0].reason} ({len(unfit)} of"
-            f" {len(plan)} variables differ); {remedy}"
+            f"checkpoint {checkpoint} is of another network: {unfilled[0].name} has {unfilled[0].reason}"
+            f" ({len(unfilled)} of {len(plan)} variables differ); {remedy}"
         )
     return plan
 
 
 def unassigned(plan: Sequence[Assignment]) -> list[Assignment]:
+    """Return the assignments without a source."""
     return [assignment for assignment in plan if not assignment.source]
 
 
 def table(plan: Sequence[Assignment]) -> str:
-    """Return a line for each layer, the variables of it that share a assignment together, and a summary."""
+    """Return a table with a line for the variables of a layer that have the same source or reason, and a summary."""
     lines = [
         (layer, " ".join(assignment.name.rpartition("/")[2] for assignment in assignments), what)
         for (layer, what), assignments in _by_layer(plan)

@@ -1,8 +1,9 @@
 """Checkpoint files: which one a path means, and whether it can be read.
 
-Training, evaluation and demo all ask `newest` here, so that they mean the same checkpoint. TensorFlow renames a
-checkpoint's data when they are complete, writes its index, and then records its name in the file `checkpoint`. A run
-that is killed in between leaves the older record; a machine that loses its power may leave any of the files cut off.
+Training, evaluation, demo and export all call `newest`, so that they take the same checkpoint. TensorFlow writes a
+checkpoint's data under a temporary name, renames them, writes the index, and then lists the checkpoint in the file
+`checkpoint`, its checkpoint state. A run that is killed in between leaves the older state; a power cut may leave any of
+these files truncated.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from utility.run.log import first_line, log
 
 IMPORTABLE = (".h5", ".hdf5", ".pth", ".pt", ".caffemodel")
 IMPORT = "python model/import_weights.py --source="
-SHOWN = 8  # names of files in a message
+SHOWN = 8  # names of files or variables in a message
+STATE_FILE = "checkpoint"  # TensorFlow's list of a folder's checkpoints
 _TABLE_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")  # the end of a LevelDB table: a V1 file, or a V2 index
-STATE_FILE = "checkpoint"  # TensorFlow's file with the name of the newest
 
 
 def resolve(path: str) -> str:
     """Return the prefix of the checkpoint at `path`: a folder (its newest), a prefix, or one of its files.
 
     Raises:
-        FileNotFoundError: there is no checkpoint; the message tells what is there instead.
-        ValueError: a folder holds several without telling which is the newest, or a checkpoint cannot be read.
+        FileNotFoundError: there is no checkpoint; the message lists the files of the folder.
+        ValueError: a folder holds several and no checkpoint state, or a checkpoint cannot be read.
     """
     if Path(path).is_dir():
         found = newest(path)
@@ -37,36 +38,36 @@ def resolve(path: str) -> str:
     prefix = prefix_of(path)
     if not is_checkpoint(prefix):
         raise FileNotFoundError(f"there is no checkpoint {path}{what_is_there(path)}")
-    _refuse({prefix: problem_of(prefix)})
+    _check_readable({prefix: problem_of(prefix)})
     return prefix
 
 
 def newest(folder: str) -> str | None:
     """Return the prefix of a folder's newest checkpoint that can be read, or None if the folder has none.
 
-    The newest is the one that the file `checkpoint` notes; without that note the only one, or the one of the
-    highest step. Where it is broken, the one before it counts, and the log says so.
+    The newest is the one in the checkpoint state; without a state the only one, or the one with the highest step. If it
+    is damaged, the one before it is taken, with a line in the log.
 
     Raises:
-        ValueError: there is no note and no telling which is the newest, or no checkpoint can be read.
+        ValueError: the newest cannot be determined, or no checkpoint can be read.
     """
-    recorded_paths = recorded(Path(folder))
-    broken: dict[str, str | None] = {}
-    for prefix in [*recorded_paths, *_others(Path(folder), recorded_paths)]:
-        broken[prefix] = problem_of(prefix)
-        if broken[prefix] is None:
-            for name, why in list(broken.items())[:-1]:
-                log(f"checkpoint {name} {why}: taking {prefix}, the one before it")
+    listed = listed_in_state(Path(folder))
+    problems: dict[str, str | None] = {}
+    for prefix in [*listed, *_not_listed(Path(folder), listed)]:
+        problems[prefix] = problem_of(prefix)
+        if problems[prefix] is None:
+            for damaged, problem in list(problems.items())[:-1]:
+                log(f"checkpoint {damaged} {problem}: taking {prefix}, the one before it")
             return prefix
-    # killed while it wrote its first checkpoint, of step 0, a run has nothing to lose
-    if recorded_paths or any(step_in_name(prefix) != 0 for prefix in broken):
-        _refuse(broken)
+    # a run that was killed while it wrote its first checkpoint, of step 0, starts again without an error
+    if listed or any(step_in_name(prefix) != 0 for prefix in problems):
+        _check_readable(problems)
     return None
 
 
-def _refuse(broken: dict[str, str | None]) -> None:
-    """Raise a ValueError if a checkpoint has a problem_of."""
-    lines = [f"checkpoint {prefix} {why}" for prefix, why in broken.items() if why]
+def _check_readable(problems: dict[str, str | None]) -> None:
+    """Raise a ValueError if one of these checkpoints, given with their problems, has one."""
+    lines = [f"checkpoint {prefix} {problem}" for prefix, problem in problems.items() if problem]
     if lines:
         more = "; no other can be read: remove them to start anew" if len(lines) > 1 else ""
         raise ValueError(f"{'; '.join(lines[:SHOWN])}{more}")
@@ -79,13 +80,13 @@ def is_checkpoint(path: str) -> bool:
         return True
     if not prefix.is_file() or prefix.stat().st_size < len(_TABLE_MAGIC):
         return False
-    with prefix.open("rb") as file:  # V1 is one file without a suffix of its own
+    with prefix.open("rb") as file:  # a V1 checkpoint is one file without a suffix
         file.seek(-len(_TABLE_MAGIC), 2)
         return file.read() == _TABLE_MAGIC
 
 
 def what_is_there(path: str) -> str:
-    """Return the end of a message about a missing file: what its folder holds, or that there is no such folder."""
+    """Return the end of a message about a missing checkpoint: the names in its folder, or that there is no folder."""
     target = Path(path)
     if target.is_file():
         importable = target.suffix in IMPORTABLE
@@ -94,41 +95,43 @@ def what_is_there(path: str) -> str:
     if not folder.is_dir():
         return f": the folder {folder} does not exist"
     names = [entry.name for entry in folder.iterdir() if not entry.name.startswith((".", "__"))]
-    names = [name for name in names if ".data-" not in name]  # an .index tells of a checkpoint already
+    names = [name for name in names if ".data-" not in name]  # the .index stands for the checkpoint
     names.sort(key=lambda name: (not name.endswith(".index"), name))
     shown = ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
     return f"; {folder} holds {shown}" if names else f"; {folder} is empty"
 
 
 def prefix_of(path: str) -> str:
+    """Return the prefix of the checkpoint to which a file belongs; other paths are returned unchanged."""
     return path.removesuffix(".index").removesuffix(".meta").split(".data-")[0]
 
 
-def recorded(folder: Path) -> list[str]:
-    """Return the prefixes that a folder's note names, the newest first; [] if there is no note that can be read.
+def listed_in_state(folder: Path) -> list[str]:
+    """Return the prefixes in a folder's checkpoint state, the newest first; [] if it is missing or unreadable.
 
-    The note may hold the absolute path of another folder or machine, from which this one was copied.
+    The state of a copied folder may hold absolute paths of the original; a file of that name in this folder is
+    preferred.
     """
     try:
         state = tf.train.get_checkpoint_state(str(folder))
-    except (ValueError, UnicodeDecodeError):  # empty, as a machine that loses its power may leave it
+    except (ValueError, UnicodeDecodeError):  # empty, as a power cut may leave it
         return []
     paths = [state.model_checkpoint_path, *reversed(state.all_model_checkpoint_paths)] if state else []
-    return list(dict.fromkeys(_here_or_there(folder, path) for path in paths))
+    return list(dict.fromkeys(_preferably_in(folder, path) for path in paths))
 
 
-def _here_or_there(folder: Path, recorded_paths: str) -> str:
-    here = str(folder / Path(recorded_paths).name)
-    return recorded_paths if not is_checkpoint(here) and is_checkpoint(recorded_paths) else here
+def _preferably_in(folder: Path, path: str) -> str:
+    local = str(folder / Path(path).name)
+    return path if not is_checkpoint(local) and is_checkpoint(path) else local
 
 
-def _others(folder: Path, recorded_paths: Sequence[str]) -> list[str]:
-    """Return the checkpoints that the note leaves out, those of the highest step first."""
-    there = [str(index.with_suffix("")) for index in sorted(folder.glob("*.index"))]
-    others = [prefix for prefix in there if prefix not in recorded_paths]
+def _not_listed(folder: Path, listed: Sequence[str]) -> list[str]:
+    """Return the folder's checkpoints that its state does not list, the highest step first."""
+    prefixes = [str(index.with_suffix("")) for index in sorted(folder.glob("*.index"))]
+    others = [prefix for prefix in prefixes if prefix not in listed]
     numbered = sorted((p for p in others if step_in_name(p) is not None), key=step_in_name, reverse=True)  # type: ignore[arg-type]
     stems = {prefix.rpartition("-")[0] for prefix in numbered}
-    if not recorded_paths and len(others) > 1 and (len(numbered) < len(others) or len(stems) > 1):
+    if not listed and len(others) > 1 and (len(numbered) < len(others) or len(stems) > 1):
         names = ", ".join(others[:SHOWN])
         raise ValueError(f"{folder} holds {len(others)} checkpoints and no note of the newest; name one: {names}")
     return numbered if len(others) > 1 else others
@@ -141,7 +144,7 @@ def step_in_name(prefix: str) -> int | None:
 
 
 def problem_of(prefix: str) -> str | None:
-    """Return what is wrong with a checkpoint's files, or None; every number is read and held against its checksum."""
+    """Return what is wrong with a checkpoint's files, or None; all tensors are read, which verifies their checksums."""
     name = Path(prefix).name
     if not is_checkpoint(prefix):
         return f"is not there: {name}.index is missing"
@@ -161,7 +164,7 @@ def _has_data(prefix: str) -> bool:
     if not Path(f"{prefix}.index").is_file():
         return True
     parts = [path.name for path in Path(prefix).parent.glob(f"{Path(prefix).name}.data-*-of-*")]
-    parts = [name for name in parts if name.rpartition("-of-")[2].isdecimal()]  # no unfinished ones
+    parts = [name for name in parts if name.rpartition("-of-")[2].isdecimal()]  # without temporary files
     return bool(parts) and len(parts) == int(parts[0].rpartition("-of-")[2])
 
 
@@ -174,7 +177,7 @@ def open_checkpoint(prefix: str) -> tf.train.NewCheckpointReader:
 
 
 def step_reader(folder: str, once: bool) -> Callable[[], int]:
-    """Return a function that gives the global step of a folder's newest checkpoint; `once`: as it was at the first call."""
+    """Return a function that reads the step of a folder's newest checkpoint; `once`: at its first call only."""
     read = lambda: step_of(newest(folder))  # noqa: E731
     return cache(read) if once else read
 

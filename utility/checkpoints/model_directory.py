@@ -1,4 +1,4 @@
-"""What is written to a model directory beside TensorFlow's own files: clean-up before a run, and copies."""
+"""Changes to a model directory other than TensorFlow's own: clean-up before a run, and copies of checkpoints."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from pathlib import Path
 
 import tensorflow.compat.v1 as tf
 
-from utility.checkpoints.checkpoint_files import STATE_FILE, is_checkpoint, newest, prefix_of, recorded
+from utility.checkpoints.checkpoint_files import STATE_FILE, is_checkpoint, listed_in_state, newest, prefix_of
 from utility.config import config_file
 from utility.config.settings import Config
 from utility.run.log import log
 
-_ROOM = 100_000  # bytes that a disk must have left
-_UNFINISHED = ("*.tempstate*", "*.meta.tmp*", f"{STATE_FILE}.tmp*")  # what TensorFlow renames when it is whole
-_COPIES = "tmp_worker_*"  # folders with what the other workers of a cluster must save, and nobody needs
+_ROOM = 100_000  # bytes that must be free on the disk
+# temporary files, which TensorFlow renames once they are complete
+_UNFINISHED = ("*.tempstate*", "*.meta.tmp*", f"{STATE_FILE}.tmp*")
+_COPIES = "tmp_worker_*"  # checkpoints that all workers but the chief save, and that nothing reads
 
 
 def open_for_training(model_dir: str, config: Config, writes: bool) -> None:
-    """Compare the model in a directory that a training goes on from with the config, and log the settings that changed.
+    """Check that the model directory's checkpoint, if any, is of the config's model; log the settings that differ.
 
-    The process that `writes` checkpoints first makes the directory ready: see `prepare`.
+    The process that `writes` checkpoints first cleans the directory up: see `prepare`.
 
     Raises:
         ValueError: the directory holds another model, or cannot be read or written to.
@@ -33,9 +34,9 @@ def open_for_training(model_dir: str, config: Config, writes: bool) -> None:
 
 
 def prepare(model_dir: str) -> str | None:
-    """Make a model directory ready to go on: returns its newest readable checkpoint, which the Estimator then takes.
+    """Clean up a model directory, and return its newest readable checkpoint, which the Estimator then restores.
 
-    What a killed run left half-written is removed, and the file `checkpoint` notes no broken checkpoint any more.
+    Incomplete files of a killed run are removed, and so are damaged checkpoints from the checkpoint state.
 
     Raises:
         ValueError: as `newest`, or the directory cannot be written to.
@@ -48,12 +49,12 @@ def prepare(model_dir: str) -> str | None:
             path.unlink()
     for path in folder.glob(_COPIES):
         shutil.rmtree(path, ignore_errors=True)
-    recorded_paths = recorded(folder)
+    listed = listed_in_state(folder)
     if found is None:
-        (folder / STATE_FILE).unlink(missing_ok=True)  # TensorFlow fails at an empty one
+        (folder / STATE_FILE).unlink(missing_ok=True)  # TensorFlow fails on an empty one
     else:
-        kept = recorded_paths[recorded_paths.index(found) :] if found in recorded_paths else [found]
-        _record(folder, [prefix for prefix in reversed(kept) if is_checkpoint(prefix)])
+        kept = listed[listed.index(found) :] if found in listed else [found]
+        _write_state(folder, [prefix for prefix in reversed(kept) if is_checkpoint(prefix)])
     return found
 
 
@@ -68,14 +69,14 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
-def _record(folder: Path, prefixes: Sequence[str]) -> None:
-    """Note the checkpoints of a folder, the newest last, by their names where they lie in it."""
+def _write_state(folder: Path, prefixes: Sequence[str]) -> None:
+    """Write the checkpoint state: prefixes with the newest last, by name alone if they are in the folder itself."""
     names = [Path(prefix).name if Path(prefix).parent == folder else prefix for prefix in prefixes]
     tf.train.update_checkpoint_state(str(folder.absolute()), names[-1], names)
 
 
 def copy(prefix: str, target: str) -> None:
-    """Make a checkpoint the only one of the folder `target`; killed meanwhile, the folder keeps the one it had."""
+    """Make a checkpoint the only one of the folder `target`; if interrupted, the folder keeps the one it had."""
     folder, name = Path(target), Path(prefix).name
     folder.mkdir(parents=True, exist_ok=True)
     files = [path for path in Path(prefix).parent.glob(f"{name}.*") if prefix_of(path.name) == name]
@@ -85,7 +86,7 @@ def copy(prefix: str, target: str) -> None:
         partial = folder / f".{file.name}.partial"
         shutil.copyfile(file, partial)
         partial.replace(folder / file.name)
-    _record(folder, [str(folder / name)])
+    _write_state(folder, [str(folder / name)])
     for old in folder.glob("*.index"):
         if old.stem != name:
             for file in folder.glob(f"{old.stem}.*"):

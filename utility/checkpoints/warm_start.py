@@ -23,7 +23,7 @@ from utility.run.log import log
 
 
 class WarmStart(NamedTuple):
-    """Where training starts from when the model directory has no checkpoint of its own.
+    """A checkpoint to start from when the model directory has none.
 
     `load` is called once the network is built and before the optimizer adds its variables.
     """
@@ -34,10 +34,11 @@ class WarmStart(NamedTuple):
     notes: tuple[tuple[str, str], ...] = ()  # (part of a variable's name, what to log if such a variable is loaded)
 
     def load(self) -> None:
-        """Make the graph's trainable variables start from the checkpoint, and log a table of all of them.
+        """Initialize the graph's network from the checkpoint, and log a table of all its variables.
 
         Raises:
-            ValueError: no variable can be loaded, one is missing that must not be, or the checkpoint is damaged.
+            ValueError: no variable can be loaded; one is missing and `ignore_missing` is off; or the checkpoint is
+                damaged.
         """
         once_for_all_replicas(self._load)
 
@@ -72,7 +73,7 @@ def _nothing_fits(start: WarmStart, stored: dict[str, list[int]]) -> str:
 
 
 def _unused(start: WarmStart, plan: Sequence[Assignment], stored: dict[str, list[int]]) -> str:
-    """Say what of the checkpoint is left: the optimizer's variables, the step, and what the network has not."""
+    """Return lines on the checkpoint's variables that are not used: optimizer slots, the step, and unknown ones."""
     counterparts = {name for assignment in plan for name in names_in_checkpoint(assignment.name, start.scopes)}
     left = sorted(set(stored) - counterparts - {"global_step"})
     slots = [name for name in left if name.rpartition("/")[0] in stored]

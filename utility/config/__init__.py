@@ -1,1 +1,1 @@
-"""Every hyper-parameter: settings, presets, checks, and the config.json of a model directory."""
+"""All hyper-parameters: settings, presets, checks, and the config.json of a model directory."""

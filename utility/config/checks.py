@@ -1,4 +1,4 @@
-"""Whether the settings of a config can work together."""
+"""Validation of a config: the range of each setting, and the consistency of settings with each other."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ from utility.config.settings import BACKBONES, Config, ScheduleConfig
 
 
 def check(config: Config) -> Config:
-    """Return the config if all of its settings can work together, else raise a ValueError that names one."""
+    """Return the config if it is valid; otherwise raise a ValueError with the name and value of an invalid setting."""
     _check_ranges(config)
     _check_layers(config)
     _check_schedule(config.schedule)
     return config
 
 
-_Range = tuple[Callable[[Any], bool], str]  # what holds of a value, and how a message says so
+_Range = tuple[Callable[[Any], bool], str]  # whether a value is valid, and the requirement as error messages word it
 _ABOVE_0: _Range = (lambda value: value > 0, "above 0")
 _AT_LEAST_0: _Range = (lambda value: value >= 0, "0 or more")
 _AT_LEAST_1: _Range = (lambda value: value >= 1, "1 or more")
-_PART: _Range = (lambda value: 0 <= value <= 1, "in [0, 1]")
-_PART_BELOW_1: _Range = (lambda value: 0 <= value < 1, "in [0, 1)")
-_PART_ABOVE_0: _Range = (lambda value: 0 < value <= 1, "in (0, 1]")
-_RISING_ABOVE_0: _Range = (lambda value: 0 < value[0] <= value[1] < math.inf, "above 0, the second not below the first")
+_FRACTION: _Range = (lambda value: 0 <= value <= 1, "in [0, 1]")
+_FRACTION_BELOW_1: _Range = (lambda value: 0 <= value < 1, "in [0, 1)")
+_FRACTION_ABOVE_0: _Range = (lambda value: 0 < value <= 1, "in (0, 1]")
+_INTERVAL_ABOVE_0: _Range = (
+    lambda value: 0 < value[0] <= value[1] < math.inf,
+    "above 0, the second not below the first",
+)
 _RANGES: dict[str, _Range] = {
-    "class_names": (lambda names: len(set(names)) == len(names), "each once"),
+    "class_names": (lambda names: len(set(names)) == len(names), "different from each other"),
     "network.backbone": (lambda name: name in BACKBONES, f"in {[*BACKBONES]}"),
     "network.depth_multiplier": (lambda value: 0 < value <= 2, "above 0, at most 2"),
     "network.image_size": (lambda sides: min(sides) >= 1, "1 pixel or more"),
     "network.l2_norm_scale": _ABOVE_0,
-    "targets.match_threshold": _PART_ABOVE_0,
+    "targets.match_threshold": _FRACTION_ABOVE_0,
     "targets.coordinates": (lambda name: name in ("normalized", "absolute"), "normalized or absolute"),
     "targets.prior_variances": (lambda variances: 0 < min(variances) <= max(variances) < math.inf, "above 0"),
     "loss.negative_ratio": _ABOVE_0,
@@ -45,22 +48,26 @@ _RANGES: dict[str, _Range] = {
     "schedule.learning_rate": _ABOVE_0,
     "schedule.decay_boundaries": (lambda steps: all(0 <= step < math.inf for step in steps), "0 or more"),
     "schedule.lr_decay_factors": (lambda factors: all(0 < factor < math.inf for factor in factors), "above 0"),
-    "schedule.momentum": _PART_BELOW_1,
+    "schedule.momentum": _FRACTION_BELOW_1,
     "schedule.bias_lr_factor": _ABOVE_0,
     "schedule.clip_gradient_norm": _AT_LEAST_0,
-    "augment.probability": _PART,
+    "augment.probability": _FRACTION,
     "augment.brightness": _AT_LEAST_0,
-    "augment.contrast": _RISING_ABOVE_0,
-    "augment.saturation": _RISING_ABOVE_0,
-    "augment.hue_degrees": (lambda value: 0 <= value <= 60, "between 0 and 60"),  # as far as colours.py can turn
+    "augment.contrast": _INTERVAL_ABOVE_0,
+    "augment.saturation": _INTERVAL_ABOVE_0,
+    # preprocessing/colours.py shifts the hue by one sector of 60 degrees at most
+    "augment.hue_degrees": (lambda value: 0 <= value <= 60, "between 0 and 60"),
     "augment.max_zoom_out": _AT_LEAST_1,
     "augment.min_ious": (lambda values: all(0 <= value <= 1 for value in values), "in [0, 1]"),
     "augment.crop_trials": _AT_LEAST_1,
-    "augment.crop_scale": (lambda value: 0 < value[0] <= value[1] <= 1, "above 0, rising, at most 1"),
-    "augment.crop_ratio": _RISING_ABOVE_0,
-    "detection.select_threshold": _PART_BELOW_1,
-    "detection.min_size": _PART_BELOW_1,
-    "detection.nms_threshold": _PART_ABOVE_0,
+    "augment.crop_scale": (
+        lambda value: 0 < value[0] <= value[1] <= 1,
+        "above 0, at most 1, the second not below the first",
+    ),
+    "augment.crop_ratio": _INTERVAL_ABOVE_0,
+    "detection.select_threshold": _FRACTION_BELOW_1,
+    "detection.min_size": _FRACTION_BELOW_1,
+    "detection.nms_threshold": _FRACTION_ABOVE_0,
     "detection.keep_topk": _AT_LEAST_1,
     "detection.nms_topk": _AT_LEAST_1,
     "detection.max_detections": (lambda value: value is None or value >= 1, "1 or more"),
@@ -68,9 +75,9 @@ _RANGES: dict[str, _Range] = {
 
 
 def _check_ranges(config: Config) -> None:
-    for name, (holds, wanted) in _RANGES.items():
+    for name, (is_valid, requirement) in _RANGES.items():
         value = attrgetter(name)(config)
-        _require(holds(value), name, value, wanted)
+        _require(is_valid(value), name, value, requirement)
     targets, schedule = config.targets, config.schedule
     _require(
         0 <= targets.neg_threshold <= targets.match_threshold,
@@ -92,20 +99,20 @@ def _check_layers(config: Config) -> None:
         len(config.anchors.ratios) == maps,
         "anchors.ratios",
         config.anchors.ratios,
-        f"{maps} tuples, one a feature map",
+        f"{maps} tuples, one per feature map",
     )
     scales = config.anchors.scales
     _require(
         len(scales) == maps + 1,
         "anchors.scales",
         scales,
-        f"{maps + 1} numbers, one a feature map and the next one",
+        f"{maps + 1} numbers, one per feature map and one more",
     )
     _require(
         list(scales) == sorted(scales) and 0 < scales[0] <= scales[-1] < math.inf,
         "anchors.scales",
         scales,
-        "positive and rising",
+        "positive and in increasing order",
     )
 
 
@@ -117,9 +124,11 @@ def _check_schedule(schedule: ScheduleConfig) -> None:
         factors,
         f"{len(boundaries) + 1} numbers, one more than decay_boundaries",
     )
-    _require(list(boundaries) == sorted(set(boundaries)), "schedule.decay_boundaries", boundaries, "rising")
+    _require(
+        list(boundaries) == sorted(set(boundaries)), "schedule.decay_boundaries", boundaries, "in increasing order"
+    )
 
 
-def _require(condition: bool, name: str, value: Any, wanted: str) -> None:
+def _require(condition: bool, name: str, value: Any, requirement: str) -> None:
     if not condition or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(f"{name}={value}: must be {wanted}")
+        raise ValueError(f"{name}={value}: must be {requirement}")

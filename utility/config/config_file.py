@@ -1,4 +1,4 @@
-"""The config.json of a model directory: written, read, and held against the config of a training that goes on."""
+"""config.json of a model directory: writes and reads it, and compares it with the config of a resumed training."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ CONFIG_FILE = "config.json"
 
 
 def to_json(config: Config) -> str:
-    """Return the config as JSON, every setting included."""
+    """Return all settings of the config as JSON."""
     return json.dumps(dataclasses.asdict(config), indent=1) + "\n"
 
 
 def from_json(text: str, source: str = CONFIG_FILE) -> Config:
-    """Build and check a config from JSON; a ValueError names `source` and the setting that does not fit."""
+    """Return the config that JSON holds; a ValueError names `source` and the wrong setting."""
     try:
         return check(_build(Config, json.loads(text), ""))
     except (TypeError, ValueError) as error:
@@ -30,13 +30,17 @@ def from_json(text: str, source: str = CONFIG_FILE) -> Config:
 
 
 def _build(kind: Any, value: Any, name: str) -> Any:
-    """Give a value from JSON the declared type: lists become tuples and objects become dataclasses."""
+    """Convert a value from JSON to the declared type: a list to a tuple, an object to a dataclass.
+
+    The standard library has `dataclasses.asdict` but not the inverse, and neither has any package that this project
+    depends on. These 15 lines cover what the config uses: dataclasses, tuples of one type, unions and plain values.
+    """
     if dataclasses.is_dataclass(kind):
-        types_of = typing.get_type_hints(kind)
-        unknown = sorted(set(value) - set(types_of))
+        types_by_name = typing.get_type_hints(kind)
+        unknown = sorted(set(value) - set(types_by_name))
         if unknown:
             raise ValueError(f"unknown setting {name}{unknown[0]}")
-        return kind(**{key: _build(types_of[key], item, f"{name}{key}.") for key, item in value.items()})  # type: ignore[operator]
+        return kind(**{key: _build(types_by_name[key], item, f"{name}{key}.") for key, item in value.items()})  # type: ignore[operator]
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
         return tuple(_build(arguments[0], item, name) for item in value)
@@ -49,7 +53,7 @@ def _build(kind: Any, value: Any, name: str) -> Any:
 
 
 def save(config: Config, model_dir: str) -> None:
-    """Write config.json and labels.txt into a model directory, each whole or not at all."""
+    """Write config.json and labels.txt to a model directory; each replaces the old file only once it is complete."""
     directory = Path(model_dir)
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in (
@@ -61,47 +65,47 @@ def save(config: Config, model_dir: str) -> None:
         partial.replace(directory / name)
 
 
-# What shapes the network and what its outputs mean; and what may change while it is trained.
+# Settings that define the network and its outputs, and settings that may change when a training is resumed
 _MODEL = ("class_names", "network", "anchors", "targets.coordinates", "targets.prior_variances")
 _TRAINING = ("schedule", "loss", "augment", "targets")
 
 
 def check_same_model(config: Config, model_dir: str) -> list[str]:
-    """Return how the training differs from the one that a model directory belongs to, a line for each setting.
+    """Return a line for each training setting that differs from the model directory's config.json.
 
-    A ValueError lists the differences if it belongs to another network: what shapes the network and what its
-    outputs mean must stay; schedule, loss and augmentation may change.
+    Schedule, loss, augmentation and target assignment may change. A ValueError lists the differences in settings that
+    define the network and its outputs, which may not.
     """
-    lists = differences(config, model_dir, _MODEL)
-    if lists:
+    changed = differences(config, model_dir, _MODEL)
+    if changed:
         raise ValueError(
-            f"--model_dir={model_dir} holds another model ({CONFIG_FILE}): {'; '.join(lists)}; take another --model_dir"
-            " or the settings it was trained with"
+            f"--model_dir={model_dir} holds another model ({CONFIG_FILE}): {'; '.join(changed)}; take another"
+            " --model_dir or the settings it was trained with"
         )
     return differences(config, model_dir, _TRAINING)
 
 
 def differences(config: Config, model_dir: str, parts: tuple[str, ...]) -> list[str]:
-    """List where a config differs from a model directory's in some parts; [] if that directory has none."""
+    """Return a line for each setting, within some parts, that differs from config.json, or [] if there is none."""
     trained = load(model_dir)
     if trained is None:
         return []
-    lists = []
+    changed = []
     for part in parts:
-        asked, there = (settings(attrgetter(part)(each), part) for each in (config, trained))
-        lists += [f"{name} {asked[name]} instead of {there[name]}" for name in asked if asked[name] != there[name]]
-    return lists
+        new, old = (settings(attrgetter(part)(each), part) for each in (config, trained))
+        changed += [f"{name} {new[name]} instead of {old[name]}" for name in new if new[name] != old[name]]
+    return changed
 
 
 def settings(node: Any, name: str = "") -> dict[str, Any]:
-    """Return every setting of a config, or of a part of it, by its dotted name, which begins with `name`."""
+    """Return dotted name -> value of every setting in a config, or in the part of it called `name`."""
     if not dataclasses.is_dataclass(node):
         return {name: node}
-    parts = [(f"{name}.{part.name}".lstrip("."), getattr(node, part.name)) for part in dataclasses.fields(node)]
-    return {dotted: value for part, inner in parts for dotted, value in settings(inner, part).items()}
+    fields = [(f"{name}.{field.name}".lstrip("."), getattr(node, field.name)) for field in dataclasses.fields(node)]
+    return {dotted: value for field, inner in fields for dotted, value in settings(inner, field).items()}
 
 
 def load(model_dir: str) -> Config | None:
-    """Return the config that a model directory was trained with, or None where there is no config.json."""
+    """Return the config that a model directory was trained with, or None if it has no config.json."""
     path = Path(model_dir) / CONFIG_FILE
     return from_json(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""What follows from a network's settings: the grids and steps of its feature maps, and its extra layers."""
+"""Properties derived from the network settings: grids and steps of the feature maps, and the extra layers in use."""
 
 from __future__ import annotations
 
@@ -9,54 +9,57 @@ from utility.config.settings import BACKBONES, AnchorConfig, ExtraLayer, Network
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """Grid (rows, columns) of a feature map, and its step (y, x): pixels of the input between two cells."""
+    """Grid (rows, columns) of a feature map, and its step (y, x): the distance of two cells in pixels of the input."""
 
     grid: tuple[int, int]
     step: tuple[float, float]
 
 
 def feature_maps(network: NetworkConfig) -> tuple[FeatureMap, ...]:
-    """Derive the feature maps that a network gives, the backbone's first.
+    """Return grid and step of the feature maps that the default boxes are placed on, those of the backbone first.
 
-    A convolution with padding keeps cells over the pixels that they stand for, so the step is the product of
-    the strides. One without padding gives the map of the middle of its input; its step is chosen so that the
-    cells spread over the whole image, as in Caffe's script (100 and 300 pixels for SSD300).
+    An extra layer with a stride above 1 multiplies the step by its stride. One with stride 1 shrinks the map because
+    it has too little padding; its step is the input size / cells, so that the cells spread over the whole image, as
+    in Caffe's script (100 and 300 pixels for SSD300).
+
+    Raises:
+      ValueError: the input is too small for the extra layers.
     """
     maps = []
     for step in BACKBONES[network.backbone].steps:
         maps.append(FeatureMap(_ceil_div(network.image_size, step), (step, step)))
     for number, layer in extra_layers(network):
-        maps.append(_after(maps[-1], layer, network.image_size, number))
+        maps.append(_extra_feature_map(maps[-1], layer, network.image_size, number))
     return tuple(maps)
 
 
 def extra_layers(network: NetworkConfig) -> list[tuple[int, ExtraLayer]]:
-    """Return the layers after the backbone with their numbers: 8 after a map of step 16, as in the paper.
+    """Return the extra layers after the backbone with their numbers, which start at 8 (conv8) as in the paper.
 
-    A backbone that goes on to step 32 gives the map in place of conv8 itself.
+    A backbone with a map of step 32 replaces conv8 by that map, so its extra layers start at 9.
     """
-    given = len(BACKBONES[network.backbone].steps) - 2
-    return list(enumerate(network.extra_layers, start=8))[given:]
+    replaced = len(BACKBONES[network.backbone].steps) - 2
+    return list(enumerate(network.extra_layers, start=8))[replaced:]
 
 
 def _ceil_div(size: tuple[int, int], step: int) -> tuple[int, int]:
     return -(-size[0] // step), -(-size[1] // step)
 
 
-def _after(before: FeatureMap, layer: ExtraLayer, size: tuple[int, int], number: int) -> FeatureMap:
-    rows, columns = (_convolved(cells, layer) for cells in before.grid)
+def _extra_feature_map(previous: FeatureMap, layer: ExtraLayer, size: tuple[int, int], number: int) -> FeatureMap:
+    rows, columns = (_cells_after(cells, layer) for cells in previous.grid)
     if rows < 1 or columns < 1:
         raise ValueError(
-            f"network.image_size={size[0]}x{size[1]}: the map of {before.grid[0]}x{before.grid[1]} cells is too"
+            f"network.image_size={size[0]}x{size[1]}: the map of {previous.grid[0]}x{previous.grid[1]} cells is too"
             f" small for the extra layer conv{number} (kernel {layer.kernel}, padding {layer.padding});"
             " take a larger input or fewer extra layers"
         )
     if layer.stride > 1:
-        return FeatureMap((rows, columns), (before.step[0] * layer.stride, before.step[1] * layer.stride))
+        return FeatureMap((rows, columns), (previous.step[0] * layer.stride, previous.step[1] * layer.stride))
     return FeatureMap((rows, columns), (size[0] / rows, size[1] / columns))
 
 
-def _convolved(cells: int, layer: ExtraLayer) -> int:
+def _cells_after(cells: int, layer: ExtraLayer) -> int:
     if layer.padding == "same":
         return -(-cells // layer.stride)
     padding = 0 if layer.padding == "valid" else int(layer.padding)
@@ -64,5 +67,5 @@ def _convolved(cells: int, layer: ExtraLayer) -> int:
 
 
 def boxes_per_cell(anchors: AnchorConfig) -> tuple[int, ...]:
-    """Return the number of default boxes of a cell, for each feature map."""
+    """Return the number of default boxes per cell for each feature map: one per ratio and the extra square."""
     return tuple(len(ratios) + 1 for ratios in anchors.ratios)

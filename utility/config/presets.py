@@ -1,4 +1,4 @@
-"""The configurations that have names: `--preset`. Each is what differs from the dataclasses' defaults, no more."""
+"""The named configurations of `--preset`, each given by its differences from the defaults in settings.py."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _scales(pixels: tuple[float, ...], side: int) -> tuple[float, ...]:
     return tuple(size / side for size in pixels)
 
 
-# The devkit's inclusive pixels throughout; the reference's branch AbsoluteCoord.
+# Boxes in inclusive pixels, as in the VOC devkit; the reference's branch AbsoluteCoord.
 _ABSOLUTE: dict[str, Any] = {
     "targets.coordinates": "absolute",
     "schedule.decay_boundaries": (1000, 80_000, 100_000),
@@ -57,7 +57,7 @@ _512: dict[str, Any] = {
     "schedule.batch_size": 24,
 }
 
-# examples/ssd/ssd_coco.py and ssd_coco_512.py; small objects are many there, so detections have no least size.
+# examples/ssd/ssd_coco.py and ssd_coco_512.py; COCO has many small objects, so detections have no minimum size.
 _COCO: dict[str, Any] = {
     "anchors.scales": _scales((21, 45, 99, 153, 207, 261, 315), 300),
     "schedule.max_number_of_steps": 400_000,
@@ -84,12 +84,12 @@ _CHANGES: dict[str, dict[str, Any]] = {
 }
 PRESETS = {name: Config(preset=name).replace(changes) for name, changes in _CHANGES.items()}
 
-# The demo shows only what the network is sure of, few boxes at a time: the reference's numbers.
+# For the demo, only a few detections with a high score; numbers of the reference.
 DEMO = {"detection.select_threshold": 0.2, "detection.keep_topk": 200, "detection.nms_topk": 20}
 
 
 def preset(name: str) -> Config:
-    """Return the preset of that name; ValueError lists the ones there are."""
+    """Return the preset of a name; a ValueError lists the available presets."""
     if name not in PRESETS:
         raise ValueError(f"--preset={name}: there is no such preset; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]

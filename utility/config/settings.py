@@ -1,9 +1,9 @@
-"""Every hyper-parameter of the project, with its unit and its source.
+"""All hyper-parameters of the project, with unit and source.
 
-A `Config` is a tree of frozen dataclasses. A preset (presets.py) gives the values, flags and a model directory's
-`config.json` replace some, and `checks.check` refuses what cannot work; from then on nothing changes it.
+A `Config` is a tree of frozen dataclasses. Its values come from a preset (presets.py); flags and the `config.json` of
+a model directory override some of them. `checks.check` then validates the config, which stays unchanged from there on.
 
-This package needs neither TensorFlow nor numpy, so that `--help` is quick.
+This package imports neither TensorFlow nor numpy, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ LABELS_FILE = "labels.txt"
 
 @dataclass(frozen=True)
 class ExtraLayer:
-    """One stage after the backbone: a 1x1 bottleneck, then the convolution that gives a feature map.
+    """An extra layer after the backbone: a 1x1 bottleneck, then the convolution whose output is a feature map.
 
-    padding: "same" and "valid" as TensorFlow means them, or a number of pixels on each side as in Caffe.
-    The two differ where the map's side is even: TensorFlow pads conv9_2 (10 -> 5) by 0 and 1, Caffe by 1 and 1.
+    padding: "same" or "valid" as in TensorFlow, or a number of pixels on each side as in Caffe. "same" and 1 differ
+    for maps of even size: for conv9_2 (10 -> 5) TensorFlow pads by 0 and 1 pixels, Caffe by 1 and 1.
     """
 
-    bottleneck: int
-    filters: int
+    bottleneck: int  # filters of the 1x1 convolution
+    filters: int  # of the second convolution
     kernel: int = 3
     stride: int = 1
     padding: str | int = "valid"
@@ -32,15 +32,15 @@ class ExtraLayer:
 
 @dataclass(frozen=True)
 class Backbone:
-    """What the rest of the network must know about a backbone."""
+    """The properties of a backbone on which the rest of the network depends."""
 
-    steps: tuple[int, ...]  # of the maps that it gives, pixels: 8, 16, and whether it goes on to 32
-    weights: str  # folder of its ImageNet weights, as model/import_weights.py writes them
-    weights_scope: str  # of their variables
-    batch_norm: bool = False  # in it, and in the extra layers after it
+    steps: tuple[int, ...]  # of its feature maps, pixels: (8, 16) or (8, 16, 32)
+    weights: str  # folder of its ImageNet checkpoint, as written by model/import_weights.py
+    weights_scope: str  # of the variables in that checkpoint
+    batch_norm: bool = False  # in the backbone and in the extra layers
 
 
-# A new backbone is one line here and one function in net/backbones.py.
+# To add a backbone, add a line here and a function in net/network/backbones.py.
 BACKBONES = {
     "vgg16": Backbone((8, 16), "./model", "vgg_16"),
     "resnet50": Backbone((8, 16), "./model/resnet50", "resnet50", batch_norm=True),
@@ -50,10 +50,10 @@ BACKBONES = {
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Images -> feature maps. Sizes after SSD, arXiv 1512.02325, section 2.1 and figure 2."""
+    """The network from the images to the feature maps: SSD300, arXiv 1512.02325, section 2.1 and figure 2."""
 
     backbone: str = "vgg16"
-    depth_multiplier: float = 1.0  # of the filters of backbone and extra layers; MobileNet, section 3.3
+    depth_multiplier: float = 1.0  # factor of the filters of backbone and extra layers; arXiv 1704.04861, section 3.3
     image_size: tuple[int, int] = (300, 300)  # height, width of the input, pixels
     extra_layers: tuple[ExtraLayer, ...] = (
         ExtraLayer(256, 512, stride=2, padding="same"),  # conv8: 19 -> 10
@@ -61,24 +61,20 @@ class NetworkConfig:
         ExtraLayer(128, 256),  # conv10: 5 -> 3
         ExtraLayer(128, 256),  # conv11: 3 -> 1
     )
-    l2_norm_scale: float = 20.0  # start of conv4_3's learned scale; section 3.1
-    channel_means_rgb: tuple[float, float, float] = (
-        123.68,
-        116.78,
-        103.94,
-    )  # grey levels, VGG's training set
+    l2_norm_scale: float = 20.0  # initial value of the learned scale of conv4_3; section 3.1
+    channel_means_rgb: tuple[float, float, float] = (123.68, 116.78, 103.94)  # of VGG's training set, in [0, 255]
 
 
 @dataclass(frozen=True)
 class AnchorConfig:
-    """Default boxes, section 2.2; scales as Caffe's conv4_3 setting for VOC has them.
+    """Default boxes, section 2.2: scales of equation 4 from .2 to .9, and .1 for conv4_3 (section 3.1).
 
-    scales: one a feature map, and the one after the last, as parts of the input's side. Each map has one
-    square of scale s_k, one extra square of sqrt(s_k s_k+1), and a box s_k sqrt(r) x s_k / sqrt(r) for each r.
+    scales: s_k for each feature map k, and one more, as fractions of the input's shorter side. Feature map k has a
+    default box of width s_k sqrt(r) and height s_k / sqrt(r) for each ratio r, and a square of side sqrt(s_k s_k+1).
     """
 
     scales: tuple[float, ...] = (0.1, 0.2, 0.375, 0.55, 0.725, 0.9, 1.075)
-    ratios: tuple[tuple[float, ...], ...] = (  # width / height, the square first
+    ratios: tuple[tuple[float, ...], ...] = (  # width / height for each feature map, the square first
         (1, 2, 1 / 2),
         (1, 2, 3, 1 / 2, 1 / 3),
         (1, 2, 3, 1 / 2, 1 / 3),
@@ -86,81 +82,81 @@ class AnchorConfig:
         (1, 2, 1 / 2),
         (1, 2, 1 / 2),
     )
-    offset: float = 0.5  # of the centre in its cell, cells
+    offset: float = 0.5  # of the centre of the default boxes from the cell's corner, in cells
 
 
 @dataclass(frozen=True)
 class TargetConfig:
     """Matching and encoding, section 2.2."""
 
-    match_threshold: float = 0.5  # IoU from which a default box is positive
-    neg_threshold: float = 0.5  # IoU below which it is background; in between it is ignored
-    prior_variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)  # cy cx h w; Caffe's PriorBox
-    coordinates: str = "normalized"  # or "absolute": inclusive pixels of the network input
-    use_difficult: bool = False  # learn from objects marked difficult
+    match_threshold: float = 0.5  # a default box with at least this IoU is positive
+    neg_threshold: float = 0.5  # one with an IoU below this is negative; in between it is ignored
+    prior_variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)  # of cy, cx, h, w; Caffe's PriorBox
+    coordinates: str = "normalized"  # to [0, 1]; or "absolute": inclusive pixels of the network input
+    use_difficult: bool = False  # train on objects marked difficult
 
 
 @dataclass(frozen=True)
 class LossConfig:
     """Multibox loss, section 2.2, and weight decay."""
 
-    negative_ratio: float = 3.0  # mined negatives for each positive
-    negatives_without_positive: int = 3  # mined in an image that has no positive: as if it had one
-    weight_decay: float = 5e-4  # x l2_loss of each variable
-    scale_decay_factor: float = 0.1  # of the weight decay, on conv4_3's scale; the reference's
-    decay_biases: bool = True  # the reference's; Caffe does not
+    negative_ratio: float = 3.0  # mined negatives per positive
+    negatives_without_positive: int = 3  # mined in an image without positives: as many as for one positive
+    weight_decay: float = 5e-4  # factor of the sum of squares / 2
+    scale_decay_factor: float = 0.1  # factor of the weight decay of conv4_3's scale; as in the reference
+    decay_biases: bool = True  # as in the reference; Caffe: False
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Momentum SGD with a piecewise constant rate, section 3.1; the warm-up (against NaN) is the reference's."""
+    """Momentum SGD with a piecewise constant learning rate, section 3.1; warm-up, against NaN, as in the reference."""
 
-    batch_size: int = 32  # images a step, over all devices
+    batch_size: int = 32  # images per step, on all devices together
     max_number_of_steps: int = 120_000
     learning_rate: float = 1e-3
-    end_learning_rate: float = 1e-6  # floor
+    end_learning_rate: float = 1e-6  # lower limit of the learning rate
     decay_boundaries: tuple[int, ...] = (500, 80_000, 100_000)  # steps
-    lr_decay_factors: tuple[float, ...] = (0.1, 1.0, 0.1, 0.01)  # of learning_rate, one more than boundaries
+    lr_decay_factors: tuple[float, ...] = (0.1, 1.0, 0.1, 0.01)  # of learning_rate: before, between, after boundaries
     momentum: float = 0.9
-    bias_lr_factor: float = 1.0  # Caffe: 2
-    clip_gradient_norm: float = 0.0  # largest norm of all gradients together; 0: whatever it is
+    bias_lr_factor: float = 1.0  # factor of the learning rate of biases; Caffe: 2
+    clip_gradient_norm: float = 0.0  # upper limit of the global norm; 0: no clipping
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Training augmentation, section 2.2 "data augmentation" and 3.6; numbers of Caffe's SSD script."""
+    """Training augmentation, section 2.2 "data augmentation" and section 3.6; numbers of Caffe's SSD script."""
 
     probability: float = 0.5  # of each photometric distortion, of the zoom-out and of the flip
-    brightness: float = 32.0  # grey levels, +-
-    contrast: tuple[float, float] = (0.5, 1.5)
-    saturation: tuple[float, float] = (0.5, 1.5)
-    hue_degrees: float = 36.0  # +-; Caffe's 18 counts OpenCV's half degrees
+    brightness: float = 32.0  # largest change up or down, for pixel values in [0, 255]
+    contrast: tuple[float, float] = (0.5, 1.5)  # lowest and highest factor
+    saturation: tuple[float, float] = (0.5, 1.5)  # lowest and highest factor
+    hue_degrees: float = 36.0  # largest change up or down; Caffe's 18 is in OpenCV's units of two degrees
     max_zoom_out: float = 4.0  # canvas side / image side
-    min_ious: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # one crop sampler each; 0: any crop
-    crop_trials: int = 50  # of each sampler
+    min_ious: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # one crop sampler each; 0 accepts any crop
+    crop_trials: int = 50  # per sampler
     crop_scale: tuple[float, float] = (0.3, 1.0)  # sqrt(area of crop / area of image)
     crop_ratio: tuple[float, float] = (0.5, 2.0)  # width / height, relative to the image's
 
 
-# Every image as it is, for a check that a set can be learnt by heart.
+# No distortion, zoom-out, crop or flip: to test whether the network can overfit a small training set.
 NO_AUGMENTATION = AugmentConfig(probability=0.0, min_ious=())
 
 
 @dataclass(frozen=True)
 class DetectionConfig:
-    """From network output to detections, section 2.2 "inference"; numbers of the reference."""
+    """Selection of detections and non-maximum suppression, section 2.2 "inference"; numbers of the reference."""
 
-    select_threshold: float = 0.01  # class probability
-    min_size: float = 0.03  # of the image's side; smaller boxes are dropped
-    keep_topk: int = 400  # boxes of a class that enter NMS
-    nms_topk: int = 200  # boxes of a class that leave it
-    nms_threshold: float = 0.45  # IoU
-    max_detections: int | None = None  # of all classes of an image; None: no limit beyond nms_topk
+    select_threshold: float = 0.01  # a detection has a class probability above this
+    min_size: float = 0.03  # its height and width are above this fraction of the image's
+    keep_topk: int = 400  # boxes per class before NMS
+    nms_topk: int = 200  # boxes per class after NMS
+    nms_threshold: float = 0.45  # IoU above which the box with the lower score is suppressed
+    max_detections: int | None = None  # per image, all classes together; None: limited by nms_topk only
 
 
 @dataclass(frozen=True)
 class Config:
-    """All of it. `class_names` leaves out the background, so class id i is class_names[i - 1]."""
+    """All settings. `class_names` does not include the background: class id i is class_names[i - 1]."""
 
     preset: str = "ssd300_voc"
     class_names: tuple[str, ...] = ()
@@ -174,7 +170,7 @@ class Config:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes C, background included."""
+        """The number of classes C, background included."""
         return len(self.class_names) + 1
 
     def replace(self, values: dict[str, Any]) -> Config:

@@ -1,1 +1,1 @@
-"""Pictures of detections and of curves."""
+"""Drawings of detections on images, and of precision-recall curves."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 # Where an NVIDIA driver shows itself: on Linux, and in Linux under Windows.
@@ -55,6 +56,13 @@ def preload(site_packages: Path) -> None:
     for path in site_packages.glob("nvidia/cusolver/lib/libcusolver.so.11"):
         with contextlib.suppress(OSError):  # `explanation` tells of it where no GPU is found
             ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
+
+
+def site_packages() -> Path:
+    """Return the folder in which TensorFlow is installed."""
+    spec = find_spec("tensorflow")
+    assert spec is not None and spec.origin is not None  # estimator_compat.check_releases has found it
+    return Path(spec.origin).parents[1]
 
 
 def _opens(name: str, site_packages: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Starting TensorFlow: with `tf.estimator`, and without the messages that nobody can act on."""
+"""Starting TensorFlow: with `tf.estimator`, and without messages that the user can do nothing about."""
 
 from __future__ import annotations
 
@@ -9,59 +9,42 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import ModuleType
 
 from utility.platform import estimator_compat, gpu_libraries
-from utility.run.log import log
 
-# What TensorFlow prints on import on every machine, with or without a GPU, and what nobody can act on.
+# What TensorFlow prints on import on every machine, with or without a GPU.
 _IMPORT_NOISE = (
     "All log messages before absl::InitializeLog",
     "oneDNN custom operations are on",
     "Could not find cuda drivers",
-    # `explain_missing_gpu` says which
+    # a training names them where it finds no GPU (net/training/strategy.py)
     "Cannot dlopen some GPU libraries",
     "Skipping registering GPU devices",
 )
 _WITHOUT_DRIVER = ("failed call to cuInit",)
 _DEPRECATION = ("is deprecated", "Instructions for updating", "will be removed in a future version")
-# What it says of strategies, where all is as it should be.
+# Warnings on strategies that are correct as they are used here.
 _STRATEGY_NOISE = ("`eval_strategy` is not passed in", "To make it possible to preserve tf.data options")
 
 
 def start_tensorflow() -> None:
-    """Import TensorFlow with `tf.estimator`, without its import noise and its deprecation chatter; its warnings stay.
+    """Import TensorFlow with `tf.estimator`; silence its messages on import and on deprecation, and keep its warnings.
 
-    Everything that reads a log calls this first, since TensorFlow writes part of it while it is imported.
+    A command line calls this before it imports any module that imports TensorFlow.
     """
     estimator_compat.check_releases()
     driver = gpu_libraries.has_driver()
     with filtered_stderr(_IMPORT_NOISE if driver else _IMPORT_NOISE + _WITHOUT_DRIVER):
-        import tensorflow.compat.v1 as tf  # noqa: PLC0415
+        import tensorflow.compat.v1 as tf  # noqa: PLC0415 (this is where TensorFlow starts)
 
         if driver:
-            gpu_libraries.preload(_site_packages(tf))
-        tf.config.list_physical_devices()  # the first look at the devices is what writes about missing ones
+            gpu_libraries.preload(gpu_libraries.site_packages())
+        tf.config.list_physical_devices()  # messages on missing devices come at the first call
     estimator_compat.install(tf)
     tf.logging.set_verbosity(tf.logging.WARN)
     logging.getLogger("tensorflow").addFilter(_is_no_deprecation)
     for phrase in (*_DEPRECATION, *_STRATEGY_NOISE):
         warnings.filterwarnings("ignore", message=f".*{phrase}")
-
-
-def explain_missing_gpu() -> None:
-    """Log why TensorFlow uses no GPU where this machine seems to have one."""
-    import tensorflow.compat.v1 as tf  # noqa: PLC0415
-
-    if gpu_libraries.has_driver() and tf.test.is_built_with_cuda():
-        text = gpu_libraries.explanation(os.environ.get("CUDA_VISIBLE_DEVICES"), _site_packages(tf))
-        if text:
-            log(f"note: {text}")
-
-
-def _site_packages(tf: ModuleType) -> Path:
-    return Path(tf.sysconfig.get_include()).parents[1]
 
 
 def _is_no_deprecation(record: logging.LogRecord) -> bool:
@@ -70,9 +53,9 @@ def _is_no_deprecation(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def filtered_stderr(noise: tuple[str, ...]) -> Iterator[None]:
-    """Hold back what is written to file descriptor 2, and then pass on the lines without any of `noise`.
+    """Buffer what is written to file descriptor 2, and at the end write the lines that contain no text of `noise`.
 
-    TensorFlow's C++ side writes there directly, so that sys.stderr cannot be asked to do it.
+    TensorFlow's C++ side writes to the descriptor, not to sys.stderr.
     """
     sys.stderr.flush()
     keep = os.dup(2)

@@ -1,8 +1,10 @@
-"""The machines of a training, as the environment variable TF_CONFIG names them: TensorFlow's own format.
+"""The cluster of a training with several processes, as the environment variable TF_CONFIG describes it.
+
+The format is TensorFlow's own:
 
   TF_CONFIG='{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
 
-A `chief`, if there is one, is the first worker; else `worker` 0 is. An `evaluator` scores the checkpoints.
+The chief is the `chief` if there is one, else `worker` 0. An `evaluator` scores the checkpoints.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ _ADDRESS = re.compile(r"[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 
 class Task(NamedTuple):
-    """What this process is among those of the cluster."""
+    """The task of this process in the cluster."""
 
     kind: str  # "chief", "worker" or "evaluator"
-    number: int  # among its kind
+    number: int  # its index among the tasks of its kind
     cluster: dict[str, list[str]]  # kind -> host:port of each
 
     @property
     def trainers(self) -> list[tuple[str, int]]:
-        """Those that train, as (kind, index), the chief first."""
+        """The tasks that train, as (kind, index), the chief first."""
         return [(kind, index) for kind in ("chief", "worker") for index in range(len(self.cluster.get(kind, [])))]
 
     @property
@@ -36,7 +38,7 @@ class Task(NamedTuple):
 
     @property
     def rank(self) -> int:
-        """Its place among those that train, from 0."""
+        """Index of this task among those that train; 0 is the chief."""
         return self.trainers.index((self.kind, self.number))
 
     @property
@@ -45,22 +47,22 @@ class Task(NamedTuple):
         return not self.evaluates and self.rank == 0
 
     def name(self, rank: int | None = None) -> str:
-        """Return what a log calls this process, or the trainer of a rank: `worker 0 (host:port)`."""
+        """Return the name of this task, or of the one with a rank, for the log: `worker 0 (host:port)`."""
         kind, index = (self.kind, self.number) if rank is None else self.trainers[rank]
         return f"{kind} {index} ({self.cluster[kind][index]})"
 
     def to_json(self) -> str:
-        """Return the TF_CONFIG that TensorFlow is to see: its evaluators know no cluster without a chief."""
+        """Return TF_CONFIG for TensorFlow, whose evaluator requires a `chief` in the cluster."""
         chief, first = self.trainers[0]
         cluster = {"chief": [self.cluster[chief][first]]} if self.evaluates else self.cluster
         return json.dumps({"cluster": cluster, "task": {"type": self.kind, "index": self.number}})
 
 
 def read(environment: Mapping[str, str]) -> Task | None:
-    """Return this process's task, or None where it trains alone: no TF_CONFIG, an empty one, or one trainer.
+    """Return this process's task, or None if it trains alone: no TF_CONFIG, an empty one, or a single worker.
 
     Raises:
-      ValueError: TF_CONFIG is not JSON, lacks its cluster or task, or names what there is not.
+      ValueError: TF_CONFIG is not JSON, lacks its cluster or task, or its task is not in the cluster.
     """
     text = environment.get(VARIABLE, "").strip()
     content = _parsed(text) if text else {}
@@ -74,7 +76,7 @@ def read(environment: Mapping[str, str]) -> Task | None:
 
 
 def export(task: Task | None, environment: MutableMapping[str, str]) -> None:
-    """Leave in the environment what TensorFlow is to read there by itself."""
+    """Set TF_CONFIG for TensorFlow, which reads it from the environment; remove it where there is no task."""
     if task is None:
         environment.pop(VARIABLE, None)
     else:

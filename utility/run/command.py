@@ -19,11 +19,14 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(main: Callable[[], int | None], define_flags: Callable[[], None], rest_flag: str | None = None) -> None:
     """Define and parse the flags, call `main`, and exit with its status.
 
-    `rest_flag` names the flag, one that may be given several times, that takes the arguments which are no flags, such
-    as the files that a shell makes of a pattern. Without it there may be none.
+    A user's mistake (a ValueError of this project, or an OSError) becomes one line on stderr and status 1; a wrong
+    flag, status 2; Ctrl-C, status 130, and SIGTERM, 143. Any other exception is a defect and keeps its traceback.
 
-    A mistake of the user (a ValueError of this project, or an OSError) becomes one line on stderr and status 1;
-    a wrong flag, status 2; Ctrl-C, status 130, and SIGTERM, 143. Anything else is a defect and keeps its traceback.
+    Args:
+        main: the work; returns the exit status, None for 0.
+        define_flags: defines the flags.
+        rest_flag: a flag that may be given several times, to which positional arguments are added, such as the files
+            to which a shell expands a pattern; None: there may be none.
     """
     define_flags()
     try:
@@ -33,7 +36,7 @@ def run(main: Callable[[], int | None], define_flags: Callable[[], None], rest_f
         _fail(str(interrupted), 128 + interrupted.signum)
     except KeyboardInterrupt:
         _fail("interrupted", 128 + signal.SIGINT)
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+    except BrokenPipeError:  # the reader of our output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (ValueError, OSError) as error:
@@ -66,7 +69,7 @@ def _list_of_flags() -> str:
 
 
 def _is_of_the_user(error: Exception) -> bool:
-    """Tell a message meant for the user from a defect: ours are raised by a file of this project."""
+    """Tell whether an error's message is meant for the user: those are raised by a file of this project."""
     if isinstance(error, OSError):
         return True
     raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from utility.run.cluster import Task
 
 
-class DataShard(NamedTuple):
+@dataclass(frozen=True)
+class DataShard:
     """The part of the training stream that one worker reads: element `index` of every `stride` in these files."""
 
     files: tuple[str, ...]

@@ -11,23 +11,23 @@ Item = TypeVar("Item")
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, or else its kind."""
+    """Return the first line of an error's message, or its type if there is none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-_speaker: list[str] = []
+_prefix: list[str] = []
 
 
 def set_log_prefix(name: str) -> None:
-    """Begin all lines of the log with a name: of several processes, the one that speaks."""
-    _speaker[:] = [f"{name}: "]
+    """Begin every line of the log with a name, such as that of this worker."""
+    _prefix[:] = [f"{name}: "]
 
 
 def log(message: str) -> None:
-    """Write one line for the user, at once, to stdout."""
-    print("".join(_speaker) + message, flush=True)
+    """Write a line for the user to stdout, and flush it."""
+    print("".join(_prefix) + message, flush=True)
 
 
 def progress(items: Iterable[Item], total: int, unit: str) -> Iterator[Item]:
-    """Pass items on with a progress bar on stderr, if that is a terminal."""
+    """Iterate over items with a progress bar on stderr, if that is a terminal."""
     return iter(tqdm(items, total=total, unit=unit, disable=None, leave=False))

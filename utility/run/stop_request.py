@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from utility.run.log import log
 
 
-class Interrupted(Exception):  # noqa: N818 (a request, no error)
-    """The program ended early, and in good order, because a signal asked for it."""
+class Interrupted(Exception):  # noqa: N818 (not an error)
+    """The program ended early, in an orderly way, because of a signal."""
 
     def __init__(self, message: str, signum: int):
         super().__init__(message)
@@ -25,17 +25,17 @@ class StopRequest:
     signum: int | None = None
 
     def check(self, state: str) -> None:
-        """Raise Interrupted, telling the `state` that is left behind, if a signal has asked to stop."""
+        """Raise Interrupted, with a message on the `state` of the run, if a signal has asked to stop."""
         if self.signum is not None:
             raise Interrupted(f"{signal.Signals(self.signum).name}: {state}", self.signum)
 
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Take the first SIGINT (Ctrl-C) or SIGTERM as a request to stop soon; the second ends the program at once.
+    """Treat the first SIGINT (Ctrl-C) or SIGTERM as a request to stop soon; the second ends the program at once.
 
-    Python's own handlers would wait until a training step is over, and take two signals for one. A thread that
-    reads what arrives hears of both at once.
+    Python runs signal handlers between two training steps only, and merges signals that arrive meanwhile. So a thread
+    reads the signals' numbers from the wakeup file descriptor.
     """
     request, numbers = StopRequest(), (signal.SIGINT, signal.SIGTERM)
     reading, writing = os.pipe()

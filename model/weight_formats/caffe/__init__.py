@@ -1,1 +1,1 @@
-"""Caffe: caffemodels, VGG-16 and whole SSD detectors in them."""
+"""Caffe: caffemodel files, and the VGG-16 or whole SSD300 in them."""

@@ -1,4 +1,4 @@
-"""VGG-16 and whole SSD detectors in caffemodels."""
+"""VGG-16 and whole SSD300 detectors from the blobs of a caffemodel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from utility.config.feature_maps import boxes_per_cell
 from utility.config.presets import preset
 from utility.config.settings import Config
 
-Blobs = Mapping[str, Sequence[np.ndarray]]
+Blobs = Mapping[str, Sequence[np.ndarray]]  # layer -> weights and bias
 
 _CONVOLUTION = re.compile(r"conv[1-5]_\d")
 _HEADS = ("conv4_3_norm", "fc7", "conv6_2", "conv7_2", "conv8_2", "conv9_2")  # in the order of the feature maps
@@ -23,27 +23,27 @@ _SCOPE = "ssd300"
 
 
 def is_detector(blobs: Blobs) -> bool:
-    """Tell a whole SSD from a bare VGG-16."""
+    """Tell whether the layers are a whole SSD rather than VGG-16 alone."""
     return f"{_HEADS[0]}_mbox_loc" in blobs
 
 
 def vgg(blobs: Blobs, sizes: VggSizes = VGG16) -> VggSource:
-    """Return VGG-16 from a caffemodel's layers, full or reduced; a ValueError says why another will not do."""
-    wanted = [*sizes.convolutions(), "fc6", "fc7"]
-    surplus = sorted(name for name in blobs if _CONVOLUTION.fullmatch(name) and name not in wanted)
-    if "conv1_1" not in blobs or surplus:
-        reason = f"it has a {surplus[0]}" if surplus else f"it has {', '.join(list(blobs)[:3])}, ..."
+    """Return a full or reduced VGG-16 from a caffemodel's layers; a ValueError says what does not fit."""
+    expected = [*sizes.convolutions(), "fc6", "fc7"]
+    unknown = sorted(name for name in blobs if _CONVOLUTION.fullmatch(name) and name not in expected)
+    if "conv1_1" not in blobs or unknown:
+        reason = f"it has a {unknown[0]}" if unknown else f"it has {', '.join(list(blobs)[:3])}, ..."
         raise ValueError(f"no VGG-16 of Caffe: {reason}")
     layers = {
         name: partial(_layer, blobs, name, sizes.last_filters if name == "fc6" else None)
-        for name in wanted
+        for name in expected
         if name in blobs
     }
     return VggSource("Caffe's VGG-16", layers, lambda kernel: CAFFE_BGR)
 
 
 def _layer(blobs: Blobs, name: str, channels: int | None = None) -> Layer:
-    """Return a convolution's or a fully connected layer's weights; the latter are [1, 1, O, I] in V1 files."""
+    """Return the weights of a convolution or of a fully connected layer, which is [1, 1, O, I] in V1 files."""
     if len(blobs.get(name, ())) != 2:
         raise ValueError(f"its layer {name} has {len(blobs.get(name, ()))} blobs instead of weights and a bias")
     kernel, bias = blobs[name]
@@ -55,13 +55,13 @@ def _layer(blobs: Blobs, name: str, channels: int | None = None) -> Layer:
 
 
 def detector(blobs: Blobs, sizes: VggSizes = VGG16) -> tuple[dict[str, np.ndarray], Config]:
-    """Return the variables of a whole SSD300 of Caffe and the config that makes them right.
+    """Return the variables of Caffe's SSD300 and the config that they need.
 
-    Variables are float32 under this project's names, with a global step of 0. Heads are brought from Caffe's
-    order of boxes and coordinates to this project's.
+    Variables are float32 under this project's names, with a global step of 0. The outputs of the heads are reordered
+    from Caffe's order of boxes and coordinates to this project's.
 
     Raises:
-      ValueError: it is another SSD than SSD300 with VGG-16 for the classes of VOC.
+      ValueError: it is not the SSD300 with VGG-16 for the classes of VOC.
     """
     config = preset("ssd300_caffe").replace({"class_names": VOC_CLASSES})
     _check_heads(blobs, config)
@@ -80,8 +80,8 @@ def detector(blobs: Blobs, sizes: VggSizes = VGG16) -> tuple[dict[str, np.ndarra
 
 
 def _check_heads(blobs: Blobs, config: Config) -> None:
-    missing = [f"{map_}_mbox_{kind}" for map_ in _HEADS for kind in ("loc", "conf")]
-    missing = [name for name in missing if name not in blobs]
+    heads = [f"{name}_mbox_{kind}" for name in _HEADS for kind in ("loc", "conf")]
+    missing = [name for name in heads if name not in blobs]
     if missing or "conv10_2_mbox_loc" in blobs:
         raise ValueError(f"no SSD300: it has {f'no {missing[0]}' if missing else 'a conv10_2_mbox_loc'}")
     outputs, boxes = blobs[f"{_HEADS[0]}_mbox_conf"][0].shape[0], boxes_per_cell(config.anchors)[0]
@@ -98,16 +98,16 @@ def _backbone(blobs: Blobs, sizes: VggSizes) -> dict[str, Layer]:
 
 
 def _extras(blobs: Blobs) -> dict[str, Layer]:
-    """Return conv8 to conv11, which Caffe counts from 6."""
+    """Return conv8 to conv11, which Caffe calls conv6 to conv9."""
     names = {f"conv{n + 2}/conv{n + 2}_{part}": f"conv{n}_{part}" for n in range(6, 10) for part in (1, 2)}
-    return {f"additional_layers/{name}": _layer(blobs, theirs) for name, theirs in names.items()}
+    return {f"additional_layers/{name}": _layer(blobs, caffe_name) for name, caffe_name in names.items()}
 
 
 def _heads(blobs: Blobs, config: Config) -> dict[str, Layer]:
     layers = {}
     for index, (name, ratios) in enumerate(zip(_HEADS, config.anchors.ratios, strict=True)):
         order = box_order(ratios)
-        # Caffe's CENTER_SIZE offsets are of x, y, width and height; here of y, x, height and width
+        # Caffe's CENTER_SIZE offsets are x, y, width, height; this project's are y, x, height, width
         layers[f"multibox_head/loc_{index}"] = _reordered(_layer(blobs, f"{name}_mbox_loc"), order, [1, 0, 3, 2])
         classes = list(range(config.num_classes))
         layers[f"multibox_head/cls_{index}"] = _reordered(_layer(blobs, f"{name}_mbox_conf"), order, classes)
@@ -115,21 +115,21 @@ def _heads(blobs: Blobs, config: Config) -> dict[str, Layer]:
 
 
 def box_order(ratios: Sequence[float]) -> list[int]:
-    """Return, for each of this project's boxes of a cell, which of Caffe's it is.
+    """Return, for each default box of a cell in this project's order, its index in Caffe's order.
 
-    Caffe's PriorBoxLayer: the square of min_size, the extra square of sqrt(min_size * max_size), then each ratio
-    above 1 followed by its inverse (flip). This project's: the extra square, then the ratios as they stand.
+    Caffe's PriorBoxLayer: the square of side min_size, the extra square of side sqrt(min_size * max_size), then each
+    ratio above 1 followed by its inverse (flip). This project: the extra square, then the ratios in their order.
     """
-    theirs: list[float | str] = [1, "extra"]
+    caffe: list[float | str] = [1, "extra"]
     for ratio in ratios:
         if ratio > 1:
-            theirs += [ratio, 1 / ratio]
-    ours: list[float | str] = ["extra", *ratios]
-    return [theirs.index(box) for box in ours]
+            caffe += [ratio, 1 / ratio]
+    project: list[float | str] = ["extra", *ratios]
+    return [caffe.index(box) for box in project]
 
 
 def _reordered(layer: Layer, boxes: Sequence[int], parts: Sequence[int]) -> Layer:
-    """Reorder a head's outputs, which are box by box, and within a box part by part."""
+    """Reorder a head's outputs [boxes * parts]; the parts of a box are its coordinates or its classes."""
     count = len(boxes) * len(parts)
     if layer.bias.shape != (count,):
         raise ValueError(f"a head has {layer.bias.shape[0]} outputs instead of {count}")
@@ -145,7 +145,7 @@ def _scale(blobs: Blobs, channels: int) -> np.ndarray:
 
 
 def _shapes(config: Config, sizes: VggSizes) -> dict[str, tuple[int, ...]]:
-    """Return the kernel shapes [H, W, I, O] of a whole detector by this project's layer names."""
+    """Return this project's layer name -> kernel shape [H, W, I, O] of a whole detector."""
     convolutions = {f"{name.split('_')[0]}/{name}": shape for name, shape in sizes.convolutions().items()}
     shapes = {**convolutions, **sizes.reduced()}
     channels = [sizes.stages[3][1], sizes.reduced_fc]  # of the feature maps

@@ -1,4 +1,4 @@
-"""Keras' ResNet50 and MobileNet from HDF5 files: each convolution with the batch norm behind it."""
+"""Keras' ResNet50 and MobileNet from HDF5 files, as convolutions each followed by a batch norm."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 
 from model.weight_formats.inputs import CAFFE_BGR, InputConvention, fold
+from model.weight_formats.keras import hdf5
 
-_EPSILON = 1.001e-5  # that of net/layers.py
+_EPSILON = 1.001e-5  # of the batch norm in net/network/layers.py
 _SUFFIX = re.compile(r"_(conv|bn)$")  # conv2_block1_1_conv and conv2_block1_1_bn are one layer here
 _KINDS = ("kernel", "depthwise_kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 _CLASSIFIER = ("conv_preds", "predictions", "probs")
@@ -20,14 +21,14 @@ Parameters = dict[str, dict[str, np.ndarray]]  # layer -> kind -> values
 
 
 class Family(NamedTuple):
-    """One of Keras' networks: its name here, how it is known, and what its authors chose."""
+    """One of Keras' networks: how a file of it is recognised, and how Keras built and trained it."""
 
-    backbone: str
-    marker: str  # a layer that no other has
+    backbone: str  # as in --backbone
+    marker: str  # a layer that no other network has
     filters: int  # of conv1 at depth multiplier 1
     epsilon: float  # of its batch norm
     inputs: InputConvention
-    weights: str  # where Keras has them; {alpha} is 10 x its depth multiplier
+    weights: str  # URL; {alpha} stands for the depth multiplier
 
 
 _BASE = "https://storage.googleapis.com/tensorflow/keras-applications"
@@ -52,7 +53,7 @@ FAMILIES = (
 
 
 class Backbone(NamedTuple):
-    """A backbone's variables, float32, under this project's names, and how they came about."""
+    """A backbone's variables, float32, under this project's names, and notes for the log on what was converted."""
 
     family: Family
     depth_multiplier: float
@@ -61,20 +62,20 @@ class Backbone(NamedTuple):
 
 
 def url(backbone: str, depth_multiplier: float) -> str:
-    """Return where Keras' ImageNet weights of a backbone are; ValueError where there are none of that width."""
+    """Return the URL of Keras' ImageNet weights; a ValueError if Keras has none for the depth multiplier."""
     family = next(family for family in FAMILIES if family.backbone == backbone)
-    there = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"} if "{alpha}" in family.weights else {1.0: ""}
-    if depth_multiplier not in there:
+    alphas = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"} if "{alpha}" in family.weights else {1.0: ""}
+    if depth_multiplier not in alphas:
         raise ValueError(
             f"--depth_multiplier={depth_multiplier}: Keras has weights of {backbone} for"
-            f" {', '.join(map(str, there))} only"
+            f" {', '.join(map(str, alphas))} only"
         )
-    return family.weights.format(alpha=there[depth_multiplier])
+    return family.weights.format(alpha=alphas[depth_multiplier])
 
 
 def family_of(path: str) -> Family | None:
-    """Tell which of Keras' networks an HDF5 file holds; None if it is none of those here."""
-    with h5py.File(path, "r") as file:
+    """Return the network of `FAMILIES` that an HDF5 file holds, or None."""
+    with hdf5.opened(path) as file:
         layers = {layer for layer, _ in _datasets(file)}
     return next((family for family in FAMILIES if family.marker in layers), None)
 
@@ -82,17 +83,14 @@ def family_of(path: str) -> Family | None:
 def read(path: str, family: Family, means_rgb: tuple[float, float, float]) -> Backbone:
     """Return a backbone from an HDF5 file of Keras 2.
 
-    What a bias adds before batch norm is taken off the moving mean, another epsilon goes into the moving
-    variance, and the first layer is made to take this project's input: the maps stay the same.
+    The feature maps stay the same: convolution biases are subtracted from the moving means, the difference of the
+    epsilons is added to the moving variances, and the preprocessing is folded into the first layer.
 
     Raises:
-      ValueError: the file is damaged, or a layer is missing, of another shape, or not finite.
+      ValueError: the file is damaged, or a layer is missing, has another shape, or is not finite.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            layers = _values(file)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"cannot be read as HDF5: {error}") from error
+    with hdf5.opened(path) as file:
+        layers = _values(file)
     if "kernel" not in layers.get("conv1", {}):
         raise ValueError(f"no {family.backbone} of Keras: it has no conv1")
     width = layers["conv1"]["kernel"].shape[-1] / family.filters
@@ -104,12 +102,12 @@ def read(path: str, family: Family, means_rgb: tuple[float, float, float]) -> Ba
         for kind, values in converted.items():
             variables[f"{family.backbone}/{layer}/{kind}"] = values.astype(np.float32)
     note = f"conv1 expected {family.inputs.description}; now BGR minus {', '.join(f'{m:g}' for m in means_rgb[::-1])}"
-    return Backbone(family, width, variables, [note, "biases and epsilons taken over into batch norm"])
+    return Backbone(family, width, variables, [note, "biases and epsilons folded into batch norm"])
 
 
 def _datasets(file: h5py.File) -> dict[tuple[str, str], str]:
-    """Return (layer, kind) -> path in the file; what lies in another file is refused."""
-    found: dict[tuple[str, str], str] = {}
+    """Return (layer, kind) -> path in the file; a ValueError if the values lie in another file."""
+    paths: dict[tuple[str, str], str] = {}
 
     def visit(path: str, node: h5py.Dataset | h5py.Group) -> None:
         folders, leaf = path.split("/")[:-1], path.rpartition("/")[2].split(":")[0]
@@ -117,12 +115,11 @@ def _datasets(file: h5py.File) -> dict[tuple[str, str], str]:
             return
         if folders[-1] in _CLASSIFIER:
             return
-        if node.external or node.is_virtual:
-            raise ValueError(f"{path} is kept in another file, which is not read")
-        found[_SUFFIX.sub("", folders[-1]), leaf] = path
+        hdf5.check_inside(path, node)
+        paths[_SUFFIX.sub("", folders[-1]), leaf] = path
 
     file.visititems(visit)
-    return found
+    return paths
 
 
 def _values(file: h5py.File) -> Parameters:
@@ -133,7 +130,7 @@ def _values(file: h5py.File) -> Parameters:
 
 
 def _expected(backbone: str, width: float) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes of the network's own variables: layer/kind -> shape."""
+    """Return layer/kind -> shape of this project's network, built for that purpose."""
     import tensorflow.compat.v1 as tf  # noqa: PLC0415
 
     from net.network.backbones import BACKBONE_FUNCTIONS  # noqa: PLC0415
@@ -142,23 +139,23 @@ def _expected(backbone: str, width: float) -> dict[str, tuple[int, ...]]:
 
     with tf.Graph().as_default():
         image = tf.placeholder(tf.float32, [1, 64, 64, 3])
-        BACKBONE_FUNCTIONS[backbone](image, Layers("channels_last", width=width), NetworkConfig())
+        BACKBONE_FUNCTIONS[backbone](image, Layers("channels_last", depth_multiplier=width), NetworkConfig())
         return {variable.op.name: tuple(variable.shape.as_list()) for variable in tf.global_variables()}
 
 
 def _check(layers: Parameters, expected: Mapping[str, tuple[int, ...]], backbone: str) -> None:
-    found = {f"{layer}/{kind}": values for layer, kinds in layers.items() for kind, values in kinds.items()}
+    values_by_name = {f"{layer}/{kind}": values for layer, kinds in layers.items() for kind, values in kinds.items()}
     for name, shape in expected.items():
-        if name not in found:
+        if name not in values_by_name:
             raise ValueError(f"{backbone}'s {name} is not in it")
-        if found[name].shape != shape:
-            raise ValueError(f"its {name} has the shape {found[name].shape}, but {backbone}'s is {shape}")
-    surplus = sorted(name for name in found if name not in expected and not name.endswith("/bias"))
-    if surplus:
-        raise ValueError(f"it has a {surplus[0]}, which {backbone} has not")
-    spoilt = [name for name, values in found.items() if not np.isfinite(values).all()]
-    if spoilt:
-        raise ValueError(f"{spoilt[0]} holds values that are infinite or not a number")
+        if values_by_name[name].shape != shape:
+            raise ValueError(f"its {name} has the shape {values_by_name[name].shape}, but {backbone}'s is {shape}")
+    unknown = sorted(name for name in values_by_name if name not in expected and not name.endswith("/bias"))
+    if unknown:
+        raise ValueError(f"it has a {unknown[0]}, which {backbone} has not")
+    not_finite = [name for name, values in values_by_name.items() if not np.isfinite(values).all()]
+    if not_finite:
+        raise ValueError(f"{not_finite[0]} holds values that are infinite or not a number")
 
 
 def _converted(layer: str, kinds: Mapping[str, np.ndarray], family: Family, means_rgb) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Keras' own ImageNet weights, fetched by Keras."""
+"""Download of Keras' ImageNet weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MD5 = "64373286793e3c8b2b4e3219cbf3544b"
 
 
 def download(backbone: str = "vgg16", depth_multiplier: float = 1.0) -> str:
-    """Return the path of Keras' ImageNet weights of a backbone, fetched by Keras unless it has them already.
+    """Return the path of Keras' ImageNet weights of a backbone, which Keras downloads unless they are in its cache.
 
     Raises:
-      ConnectionError: they could not be fetched; the message says what to do instead.
+      ConnectionError: the download failed; the message says what to do instead.
     """
     if backbone == "vgg16":
         url, checksum = URL, _MD5
@@ -27,6 +27,6 @@ def download(backbone: str = "vgg16", depth_multiplier: float = 1.0) -> str:
         return tf.keras.utils.get_file(Path(url).name, url, cache_subdir="models", file_hash=checksum)
     except Exception as error:  # Keras raises nothing more specific
         raise ConnectionError(
-            f"without --source, Keras' ImageNet weights are downloaded, and that failed: {error}. With a file"
-            " fetched elsewhere, name it with --source; model/README.md lists the formats"
+            f"without --source, Keras' ImageNet weights are downloaded, and that failed: {error}. Give a"
+            " file downloaded elsewhere with --source; model/README.md lists the formats"
         ) from error

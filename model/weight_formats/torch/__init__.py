@@ -1,1 +1,1 @@
-"""PyTorch: state dicts, and VGG-16 in them."""
+"""PyTorch: state dicts in files of torch.save, read without PyTorch, and the VGG-16 in them."""

@@ -1,4 +1,4 @@
-"""VGG-16 in PyTorch's files: torchvision's, and the reduced one of the SSD ports."""
+"""VGG-16 in PyTorch state dicts: torchvision's, and the reduced one of the PyTorch SSD ports."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ _WEIGHT = re.compile(r"((?:features\.|classifier\.)?\d+)\.weight")
 
 
 def read(path: str, sizes: VggSizes = VGG16) -> VggSource:
-    """Return VGG-16 from a state dict; a ValueError says why another file will not do."""
+    """Return VGG-16 from a file of torch.save; a ValueError says what does not fit."""
     state = state_dict.read(path)
-    found = {match[1] for match in map(_WEIGHT.fullmatch, state.names()) if match}
-    if "features.0" in found:
+    in_file = {match[1] for match in map(_WEIGHT.fullmatch, state.names()) if match}
+    if "features.0" in in_file:
         modules = _torchvision_modules(sizes)
         description, inputs = "torchvision's VGG-16", _torchvision_inputs
-    elif "0" in found:
+    elif "0" in in_file:
         modules = _ports_modules(sizes)
         description, inputs = "the reduced VGG-16 of PyTorch's SSD ports", _ports_inputs
     else:
         raise ValueError(f"no VGG-16: it holds {', '.join(state.names()[:3])}, ...; expected features.0.weight, ...")
-    surplus = sorted(found - set(modules.values()) - {"classifier.6"})
-    if surplus:
-        raise ValueError(f"no VGG-16 without batch normalization: it has a {surplus[0]}.weight")
+    unknown = sorted(in_file - set(modules.values()) - {"classifier.6"})
+    if unknown:
+        raise ValueError(f"no VGG-16 without batch normalization: it has a {unknown[0]}.weight")
     layers = {
         layer: partial(_layer, state, module, sizes.last_filters if layer == "fc6" else None)
         for layer, module in modules.items()
-        if module in found
+        if module in in_file
     }
     return VggSource(description, layers, inputs)
 
 
 def _convolutions(sizes: VggSizes) -> dict[str, int]:
-    """Return layer -> index in the sequence of convolutions, each with its ReLU, and a pooling after a stage."""
+    """Return layer -> index in nn.Sequential; each layer is followed by a ReLU, each stage by a pooling."""
     indices, index = {}, 0
     for stage, (convs, _) in enumerate(sizes.stages, start=1):
         for number in range(1, convs + 1):
@@ -50,31 +50,30 @@ def _convolutions(sizes: VggSizes) -> dict[str, int]:
 
 
 def _torchvision_modules(sizes: VggSizes) -> dict[str, str]:
-    """Return layer -> module; the classifier is linear, ReLU, dropout, linear, ReLU, dropout, linear."""
+    """Return layer -> module; the classifier is Linear, ReLU, Dropout, Linear, ReLU, Dropout, Linear."""
     features = {layer: f"features.{index}" for layer, index in _convolutions(sizes).items()}
     return {**features, "fc6": "classifier.0", "fc7": "classifier.3"}
 
 
 def _ports_modules(sizes: VggSizes) -> dict[str, str]:
-    """Return layer -> module; pool5, fc6, its ReLU and fc7 go on after the last ReLU."""
+    """Return layer -> module; after conv5_3 and its ReLU come pool5, fc6, a ReLU and fc7."""
     indices = _convolutions(sizes)
     pool5 = max(indices.values()) + 2
     return {layer: str(index) for layer, index in {**indices, "fc6": pool5 + 1, "fc7": pool5 + 3}.items()}
 
 
 def _torchvision_inputs(kernel: np.ndarray) -> InputConvention:
-    """Return torchvision's own input, unless the weights are the original VGG-16's under torchvision's names.
+    """Return torchvision's preprocessing, or that of the original VGG-16 if conv1_1 is the original's.
 
-    Such files are about too (torchvision's IMAGENET1K_FEATURES is one); they take grey levels, unscaled.
+    Files such as torchvision's IMAGENET1K_FEATURES hold the original weights, which take unscaled grey levels.
     """
     return {"bgr": CAFFE_BGR, "rgb": CAFFE_RGB}.get(original_vgg_order(kernel) or "", TORCHVISION)
 
 
 def _ports_inputs(kernel: np.ndarray) -> InputConvention:
-    """Return the original VGG-16's input in the order that the first filter shows.
+    """Return the original VGG-16's preprocessing, in the channel order that conv1_1's first filter has.
 
-    Where the filter is not the original's, the order is what the ports feed: ssd.pytorch and its descendants
-    turn OpenCV's BGR to RGB before the network.
+    Any other filter is taken as RGB: ssd.pytorch and its descendants convert OpenCV's BGR to RGB.
     """
     return CAFFE_BGR if original_vgg_order(kernel) == "bgr" else CAFFE_RGB
 

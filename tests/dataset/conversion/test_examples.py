@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dataset.conversion import examples
 from dataset.conversion.examples import CLIPPED, INVERTED, OUTSIDE, ZERO_AREA, clip_box_px
-from dataset.dataset_inspect import read_examples
+from dataset.records.contents import read_examples
 from dataset.records.tfrecord import frame
 from dataset.sources import voc_files
 from dataset.sources.annotations import Source

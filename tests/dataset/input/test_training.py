@@ -1,13 +1,13 @@
-"""The input function of training: which images come, in which order, with which labels, to whom."""
+"""The input function of training: which images come, in which order, with which labels."""
 
 import time
-from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 from dataset.input import training
+from dataset.input.training import Parallelism, training_records
 from tests.builders.records import (
     CAT,
     DIFFICULT,
@@ -17,42 +17,24 @@ from tests.builders.records import (
     elements,
     ids_of,
     images_of,
-    mixed_images,
-    one_pass,
+    one_epoch,
     record,
-    twenty_images,
+    train_input,
     write_shards,
 )
-
-
-@pytest.fixture(scope="module")
-def twenty(tmp_path_factory):
-    """20 images with a cat each in 5 shards."""
-    return twenty_images(tmp_path_factory.mktemp("twenty"))
-
-
-@pytest.fixture(scope="module")
-def mixed(tmp_path_factory):
-    """Five images with different objects in 2 shards."""
-    return mixed_images(tmp_path_factory.mktemp("mixed"))
-
-
-@pytest.fixture(scope="module")
-def stream(twenty):
-    """Three passes over the 20 images, deterministic."""
-    return elements(training.training_input_fn(twenty, config(), 7, deterministic=True), 15)
+from utility.run.layout import RunLayout
 
 
 @pytest.mark.parametrize(("readers", "threads"), [(1, 1), (3, 2), (40, 7)])
 def test_a_seed_gives_the_same_stream_whatever_the_parallelism(twenty, stream, readers, threads):
-    again = training.training_input_fn(twenty, config(), 7, readers, threads, deterministic=True)
+    again = train_input(twenty, config(), parallelism=Parallelism(readers, threads, deterministic=True))
     assert_same(elements(again, 15), stream)
 
 
 @pytest.mark.parametrize("step", [1, 4, 5, 7, 10, 14])
 def test_a_stream_that_starts_at_a_step_is_the_rest_of_the_whole_one(twenty, stream, step):
     """Five steps are an epoch of the 20 images; the graph may hold other operations by then."""
-    late = training.training_input_fn(twenty, config(), 7, deterministic=True, first_step=lambda: step)
+    late = train_input(twenty, config(), first_step=step)
 
     def in_another_graph():
         tf.random.uniform([])
@@ -63,8 +45,7 @@ def test_a_stream_that_starts_at_a_step_is_the_rest_of_the_whole_one(twenty, str
 
 def test_an_epoch_ends_in_the_middle_of_a_batch_too(twenty):
     def batches_of_three(first_step, count):
-        settings: dict[str, Any] = {"deterministic": True, "first_step": lambda: first_step}
-        return elements(training.training_input_fn(twenty, config(batch_size=3), 7, **settings), count)
+        return elements(train_input(twenty, config(batch_size=3), first_step=first_step), count)
 
     whole = batches_of_three(0, 16)
     for step in (6, 7, 13, 14):
@@ -73,21 +54,35 @@ def test_an_epoch_ends_in_the_middle_of_a_batch_too(twenty):
 
 def test_images_that_are_left_out_do_not_count_for_the_place_in_the_data(mixed):
     """Three of the five images have an object to learn from."""
-    settings: dict[str, Any] = {"deterministic": True, "skip_empty_images": True}
-    whole = elements(training.training_input_fn(mixed, config(batch_size=2), 7, **settings), 8)
+
+    def batches_of_two(first_step, count):
+        return elements(train_input(mixed, config(batch_size=2), first_step=first_step, skip_empty_images=True), count)
+
+    whole = batches_of_two(0, 8)
     assert sorted(ids_of(whole)[:3]) == sorted(ids_of(whole)[3:6]) == ["001", "002", "004"]
     for step in (1, 2, 3, 5):
-        settings["first_step"] = lambda: step  # noqa: B023 (called in this turn)
-        late = training.training_input_fn(mixed, config(batch_size=2), 7, **settings)
-        assert_same(elements(late, 8 - step), whole[step:])
-    assert training.count_images(mixed, config(), skip_empty_images=True) == 3
-    assert training.count_images(mixed, config(targets__use_difficult=True), skip_empty_images=True) == 4
-    assert training.count_images(mixed, config()) == 5
+        assert_same(batches_of_two(step, 8 - step), whole[step:])
+
+
+def test_the_images_of_an_epoch(mixed):
+    assert training_records(mixed, config(), skip_empty_images=True).images == 3
+    assert training_records(mixed, config(targets__use_difficult=True), skip_empty_images=True).images == 4
+    assert training_records(mixed, config()).images == 5
+
+
+def test_the_stream_starts_at_the_step_of_the_time_when_it_is_made(twenty, stream):
+    steps = iter((0, 4))
+    records = training_records(twenty, config())
+    input_fn = training.training_input_fn(
+        records, config(), RunLayout(4), 7, lambda: next(steps), Parallelism(deterministic=True)
+    )
+    assert_same(elements(input_fn, 2), stream[:2])
+    assert_same(elements(input_fn, 2), stream[4:6])
 
 
 def test_without_deterministic_a_late_stream_has_the_rest_of_the_epoch_first(twenty):
-    seen = ids_of(elements(training.training_input_fn(twenty, config(), 7, readers=1, deterministic=True), 4))
-    late = training.training_input_fn(twenty, config(), 7, readers=1, threads=1, first_step=lambda: 4)
+    seen = ids_of(elements(train_input(twenty, config(), parallelism=Parallelism(readers=1, deterministic=True)), 4))
+    late = train_input(twenty, config(), first_step=4, parallelism=Parallelism(readers=1, threads=1))
     assert set(ids_of(elements(late, 1))) == {f"{number:03d}" for number in range(20)} - set(seen)
 
 
@@ -110,13 +105,13 @@ def test_the_wait_for_an_element_is_what_the_step_stands_still(making, using, le
         session.run(features)
         waited, start = 0.0, time.monotonic()
         for _ in range(20):
-            waited += session.run(features)["waited"]
+            waited += session.run(features)["host_wait"]
             time.sleep(using)
         assert least <= waited / (time.monotonic() - start) <= most
 
 
 def test_another_seed_gives_another_stream(twenty, stream):
-    other = elements(training.training_input_fn(twenty, config(), 8, deterministic=True), 15)
+    other = elements(train_input(twenty, config(), seed=8), 15)
     assert ids_of(other) != ids_of(stream)
     # the same image is augmented in another way
     one, two = (images_of(batches[:5]) for batches in (stream, other))
@@ -141,74 +136,15 @@ def test_no_augmentation_comes_twice_neither_in_a_stream_nor_with_another_seed(t
     shards = write_shards(tmp_path, [record(0)], 1)
     views = []
     for seed in (7, 8):
-        input_fn = training.training_input_fn(shards, config(batch_size=30), seed, deterministic=True)
+        input_fn = train_input(shards, config(batch_size=30), seed)
         ((features, _),) = elements(input_fn, 1)
         views += [image.tobytes() for image in features["image"]]
     assert len(set(views)) == 60
 
 
 def test_without_deterministic_all_images_come_too(twenty):
-    batches = elements(training.training_input_fn(twenty, config(), 7, readers=3, threads=2), 15)
+    batches = elements(train_input(twenty, config(), parallelism=Parallelism(readers=3, threads=2)), 15)
     assert set(ids_of(batches)) == {f"{number:03d}" for number in range(20)}
-
-
-def share(shards, worker, workers, count, batch_size=4, step=0):
-    """The first elements of one worker of several."""
-    input_fn = training.training_input_fn(
-        shards,
-        config(batch_size),
-        7,
-        deterministic=True,
-        first_step=lambda: step,
-        share=training.Share(workers, 1, worker, workers),
-    )
-    return elements(input_fn, count)
-
-
-def test_two_workers_together_read_what_one_process_reads(twenty, stream):
-    shares = [share(twenty, worker, 2, 15) for worker in (0, 1)]
-    for number, (features, _) in enumerate(stream):
-        for place in range(4):
-            theirs = shares[place % 2][number][0]
-            assert theirs["image_id"][place // 2] == features["image_id"][place]
-            np.testing.assert_array_equal(theirs["image"][place // 2], features["image"][place])
-
-
-def test_workers_have_files_of_their_own_if_these_can_be_dealt_out(twenty):
-    for worker in range(5):
-        one_pass = ids_of(share(twenty, worker, 5, 4, batch_size=5))
-        assert sorted(one_pass) == [f"{number:03d}" for number in range(4 * worker, 4 * worker + 4)]
-
-
-@pytest.mark.parametrize(("workers", "batch_size", "step"), [(2, 4, 7), (5, 5, 6)], ids=["in turn", "dealt"])
-def test_a_worker_that_goes_on_gets_the_rest_of_its_share(twenty, workers, batch_size, step):
-    for worker in range(workers):
-        whole = share(twenty, worker, workers, 12, batch_size)
-        assert_same(share(twenty, worker, workers, 12 - step, batch_size, step), whole[step:])
-
-
-def test_files_without_images_are_not_dealt_out(tmp_path):
-    """The second of two workers would have none."""
-    shards = write_shards(tmp_path, [record(0)], 2)
-    assert [ids_of(share(shards, worker, 2, 1, batch_size=2)) for worker in (0, 1)] == [["000"], ["000"]]
-
-
-def test_no_two_workers_draw_the_same_augmentation(tmp_path):
-    """Records that are all the same image; only the place in the stream tells them apart."""
-    shards = write_shards(tmp_path, [record(0)] * 8, 4)
-    views = [image for worker in range(4) for image in share(shards, worker, 4, 2)]
-    assert len({features["image"].tobytes() for features, _ in views}) == 8
-
-
-def test_a_batch_that_cannot_be_shared_is_an_error(twenty):
-    with pytest.raises(ValueError, match="--batch_size=4: must be a multiple of the 3 devices of 3 workers"):
-        share(twenty, 0, 3, 1)
-    with pytest.raises(ValueError, match="--batch_size=4: must be a multiple of the 3 GPUs: 3; --nomulti_gpu"):
-        training.training_input_fn(twenty, config(), 7, share=training.Share(devices=3))
-    with pytest.raises(ValueError, match=r"--batch_size=4: must be a multiple of the --accumulate_steps=3: 3$"):
-        training.training_input_fn(twenty, config(), 7, share=training.Share(parts=3))
-    with pytest.raises(ValueError, match="multiple of the 2 GPUs times --accumulate_steps=4: 8"):
-        training.training_input_fn(twenty, config(), 7, share=training.Share(2, 4))
 
 
 def test_elements_are_as_promised(stream):
@@ -222,7 +158,7 @@ def test_elements_are_as_promised(stream):
 
 
 def test_batches_are_padded_with_label_0_and_difficult_objects_left_out(mixed):
-    found = one_pass(mixed, 5)
+    found = one_epoch(mixed, 5)
     wanted = {"000": [], "001": [CAT], "002": [DOG, CAT], "003": [], "004": [DOG]}
     assert set(found) == set(wanted)
     for image_id, objects in wanted.items():
@@ -233,7 +169,7 @@ def test_batches_are_padded_with_label_0_and_difficult_objects_left_out(mixed):
 
 
 def test_difficult_objects_are_learnt_from_when_asked_for(mixed):
-    found = one_pass(mixed, 5, targets__use_difficult=True)
+    found = one_epoch(mixed, 5, targets__use_difficult=True)
     assert {name: classes.tolist() for name, (_, classes) in found.items()} == {
         "000": [0, 0, 0],
         "001": [8, 0, 0],
@@ -246,7 +182,7 @@ def test_difficult_objects_are_learnt_from_when_asked_for(mixed):
 @pytest.mark.parametrize(("use_difficult", "left"), [(False, {"001", "002", "004"}), (True, set("1234"))])
 def test_images_without_objects_are_left_out_when_asked_for(mixed, use_difficult, left):
     left = {name.zfill(3) for name in left}
-    found = one_pass(mixed, len(left), skip_empty_images=True, targets__use_difficult=use_difficult)
+    found = one_epoch(mixed, len(left), skip_empty_images=True, targets__use_difficult=use_difficult)
     assert set(found) == left
 
 
@@ -254,23 +190,5 @@ def test_images_without_objects_are_left_out_when_asked_for(mixed, use_difficult
 def test_leaving_out_every_image_is_an_error_not_an_endless_wait(tmp_path, objects):
     shards = write_shards(tmp_path, [record(number, objects) for number in range(3)], 1)
     with pytest.raises(ValueError, match=r"--skip_empty_images.*train-00000-of-00001"):
-        training.count_images(shards, config(), skip_empty_images=True)
-    assert len(elements(training.training_input_fn(shards, config(), 1), 2)) == 2
-
-
-def test_batch_norm_needs_two_images_at_a_time(twenty):
-    normalized = config(batch_size=4, network__backbone="mobilenet_v1")
-    training.training_input_fn(twenty, normalized, 7, share=training.Share(devices=2))
-    with pytest.raises(ValueError, match="--batch_size=4, shared by the 4 GPUs, gives batch norm one image at a time"):
-        training.training_input_fn(twenty, normalized, 7, share=training.Share(devices=4))
-    with pytest.raises(ValueError, match="--batch_size=1 gives batch norm one image at a time: take 2 or more"):
-        training.training_input_fn(twenty, normalized.replace({"schedule.batch_size": 1}), 7)
-
-
-def test_files_of_unequal_length_are_not_dealt_out(tmp_path):
-    """Else the images of the short file would come ten times as often."""
-    shards = [*write_shards(tmp_path, [record(number) for number in range(20)], 1)]
-    (tmp_path / "short").mkdir()
-    shards += write_shards(tmp_path / "short", [record(20), record(21)], 1)
-    seen = [ids_of(share(shards, worker, 2, 11, batch_size=2)) for worker in (0, 1)]
-    assert sorted(seen[0] + seen[1]) == [f"{number:03d}" for number in range(22)]
+        training_records(shards, config(), skip_empty_images=True)
+    assert len(elements(train_input(shards, config(), parallelism=Parallelism()), 2)) == 2

@@ -34,10 +34,10 @@ def test_the_checksum_agrees_with_a_bitwise_one(length):
 
 def test_files_are_those_of_tensorflow(tmp_path):
     contents = [b"", b"a", bytes(range(256)) * 3, b"\xff\xd8" * 200_000]
-    with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
+    with tf.io.TFRecordWriter(str(tmp_path / "tensorflow")) as writer:
         for record in contents:
             writer.write(record)
-    assert b"".join(map(tfrecord.frame, contents)) == (tmp_path / "theirs").read_bytes()
+    assert b"".join(map(tfrecord.frame, contents)) == (tmp_path / "tensorflow").read_bytes()
 
 
 @settings(max_examples=30, deadline=None)
@@ -48,17 +48,31 @@ def test_files_are_those_of_tensorflow(tmp_path):
     st.text(),
 )
 def test_examples_are_those_of_tensorflow(texts, numbers, floats, name):
-    ours = tfrecord.encode_example(
+    encoded = tfrecord.encode_example(
         {
             name + "b": tfrecord.bytes_feature(texts),
             name + "i": tfrecord.int64_feature(numbers),
             name + "f": tfrecord.float_feature(floats),
         }
     )
-    theirs = tf.train.Example()
-    theirs.features.feature[name + "b"].bytes_list.value.extend(texts)
-    theirs.features.feature[name + "i"].int64_list.value.extend(numbers)
-    theirs.features.feature[name + "f"].float_list.value.extend(floats)
+    example = tf.train.Example()
+    example.features.feature[name + "b"].bytes_list.value.extend(texts)
+    example.features.feature[name + "i"].int64_list.value.extend(numbers)
+    example.features.feature[name + "f"].float_list.value.extend(floats)
     for key, kind in (("b", "bytes_list"), ("i", "int64_list"), ("f", "float_list")):
-        getattr(theirs.features.feature[name + key], kind).SetInParent()
-    assert tf.train.Example.FromString(ours) == theirs
+        getattr(example.features.feature[name + key], kind).SetInParent()
+    assert tf.train.Example.FromString(encoded) == example
+    assert encoded == example.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1])
+def test_a_number_outside_of_int64_is_refused(value):
+    with pytest.raises(ValueError, match="out of range"):
+        tfrecord.int64_feature([value])
+
+
+def test_features_may_be_given_in_any_order_and_as_generators():
+    features = {"b": tfrecord.int64_feature(flag for flag in (True, False)), "a": tfrecord.bytes_feature(iter([b"x"]))}
+    assert tfrecord.encode_example(features) == tfrecord.encode_example(dict(reversed(features.items())))
+    example = tf.train.Example.FromString(tfrecord.encode_example(features))
+    assert example.features.feature["b"].int64_list.value == [1, 0]

@@ -1,20 +1,11 @@
-"""The drawn sample set: whole, reproducible, tightly labelled, and varied."""
+"""The sample set on disk: whole, reproducible, and varied."""
 
-import subprocess
-import sys
-
-import numpy as np
 import pytest
 from PIL import Image
 
-from dataset.make_sample_voc import make
 from dataset.sample import scenes
-from dataset.sample.shapes import SHAPES, Pen
+from dataset.sample.voc_directory import make
 from dataset.sources import labels, voc_files
-from dataset.sources.annotations import LabelledObject
-from utility.run.command import ROOT
-
-SCRIPT = ROOT / "dataset" / "make_sample_voc.py"
 
 
 def contents(root):
@@ -84,7 +75,7 @@ def test_a_voc_directory_of_somebody_else_is_left_alone(tmp_path):
     path = tmp_path / "VOC2007" / "ImageSets" / "Main" / "trainval.txt"
     path.parent.mkdir(parents=True)
     path.write_text("000005\n")
-    with pytest.raises(ValueError, match=r"VOC2007 is there and is not a drawn sample.*--output_directory"):
+    with pytest.raises(ValueError, match=r"VOC2007 exists and is not a drawn sample.*--output_directory"):
         make(tmp_path, num_train=1, num_test=1)
     assert contents(tmp_path) == {path.relative_to(tmp_path): b"000005\n"}
 
@@ -93,57 +84,3 @@ def test_a_voc_directory_of_somebody_else_is_left_alone(tmp_path):
 def test_numbers_that_are_too_small_are_named(tmp_path, name):
     with pytest.raises(ValueError, match=f"--{name}=-1 must be at least"):
         make(tmp_path, **{name: -1})
-
-
-@pytest.mark.parametrize("name", sorted(SHAPES))
-def test_a_box_is_tight_around_what_is_drawn(monkeypatch, name):
-    """One object on black, without light and noise: the box is that of the pixels that are not black."""
-    monkeypatch.setattr(scenes, "CLASS_NAMES", (name,))
-    monkeypatch.setattr(scenes, "_background", lambda _, width, height: Image.new("RGB", (width, height)))
-    monkeypatch.setattr(scenes, "_photograph", lambda image, _: image)
-    monkeypatch.setattr(scenes, "_lit", lambda sprite, _: _white(sprite))
-    for seed in range(8):
-        image, (voc_object,) = scenes.draw_scene(np.random.default_rng(seed), 1)
-        seen = np.asarray(image.convert("L")) > 127
-        rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-        expected = (rows[0] + 1, columns[0] + 1, rows[-1] + 1, columns[-1] + 1)
-        np.testing.assert_allclose(voc_object.box_yxyx_px, expected, atol=1)
-
-
-def _white(sprite):
-    white = Image.new("RGB", sprite.size, (255, 255, 255))
-    white.putalpha(sprite.getchannel("A"))
-    return white
-
-
-@pytest.mark.parametrize("name", sorted(SHAPES))
-def test_a_shape_fills_its_canvas(name):
-    pen = Pen(200, 150, np.random.default_rng(0))
-    SHAPES[name].draw(pen)
-    left, top, right, bottom = pen.image.getbbox() or (0, 0, 0, 0)
-    assert right - left > 0.7 * 200
-    assert bottom - top > 0.7 * 150
-
-
-def test_hidden_and_cut_off_objects_are_marked():
-    visible = np.zeros((300, 400), bool)
-    visible[100:200, 50:150] = True
-    pixels = 100 * 100
-    assert scenes._annotate(visible, "car", pixels, pixels) == LabelledObject(
-        "car", (101, 51, 200, 150), difficult=False, truncated=False
-    )
-    assert scenes._annotate(visible, "car", 2 * pixels, 2 * pixels).difficult
-    assert not scenes._annotate(visible, "car", 2 * pixels, 2 * pixels).truncated
-    cut = scenes._annotate(visible, "car", pixels * 3 // 2, pixels)
-    assert (cut.difficult, cut.truncated) == (False, True)
-    assert scenes._annotate(visible, "car", 3 * pixels, pixels).difficult
-    visible[115:] = False
-    assert scenes._annotate(visible, "car", 1500, 1500).difficult  # 15 of 300 pixels high
-
-
-def test_as_a_user_runs_it(tmp_path):
-    command = [sys.executable, str(SCRIPT), "--output_directory=set", "--num_train=2", "--num_test=1"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "wrote 2 + 1 pictures of ball, car, fish, house, tree to set\n"
-    assert len(voc_files.index_images(tmp_path / "set" / "VOC2007")) == 2

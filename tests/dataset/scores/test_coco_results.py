@@ -7,13 +7,13 @@ import sys
 import numpy as np
 import pytest
 
-from dataset.convert_tfrecords import convert, convert_coco
 from dataset.input.reading import ground_truth_of
 from dataset.records import record_files
 from dataset.scores import coco_results
 from dataset.scores.voc_results import Detections
+from tests.builders.coco import CocoBuilder
+from tests.builders.convert import convert_coco, convert_voc
 from tests.builders.voc import VocBuilder, box
-from tests.dataset.sources.test_coco import CocoBuilder
 
 needs_pycocotools = pytest.mark.skipif(
     importlib.util.find_spec("pycocotools") is None, reason="pip install -r requirements-coco.txt"
@@ -159,7 +159,7 @@ def test_no_detection_scores_zero_and_one_of_another_image_is_an_error(builder, 
 
 def test_records_of_voc_have_no_coco_results(tmp_path, builder):
     VocBuilder(tmp_path / "voc").add("000001", box(1, 1, 30, 20))
-    convert(dataset_directory=tmp_path / "voc", output_directory=tmp_path / "records")
+    convert_voc(dataset_directory=tmp_path / "voc", output_directory=tmp_path / "records")
     assert coco_results.for_records(tmp_path / "records", None) is None
     with pytest.raises(ValueError, match=r"records in .* are not made with --format=coco"):
         coco_results.for_records(tmp_path / "records", str(builder.path))

@@ -1,46 +1,15 @@
 """COCO's instances JSON as a source of the converter."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from dataset.convert_tfrecords import convert_coco
-from dataset.dataset_inspect import read_examples
 from dataset.records import record_files
 from dataset.sources import coco
-from tests.builders.voc import SIZE, picture
-from utility.run.command import ROOT
-
-SCRIPT = ROOT / "dataset" / "convert_tfrecords.py"
-
-
-class CocoBuilder:
-    """Writes images and an instances JSON of two categories, with gaps between the ids and not in their order."""
-
-    def __init__(self, root, name="instances.json"):
-        self.folder, self.path = root / "images", root / name
-        self.folder.mkdir(parents=True, exist_ok=True)
-        categories = [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "hot dog"}]
-        self.document = {"images": [], "annotations": [], "categories": categories}
-
-    def add(self, image_id, *boxes, category_id=3, name=None, **marks):
-        """Add an image with objects of one category; marks are further keys of each."""
-        name = name or f"{image_id:012d}.jpg"
-        picture(seed=image_id).save(self.folder / name)
-        width, height = SIZE
-        self.document["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
-        for box in boxes:
-            mark_id = 1000 + len(self.document["annotations"])
-            entry = {"id": mark_id, "image_id": image_id, "category_id": category_id, "bbox": list(box), **marks}
-            self.document["annotations"].append(entry)
-        return self.save()
-
-    def save(self):
-        self.path.write_text(json.dumps(self.document))
-        return self
+from tests.builders.coco import CocoBuilder
+from tests.builders.convert import convert_coco
+from tests.builders.files import contents, examples_by_id
 
 
 @pytest.fixture
@@ -48,17 +17,8 @@ def builder(tmp_path):
     return CocoBuilder(tmp_path / "coco").add(7, (1, 2, 30, 20)).add(5)
 
 
-def convert(builder, output, **details):
-    return convert_coco(annotations=builder.path, images=builder.folder, output_directory=output, **details)
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
-
-
-def by_id(output, split):
-    examples = read_examples(record_files.find_shards(output, split))
-    return {example["image_id"].decode(): example for example in examples}
+def convert(builder, output, **flags):
+    return convert_coco(annotations=builder.path, images=builder.folder, output_directory=output, **flags)
 
 
 def test_categories_become_class_ids_in_the_order_of_their_ids(builder, tmp_path):
@@ -67,7 +27,7 @@ def test_categories_become_class_ids_in_the_order_of_their_ids(builder, tmp_path
     assert info["class_names"] == ["hot dog", "toothbrush"]
     assert info["category_ids"] == [3, 90]
     assert (tmp_path / "records" / "labels.txt").read_text() == "hot dog\ntoothbrush\n"
-    examples = by_id(tmp_path / "records", "train")
+    examples = examples_by_id(tmp_path / "records", "train")
     assert {image_id: example["labels"].tolist() for image_id, example in examples.items()} == {
         "5": [], "7": [1], "9": [2],
     }  # fmt: skip
@@ -76,7 +36,7 @@ def test_categories_become_class_ids_in_the_order_of_their_ids(builder, tmp_path
 def test_a_record_holds_edges_over_the_size_and_the_ids_of_coco(builder, tmp_path):
     builder.add(21, (0, 0, 60, 40), (0.5, 10.25, 3, 2.25), name="one.two.PNG", iscrowd=1)
     convert(builder, tmp_path / "records")
-    example = by_id(tmp_path / "records", "train")["21"]
+    example = examples_by_id(tmp_path / "records", "train")["21"]
     pixels = np.array([[0, 0, 40, 60], [10.25, 0.5, 12.5, 3.5]])
     np.testing.assert_array_equal(example["boxes_yxyx"], (pixels / [40, 60, 40, 60]).astype(np.float32))
     assert example["difficult"].tolist() == [True, True]
@@ -103,7 +63,7 @@ def test_training_and_validation_at_once_or_one_of_them(builder, tmp_path):
     validation = {"validation_annotations": other.path, "validation_images": other.folder}
     info = convert(builder, tmp_path / "both", **validation, validation_shards=1)
     assert {prefix: split["images"] for prefix, split in info["splits"].items()} == {"train": 2, "val": 3}
-    assert list(by_id(tmp_path / "both", "val")) == ["3", "2", "7"]
+    assert list(examples_by_id(tmp_path / "both", "val")) == ["3", "2", "7"]
     convert_coco(output_directory=tmp_path / "val", **validation)
     assert not list((tmp_path / "val").glob("train-*"))
     del other.document["categories"][0]
@@ -198,37 +158,7 @@ def test_a_size_that_is_not_given_does_not_matter(builder, tmp_path, side):
     builder.save()
     info = convert(builder, tmp_path / "records")
     assert info["splits"]["train"]["remarks"] == []
-    assert by_id(tmp_path / "records", "train")["7"]["width"] == 60
-
-
-def run(*arguments):
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-def test_as_a_user_runs_it(builder, tmp_path):
-    output = f"--output_directory={tmp_path / 'records'}"
-    done = run("--format=coco", f"--annotations={builder.path}", f"--images={builder.folder}", output)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "train: instances.json, 2 images to 2 shards" in done.stdout
-    assert "val: none" in done.stdout
-    assert sorted(by_id(tmp_path / "records", "train")) == ["5", "7"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [
-        (["--format=coco"], 1, "no images to convert: give --annotations and --images"),
-        (["--format=coco", "--images=x"], 1, "--annotations and --images go together"),
-        (["--format=coco", "--labels_file=auto"], 2, "--labels_file is for --format=voc"),
-        (["--dataset_directory=x", "--images=y"], 2, "--images is for --format=coco"),
-        ([], 2, "--dataset_directory is missing"),
-    ],
-)
-def test_flags_that_do_not_go_together_are_named(tmp_path, arguments, status, message):
-    done = run(*arguments, f"--output_directory={tmp_path / 'records'}")
-    assert (done.returncode, message in done.stderr) == (status, True), done.stderr
-    assert not (tmp_path / "records").exists()
+    assert examples_by_id(tmp_path / "records", "train")["7"]["width"] == 60
 
 
 def test_genuine_coco(coco_tiny, tmp_path):
@@ -248,7 +178,7 @@ def test_genuine_coco(coco_tiny, tmp_path):
         told = info["splits"][split]
         assert (told["images"], told["images_without_objects"], told["remarks"]) == (50, empty, [])
         document = json.loads((annotations / f"instances_{split}2017.json").read_text())
-        found = {int(image_id): example for image_id, example in by_id(tmp_path, split).items()}
+        found = {int(image_id): example for image_id, example in examples_by_id(tmp_path, split).items()}
         assert list(found) == [image["id"] for image in document["images"]] or split == "train"
         assert found.keys() == {image["id"] for image in document["images"]}
         for image in document["images"]:

@@ -52,19 +52,6 @@ def test_a_batch_in_parts_is_the_whole_batch_whatever_lies_in_each(tiny, tmp_pat
     assert np.abs(whole["ssd300/conv2/kernel/Momentum"]).max() > 1
 
 
-def test_only_sums_live_on_from_part_to_part():
-    """The loop's own graph holds the work of a part, however many parts there are."""
-    sizes = []
-    for parts in (2, 8):
-        with tf.Graph().as_default() as graph:
-            batch = tf.ones([8, 3])
-            total = optimizer.summed_over_parts(lambda part: (tf.reduce_sum(part),), batch, parts)
-            with tf.Session() as session:
-                assert session.run(total) == (24.0,)
-            sizes.append(len(graph.get_operations()))
-    assert sizes[0] == sizes[1]
-
-
 def one_step(gradient_of, mixed_precision=True, scale=None):
     """Make a step of one variable, 1.0, whose gradient `gradient_of` makes of the loss that it is given.
 

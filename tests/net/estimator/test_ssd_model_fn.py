@@ -8,13 +8,12 @@ import tensorflow.compat.v1 as tf
 
 from dataset.scores import average_precision, voc_results
 from dataset.sources.annotations import Annotation, LabelledObject
-from net.estimator import optimizer
 from net.estimator import ssd_model_fn as model
 from net.estimator.prediction import detect
 from net.estimator.training_log import NonFiniteLossError
 from net.training import loop
-from tests.builders.configs import VOC_LIKE, assert_same_training, voc_config
-from tests.builders.tiny_ssd import batch, make_estimator, repeated, tiny_config
+from tests.builders.configs import VOC_LIKE, assert_same_training
+from tests.builders.tiny_ssd import AtStart, batch, make_estimator, repeated, tiny_config
 from utility.config.settings import LossConfig
 
 
@@ -31,21 +30,6 @@ def two_steps(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         loop.train(make_estimator(tiny_config(patch.setitem), made / "here"), repeated(batch()), 2)
     return (made / "here").rename(made / "there")
-
-
-def test_learning_rate_follows_the_reference_schedule():
-    schedule = voc_config().schedule
-    with tf.Graph().as_default(), tf.Session() as session:
-        step = tf.placeholder(tf.int64, [])
-        rate = optimizer.learning_rate(step, schedule)
-        found = [session.run(rate, {step: s}) for s in (0, 500, 501, 80_000, 80_001, 100_001)]
-    np.testing.assert_allclose(found, [1e-4, 1e-4, 1e-3, 1e-3, 1e-4, 1e-5], rtol=1e-6)
-
-
-def test_learning_rate_has_a_floor():
-    schedule = voc_config(schedule__end_learning_rate=5e-4).schedule
-    with tf.Graph().as_default(), tf.Session() as session:
-        assert session.run(optimizer.learning_rate(tf.constant(110_000), schedule)) == pytest.approx(5e-4)
 
 
 def test_weight_decay_counts_biases_and_a_tenth_of_the_scale():
@@ -125,7 +109,9 @@ def test_a_run_goes_on_from_its_checkpoint_also_where_that_was_moved(tiny, two_s
 
 def test_a_run_that_is_at_its_end_says_so_and_writes_nothing(tiny, two_steps, capsys):
     before = sorted(two_steps.iterdir())
-    loop.train(make_estimator(tiny, two_steps), repeated(batch()), 2, on_start=lambda: pytest.fail("it started"))
+    loop.train(
+        make_estimator(tiny, two_steps), repeated(batch()), 2, hooks=[AtStart(lambda: pytest.fail("it started"))]
+    )
     assert "is at step 2 already" in capsys.readouterr().out and sorted(two_steps.iterdir()) == before
 
 

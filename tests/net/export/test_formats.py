@@ -1,4 +1,4 @@
-"""Exported models against evaluation, in this process and in one that knows nothing of the project."""
+"""Exported models against evaluation, in this process and in one that does not import the project."""
 
 import io
 import os
@@ -22,7 +22,6 @@ from net.network.ssd_net import ssd_network
 from tests.builders import tiny_ssd
 from tests.builders.configs import VOC_LIKE, voc_config
 from tests.builders.voc import picture
-from utility import export_model
 from utility.config import config_file
 from utility.run.command import ROOT
 
@@ -30,7 +29,7 @@ THRESHOLD = "--select_threshold=0.5"  # so that a network of random weights find
 
 
 def save_network(config, folder, class_heads=1.0):
-    """Write a checkpoint of random weights, those of the class heads times a factor, and its config; its prefix."""
+    """Write a checkpoint of random weights, those of `cls` times a factor, and its config; return its prefix."""
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(5)
         ssd_network(tf.zeros([1, 300, 300, 3]), config, "channels_last")
@@ -51,7 +50,7 @@ def run(*arguments, status=0):
 
 
 def write_records(folder, encoded_pictures):
-    """Write a validation set of one object each, and its labels; returns the shard."""
+    """Write records with one object per image, and labels.txt; return the path of the shard."""
     serialized = []
     for name, encoded in encoded_pictures.items():
         width, height = Image.open(io.BytesIO(encoded)).size
@@ -70,7 +69,7 @@ def write_records(folder, encoded_pictures):
     return str(shard)
 
 
-# --- as a user runs it: SSD300-VGG16, and a process with nothing but TensorFlow ---------------------------------
+# --- as a user runs it: SSD300-VGG16, loaded in a process that imports TensorFlow only --------------------------------
 
 SERVE = """
 import sys
@@ -88,7 +87,7 @@ print(sorted({"utility", "preprocessing", "dataset", "net"} & set(sys.modules)))
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """What a VGG of random weights found in demo/ and, where they are, in genuine photographs."""
+    """Detections of a VGG with random weights in the images of demo/ and, if available, of VOC."""
     home = tmp_path_factory.mktemp("served")
     checkpoint = save_network(voc_config(), home)
     done = run("utility/export_model.py", f"--checkpoint_path={home}", f"--output={home}/new/model", THRESHOLD)
@@ -127,23 +126,23 @@ def test_demo_pictures_are_served_by_tensorflow_alone(served):
 
 
 def assert_same_detections(found, wanted, score, pixels):
-    """Hold detections against others, whatever the order of nearly equal scores."""
+    """Compare detections; the order of nearly equal scores may differ."""
     assert len(found["scores"]) == len(wanted["scores"])
-    left = set(range(len(wanted["scores"])))
+    unmatched = set(range(len(wanted["scores"])))
     for box, value, number in zip(found["boxes_yxyx_px"], found["scores"], found["classes"], strict=True):
         match = [
             other
-            for other in left
+            for other in unmatched
             if wanted["classes"][other] == number
             and abs(wanted["scores"][other] - value) <= score
             and np.abs(wanted["boxes_yxyx_px"][other] - box).max() <= pixels
         ]
         assert match, (box, value, number)
-        left.remove(match[0])
+        unmatched.remove(match[0])
 
 
 def test_detections_are_those_of_eval_ssd(served, voc_sample, tmp_path):
-    del voc_sample  # its photographs are what was served
+    del voc_sample  # skips the test if its images are not available
     write_records(tmp_path, {path.stem: path.read_bytes() for path in served.photographs})
     checkpoint = f"--checkpoint_path={served.home}"
     run("eval_ssd.py", f"--data_dir={tmp_path}", f"--model_dir={tmp_path}", checkpoint, THRESHOLD)
@@ -160,7 +159,7 @@ def test_detections_are_those_of_eval_ssd(served, voc_sample, tmp_path):
         assert_same_detections(served.found[path.stem], wanted, score=1e-4, pixels=0.03)
 
 
-# --- of any picture, in this process ------------------------------------------------------------------------
+# --- images of all kinds, in this process ------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +170,7 @@ def tiny(tmp_path_factory):
         config = tiny_ssd.tiny_config(patch.setitem).replace(
             {"detection.select_threshold": 0.5, "targets.coordinates": "absolute"}
         )
-        # scores that are not all but 1: equal ones would be suppressed in another order by each program
+        # small weights, because scores that are all close to 1 would be in another order in each program
         checkpoint = save_network(config, folder, class_heads=0.3)
         formats.write_saved_model(str(folder / "saved"), checkpoint, config, "ssd300")
         signatures = tf.compat.v2.saved_model.load(str(folder / "saved")).signatures
@@ -193,7 +192,7 @@ PICTURES = {
 }
 
 
-def test_a_batch_of_all_kinds_gives_what_evaluation_gives(tiny, tmp_path):
+def test_a_batch_of_all_kinds_has_the_detections_of_evaluation(tiny, tmp_path):
     shard = write_records(tmp_path, PICTURES)
     ssd = tiny_ssd.make_estimator(tiny.config, tmp_path)
     wanted = list(detect(ssd, eval_input_fn([shard], tiny.config, 5), tiny.checkpoint))
@@ -212,7 +211,7 @@ def test_a_batch_of_all_kinds_gives_what_evaluation_gives(tiny, tmp_path):
         assert not found["boxes_yxyx_px"][row, count:].any() and not found["classes"][row, count:].any()
 
 
-def test_raw_images_give_the_same_as_encoded_ones(tiny):
+def test_raw_images_have_the_detections_of_encoded_ones(tiny):
     for name in ("lossless", "grey lossless"):
         pixels = np.array(Image.open(io.BytesIO(PICTURES[name])).convert("RGB"))
         encoded = tiny.signatures["serving_default"](encoded=[PICTURES[name]])
@@ -222,10 +221,10 @@ def test_raw_images_give_the_same_as_encoded_ones(tiny):
             np.testing.assert_allclose(raw["boxes_yxyx_px"][row], encoded["boxes_yxyx_px"][0], atol=1e-3)
 
 
-# the script, with the small network made known to it
+# runs the script after registering the small backbone
 SCRIPT = """
 import sys
-from tests import tiny_ssd
+from tests.builders import tiny_ssd
 tiny_ssd.tiny_config()
 import runpy
 sys.argv[0] = "utility/export_model.py"
@@ -234,7 +233,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.mark.parametrize("form", ["tflite", "onnx"])
-def test_other_formats_find_the_same_with_their_own_operators(tiny, tmp_path, form):
+def test_other_formats_have_the_same_detections_with_their_own_operators(tiny, tmp_path, form):
     output = tmp_path / form
     done = run("-c", SCRIPT, f"--checkpoint_path={tiny.checkpoint}", f"--output={output}", f"--format={form}")
     assert done.stdout.startswith("wrote ") and done.stdout.count("\n") == 1 and done.stderr == ""
@@ -276,25 +275,25 @@ def loaded_onnx(path):
 LOADED = {"tflite": loaded_tflite, "onnx": loaded_onnx}
 
 
-def test_onnx_without_its_converter_is_one_line(tiny, monkeypatch):
+def test_onnx_without_tf2onnx_is_a_one_line_error(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(ValueError, match=r"--format=onnx: .*tf2onnx.*pip install -r requirements-export.txt"):
         formats.onnx_model(tiny.checkpoint, tiny.config, "ssd300")
 
 
-def test_an_operator_that_onnx_has_not_is_one_line(tiny, monkeypatch):
+def test_an_operator_without_counterpart_in_onnx_is_a_one_line_error(tiny, monkeypatch):
     def unknown(boxes, scores, settings):
         return boxes, tf.raw_ops.Betainc(a=scores, b=scores, x=scores)
 
-    monkeypatch.setattr(detector, "suppress_by_class", unknown)
+    monkeypatch.setattr(detector, "nms_per_class", unknown)
     with pytest.raises(ValueError, match=r"--format=onnx: the model cannot be written: .*Betainc"):
         formats.onnx_model(tiny.checkpoint, tiny.config, "ssd300")
 
 
-# --- what is refused ----------------------------------------------------------------------------------------
+# --- errors ----------------------------------------------------------------------------------------
 
 
-def test_an_output_that_is_there_stays_as_it_is(tmp_path):
+def test_an_existing_output_is_not_modified(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model/precious").write_text("x")
     for output in (tmp_path / "model", tmp_path / "model/precious"):
@@ -303,7 +302,7 @@ def test_an_output_that_is_there_stays_as_it_is(tmp_path):
     assert (tmp_path / "model/precious").read_text() == "x"
 
 
-def test_a_checkpoint_of_another_network_is_refused(tiny, tmp_path):
+def test_a_checkpoint_of_another_network_is_rejected(tiny, tmp_path):
     other = tiny.config.replace({"class_names": VOC_LIKE[:3]})
     wrong = r"cls_0/kernel has shape 3x3x32x16, in the checkpoint 3x3x32x84 \(12 of"
     with pytest.raises(ValueError, match=f"is of another network: .*{wrong}"):
@@ -311,15 +310,15 @@ def test_a_checkpoint_of_another_network_is_refused(tiny, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_fails_leaves_nothing_and_what_succeeds_fills_an_empty_folder(tmp_path):
+def test_an_error_leaves_no_folder_and_an_empty_folder_is_replaced(tmp_path):
     output = tmp_path / "new" / "model"
-    with pytest.raises(OSError, match="full"), export_model.whole(output) as folder:
+    with pytest.raises(OSError, match="full"), formats.whole_folder(output) as folder:
         folder.mkdir()
         (folder / "half").touch()
         raise OSError("disk full")
     assert list(output.parent.iterdir()) == []
     output.mkdir()
-    with export_model.whole(output) as folder:
+    with formats.whole_folder(output) as folder:
         folder.mkdir()
         (folder / "all").touch()
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == [

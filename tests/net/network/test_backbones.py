@@ -43,7 +43,7 @@ def test_both_data_formats_have_the_same_variables(backbone):
 
 @pytest.mark.parametrize(("backbone", "parameters"), [("resnet50", 23_534_592 - 26_560), ("mobilenet_v1", 3_206_976)])
 def test_backbones_have_the_parameters_of_keras(backbone, parameters):
-    """What Keras trains without top, less ResNet's 26,560 biases, which batch norm takes away again."""
+    """Those of Keras without top, minus the 26,560 biases of its ResNet, which have no effect before batch norm."""
     with tf.Graph().as_default():
         layers = Layers("channels_last", batch_norm=True)
         backbones.BACKBONE_FUNCTIONS[backbone](tf.placeholder(tf.float32, [1, 64, 64, 3]), layers, NetworkConfig())
@@ -62,7 +62,7 @@ def normalized(values, training, steps=1):
         return found, session.run(tf.moving_average_variables())
 
 
-def test_training_normalizes_by_the_batch_and_remembers():
+def test_training_normalizes_by_the_batch_and_updates_the_moving_averages():
     values = np.random.default_rng(0).normal(3, 2, (4, 5, 6, 3)).astype(np.float32)
     output, (mean, variance) = normalized(values, training=True, steps=400)
     np.testing.assert_allclose(output.mean((0, 1, 2)), 0, atol=1e-5)
@@ -71,7 +71,7 @@ def test_training_normalizes_by_the_batch_and_remembers():
     np.testing.assert_allclose(variance, values.var((0, 1, 2), ddof=1), rtol=1e-4)
 
 
-def test_detecting_normalizes_by_what_is_remembered_and_changes_nothing():
+def test_prediction_normalizes_by_the_moving_averages_and_does_not_update_them():
     values = np.random.default_rng(0).normal(3, 2, (4, 5, 6, 3)).astype(np.float32)
     output, (mean, variance) = normalized(values, training=False)
     np.testing.assert_allclose(output, values, rtol=1e-4)  # the averages start as 0 and 1
@@ -79,7 +79,7 @@ def test_detecting_normalizes_by_what_is_remembered_and_changes_nothing():
     assert (variance == 1).all()
 
 
-def test_a_batch_that_is_not_finite_is_not_remembered():
+def test_a_batch_that_is_not_finite_does_not_update_the_moving_averages():
     values = np.ones((2, 3, 3, 3), np.float32)
     values[0, 0, 0, 0] = np.nan
     _, (mean, variance) = normalized(values, training=True)
@@ -98,7 +98,7 @@ def test_batch_norm_does_not_decay():
 
 # --- Keras' weights ---------------------------------------------------------------------------------------------
 
-# Keras' model in a process of its own, with random weights and batch norms that are not at their start.
+# Runs Keras' model in another process, with random weights and batch norm parameters.
 KERAS = """
 import sys
 import numpy as np, tensorflow as tf
@@ -142,12 +142,12 @@ def test_keras_weights_give_the_maps_of_keras(backbone, layer, width, tmp_path, 
     image = expected["rgb"][..., ::-1] - np.array([103.94, 116.78, 123.68], np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
         with tf.variable_scope("ssd300"):
-            layers = Layers("channels_last", batch_norm=True, width=width)
+            layers = Layers("channels_last", batch_norm=True, depth_multiplier=width)
             maps = backbones.BACKBONE_FUNCTIONS[backbone](tf.constant(image), layers, NetworkConfig())
         WarmStart(str(tmp_path / "model.ckpt"), Scopes(backbone, "ssd300", ()), False).load()
         session.run(tf.global_variables_initializer())
         found = session.run(maps[0])
-    # at the border MobileNet's padding stands for another colour here than in Keras
+    # MobileNet pads the input with 0, which is another colour here than in Keras, so the border differs
     inside = slice(None) if backbone == "resnet50" else slice(0, 8)
     scale = expected["maps"].std()
     np.testing.assert_allclose(found[:, inside, inside], expected["maps"][:, inside, inside], atol=2e-3 * scale)
@@ -159,7 +159,7 @@ def mobilenet_file(path: Path, **changed):
     import h5py
 
     with tf.Graph().as_default():
-        layers = Layers("channels_last", batch_norm=True, width=0.25)
+        layers = Layers("channels_last", batch_norm=True, depth_multiplier=0.25)
         backbones.mobilenet_v1(tf.placeholder(tf.float32, [1, 64, 64, 3]), layers, NetworkConfig())
         shapes = {variable.op.name: variable.shape.as_list() for variable in tf.global_variables()}
     with h5py.File(path, "w") as file:
@@ -180,14 +180,14 @@ def mobilenet_file(path: Path, **changed):
         ({"conv1/kernel": None}, "it has no conv1"),
     ],
 )
-def test_another_network_of_keras_is_refused(changed, message, tmp_path):
+def test_another_network_of_keras_is_rejected(changed, message, tmp_path):
     from model.weight_formats import recognise
 
     with pytest.raises(ValueError, match=message):
         recognise.read(mobilenet_file(tmp_path / "weights.h5", **changed))
 
 
-def test_values_that_are_not_finite_are_refused(tmp_path):
+def test_values_that_are_not_finite_are_rejected(tmp_path):
     import h5py
 
     from model.weight_formats import recognise
@@ -199,7 +199,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
         recognise.read(path)
 
 
-def test_a_width_that_keras_has_not_is_named():
+def test_a_depth_multiplier_that_keras_does_not_have_is_named():
     from model.weight_formats.keras import backbones
 
     assert backbones.url("mobilenet_v1", 0.5).endswith("mobilenet_5_0_224_tf_no_top.h5")

@@ -1,10 +1,10 @@
-"""Selection and suppression against golden numbers and a slow plain version."""
+"""Detections against golden numbers and non-maximum suppression in plain Python."""
 
 import numpy as np
 import pytest
 import tensorflow as tf2
 
-from net.network.detections import detect, suppress_by_class
+from net.network.detections import detect, nms_per_class
 from net.network.ssd_net import SsdOutput
 from tests.builders.configs import voc_config
 from utility.boxes.default_boxes import default_boxes
@@ -53,14 +53,14 @@ def plain_detect(boxes, probabilities, settings, offset=0.0, size=1.0):
 def plain_iou(a, b, offset, size):
     a, b = a * size - offset, b * size - offset
     sides = [np.minimum(a[2 + i], b[2 + i]) - np.maximum(a[i], b[i]) + offset for i in (0, 1)]
-    shared = max(sides[0], 0) * max(sides[1], 0)
+    overlap = max(sides[0], 0) * max(sides[1], 0)
     areas = [(x[2] - x[0] + offset) * (x[3] - x[1] + offset) for x in (a, b)]
-    return shared / (sum(areas) - shared)
+    return overlap / (sum(areas) - overlap)
 
 
 @pytest.mark.parametrize("coordinates", ["normalized", "absolute"])
 @pytest.mark.parametrize("limit", [None, 7])
-def test_detections_agree_with_the_plain_version(coordinates, limit):
+def test_detections_agree_with_plain_python(coordinates, limit):
     anchors = default_boxes(voc_config(targets__coordinates=coordinates))
     random = np.random.RandomState(4)
     settings = DetectionConfig(max_detections=limit, keep_topk=60, nms_topk=9, select_threshold=0.2)
@@ -71,7 +71,7 @@ def test_detections_agree_with_the_plain_version(coordinates, limit):
     found = detect(SsdOutput(offsets_of(boxes, anchors), tf2.constant(logits)), anchors, settings)
     for image in range(2):
         alone = SsdOutput(offsets_of(boxes[image : image + 1], anchors), tf2.constant(logits[image : image + 1]))
-        for one, both in zip(detect(alone, anchors, settings, suppress_by_class), found, strict=True):
+        for one, both in zip(detect(alone, anchors, settings, nms_per_class), found, strict=True):
             np.testing.assert_allclose(one, both[image : image + 1], atol=1e-6)
     probabilities = tf2.nn.softmax(logits).numpy()
     frame = (1.0, 300.0) if coordinates == "absolute" else (0.0, 1.0)
@@ -86,7 +86,7 @@ def test_detections_agree_with_the_plain_version(coordinates, limit):
             assert (padding.numpy()[image, count:] == 0).all()
 
 
-def test_nothing_found_is_a_count_of_zero():
+def test_without_detections_the_count_is_zero():
     logits = np.zeros((1, 8732, 21), np.float32)
     logits[..., 0] = 50
     found = detect(SsdOutput(tf2.zeros([1, 8732, 4]), tf2.constant(logits)), ANCHORS, DetectionConfig())

@@ -10,7 +10,7 @@ KEEPS_SIZE = {"strides": 1, "dilation_rate": 1, "padding": "same"}
 
 
 def gradients(training, rows, columns, kernel, options):
-    """Those of the images and of the kernel of a convolution of 2 images, and the graph's kinds of operations."""
+    """The gradients of the images and of the kernel of a convolution, and the operation types of the graph."""
     with tf.Graph().as_default() as graph, tf.Session() as session:
         random = np.random.RandomState(1)
         images = tf.constant(random.uniform(-1, 1, (2, rows, columns, 5)).astype(np.float32))
@@ -25,7 +25,7 @@ def gradients(training, rows, columns, kernel, options):
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize(("rows", "columns"), [(32, 32), (33, 50), (75, 38)])
-def test_products_give_tensorflows_gradient(rows, columns, kernel):
+def test_matrix_products_agree_with_tensorflows_gradient(rows, columns, kernel):
     found, operations = gradients(True, rows, columns, kernel, KEEPS_SIZE)
     assert "MatMul" in operations and "Conv2DBackpropFilter" not in operations
     wanted, operations = gradients(False, rows, columns, kernel, KEEPS_SIZE)
@@ -46,7 +46,7 @@ def test_products_give_tensorflows_gradient(rows, columns, kernel):
         (31, 3, {}),
     ],
 )
-def test_all_other_convolutions_keep_tensorflows(rows, kernel, changed):
+def test_other_convolutions_have_tensorflows_gradient(rows, kernel, changed):
     found, operations = gradients(True, rows, 40, kernel, KEEPS_SIZE | changed)
     assert "Conv2DBackpropFilter" in operations and "MatMul" not in operations
     wanted, _ = gradients(False, rows, 40, kernel, KEEPS_SIZE | changed)

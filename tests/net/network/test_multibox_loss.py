@@ -61,7 +61,7 @@ def test_loss_agrees_with_plain_numpy(seed, ratio, equal):
     np.testing.assert_allclose([found.cross_entropy, found.localization], wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_equal_losses_never_select_more_than_asked():
+def test_equal_losses_never_select_too_many_negatives():
     classes = np.zeros((1, 100), int)
     classes[0, :5] = 1
     loss = loss_of(np.zeros((1, 100, 3)), np.zeros((1, 100, 4)), classes, np.zeros((1, 100, 4)))

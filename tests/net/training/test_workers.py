@@ -125,7 +125,14 @@ def test_two_workers_with_half_a_batch_each_are_one_process_with_the_whole(chief
 
 def test_only_the_chief_writes(chief):
     kinds = [name.split(".")[0] for name in chief.files]
-    assert set(kinds) - {"tmp_worker_1"} == {"checkpoint", "graph", "model", "events"}  # of the one that was killed
+    assert set(kinds) - {"tmp_worker_1"} == {
+        "checkpoint",
+        "config",
+        "labels",
+        "graph",
+        "model",
+        "events",
+    }  # of the one that was killed
     assert kinds.count("events") == 1
 
 

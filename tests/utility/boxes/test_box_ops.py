@@ -19,9 +19,9 @@ def plain_area(box, offset):
 def plain_iou(a, b, offset):
     height = min(a[2], b[2]) - max(a[0], b[0]) + offset
     width = min(a[3], b[3]) - max(a[1], b[1]) + offset
-    shared = max(height, 0) * max(width, 0)
-    union = plain_area(a, offset) + plain_area(b, offset) - shared
-    return shared / union if union else 0.0
+    overlap = max(height, 0) * max(width, 0)
+    union = plain_area(a, offset) + plain_area(b, offset) - overlap
+    return overlap / union if union else 0.0
 
 
 @given(BOXES, BOXES, st.sampled_from([0.0, 1.0]))
@@ -44,7 +44,7 @@ def test_iou_of_known_boxes(offset):
     assert found[4, 4] == 0 and np.isfinite(found).all()
 
 
-def test_degenerate_boxes_are_told():
+def test_degenerate_boxes():
     boxes = tf2.constant([[0.0, 0, 1, 1], [0, 0, 0, 1], [0, 1, 1, 1], [1, 0, 0, 1]])
     assert box_ops.is_degenerate(boxes).numpy().tolist() == [False, True, True, True]
 
@@ -57,8 +57,8 @@ def test_clip_cuts_at_the_window():
 
 @given(BOXES, st.sampled_from([0.0, 1.0]))
 def test_centre_and_corners_are_inverse(boxes, offset):
-    there = box_ops.to_center(tf2.constant(boxes), offset)
-    np.testing.assert_allclose(box_ops.to_corners(there, offset).numpy(), boxes, atol=1e-4)
+    centers = box_ops.to_center(tf2.constant(boxes), offset)
+    np.testing.assert_allclose(box_ops.to_corners(centers, offset).numpy(), boxes, atol=1e-4)
 
 
 def test_centre_of_an_inclusive_box():

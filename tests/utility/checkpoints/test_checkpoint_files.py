@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.builders.checkpoints import ONE, save
 from tests.builders.weight_files import floats
-from tests.utility.checkpoints.test_warm_start import ONE, save
 from utility.checkpoints import checkpoint_files, initialization, model_directory
 from utility.checkpoints.checkpoint_files import newest, resolve
-from utility.checkpoints.model_directory import settle
+from utility.checkpoints.model_directory import prepare
 
 # --- which checkpoint -----------------------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ def test_the_checkpoint_before_a_broken_one_is_taken_and_the_log_says_so(three, 
 def test_training_goes_on_from_there(three, capsys, damage):
     """TensorFlow follows the note that it finds; after `settle` that names a checkpoint that can be read."""
     DAMAGES[damage][0](three)
-    assert settle(str(three)) == tf.train.latest_checkpoint(three) == str(three / "m.ckpt-2")
+    assert prepare(str(three)) == tf.train.latest_checkpoint(three) == str(three / "m.ckpt-2")
     capsys.readouterr()
     assert newest(str(three)) == str(three / "m.ckpt-2")
     assert capsys.readouterr().out == ""  # said once
@@ -173,14 +173,14 @@ def test_a_broken_note_leaves_the_highest_step(three, note):
         (three / "checkpoint").write_text(note)
     (three / "m.ckpt-3.index").rename(three / "m.ckpt-10.index")
     (three / DATA).rename(three / "m.ckpt-10.data-00000-of-00001")
-    assert newest(str(three)) == settle(str(three)) == tf.train.latest_checkpoint(three) == str(three / "m.ckpt-10")
+    assert newest(str(three)) == prepare(str(three)) == tf.train.latest_checkpoint(three) == str(three / "m.ckpt-10")
 
 
 def test_nothing_but_broken_ones_is_an_error_that_lists_them(three):
     for step in (1, 2, 3):
         cut(three / f"m.ckpt-{step}.data-00000-of-00001")
     with pytest.raises(ValueError, match=r"m\.ckpt-3 cannot be read.*/m\.ckpt-1 cannot .* remove them to start"):
-        settle(str(three))
+        prepare(str(three))
 
 
 def test_a_run_that_was_killed_at_its_first_checkpoint_starts_anew(tmp_path):
@@ -190,27 +190,27 @@ def test_a_run_that_was_killed_at_its_first_checkpoint_starts_anew(tmp_path):
     (tmp_path / "checkpoint").touch()
     with pytest.raises(FileNotFoundError, match="has no checkpoint"):
         resolve(str(tmp_path))
-    assert settle(str(tmp_path)) is None
+    assert prepare(str(tmp_path)) is None
     assert [path.name for path in tmp_path.iterdir() if "index" not in path.name] == [
         "model.ckpt-0.data-00000-of-00001"
     ]
     (tmp_path / "model.ckpt-0.index").rename(tmp_path / "model.ckpt-7.index")
     with pytest.raises(ValueError, match=r"model\.ckpt-7"):  # that run had something to lose
-        settle(str(tmp_path))
+        prepare(str(tmp_path))
 
 
 def test_a_note_of_checkpoints_that_are_gone_is_an_error(three):
     for path in three.glob("m.ckpt-*"):
         path.unlink()
     with pytest.raises(ValueError, match=r"m\.ckpt-3 is not there"):
-        settle(str(three))
+        prepare(str(three))
 
 
 def test_a_model_directory_that_cannot_be_written_to_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     for path in ("file", "file/logs"):
         with pytest.raises(ValueError, match=rf"--model_dir={tmp_path}/{path}: cannot be written to: (File|Not)"):
-            settle(str(tmp_path / path))
+            prepare(str(tmp_path / path))
 
 
 def test_a_read_only_file_system_is_one_line(three, file_system):
@@ -218,7 +218,7 @@ def test_a_read_only_file_system_is_one_line(three, file_system):
     shutil.copytree(three, mounted, dirs_exist_ok=True)
     subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
     with pytest.raises(ValueError, match="cannot be written to: Read-only file system"):
-        settle(str(mounted))
+        prepare(str(mounted))
     assert resolve(str(mounted)) == str(mounted / "m.ckpt-3")  # for evaluation that is enough
 
 
@@ -229,9 +229,9 @@ def test_a_full_file_system_is_one_line(three, file_system):
         while True:
             file.write(bytes(4096))
     with pytest.raises(ValueError, match="cannot be written to: No space left on device"):
-        settle(str(mounted))
+        prepare(str(mounted))
     (mounted / "filling").unlink()
-    assert settle(str(mounted)) == str(mounted / "m.ckpt-3")
+    assert prepare(str(mounted)) == str(mounted / "m.ckpt-3")
 
 
 # --- copies -----------------------------------------------------------------------------------------------------

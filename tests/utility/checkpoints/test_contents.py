@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.utility.checkpoints.test_warm_start import save
-from utility import checkpoint_inspect
+from tests.builders.checkpoints import save
+from utility.checkpoints import contents
 from utility.run.command import ROOT
 
 SCRIPT = str(ROOT / "utility" / "checkpoint_inspect.py")
@@ -44,8 +44,8 @@ def test_lists_variables_sizes_and_the_step(tmp_path):
 
 def test_lists_the_optimizers_variables_on_request():
     shapes = {name: np.shape(value) for name, value in VARIABLES.items()}
-    variables = checkpoint_inspect.variables_of(shapes, dict.fromkeys(shapes, tf.float32))
-    lines = checkpoint_inspect.describe(variables, None, slots=True).splitlines()
+    variables = contents.variables_of(shapes, dict.fromkeys(shapes, tf.float32))
+    lines = contents.describe(variables, None, slots=True).splitlines()
     assert lines[2].startswith("  ssd300/conv9/bias/Momentum  float32")
     assert lines[-2:] == ["1 optimizer's variable, 4 numbers, 16 B", "no global step"]
 

@@ -11,6 +11,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from net.network.ssd_net import ssd_network
+from tests.builders.checkpoints import save
 from tests.builders.configs import voc_config
 from tests.builders.weight_files import floats
 from utility.checkpoints import initialization
@@ -19,21 +20,6 @@ from utility.checkpoints.checkpoint_files import resolve
 from utility.checkpoints.initialization import Resume
 from utility.checkpoints.warm_start import WarmStart
 from utility.run.command import ROOT
-
-
-def save(prefix: Path, variables: dict, **options) -> str:
-    """Write a checkpoint of name -> value with TensorFlow's own Saver."""
-    prefix.parent.mkdir(parents=True, exist_ok=True)
-    with tf.Graph().as_default(), tf.Session() as session:
-        for name, value in variables.items():
-            tf.get_variable(name, initializer=value)
-        session.run(tf.global_variables_initializer())
-        saver = tf.train.Saver(write_version=options.pop("version", tf.train.SaverDef.V2))
-        return saver.save(session, str(prefix), write_meta_graph=False, **options)
-
-
-ONE = {"a": floats([1])}
-
 
 # --- what a start loads ---------------------------------------------------------------------------------------
 
@@ -264,13 +250,13 @@ def test_the_references_checkpoint_gives_its_outputs(golden, tmp_path, capsys):
 REPLICAS = """
 import sys
 import tensorflow.compat.v1 as tf
-from tests import test_scaffolds
+from tests.utility.checkpoints import test_warm_start
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 checkpoint, directory = sys.argv[1:]
 
 def model_fn(features, labels, mode, params):
-    test_scaffolds.build()
+    test_warm_start.build()
     params["start"].load()
     loss = tf.add_n([tf.reduce_sum(v) for v in tf.trainable_variables()]) * 0.0
     train_op = tf.train.MomentumOptimizer(0.1, 0.9).minimize(loss, tf.train.get_global_step())
@@ -279,7 +265,7 @@ def model_fn(features, labels, mode, params):
 strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 session = tf.ConfigProto(device_count={"CPU": 2})
 run = tf.estimator.RunConfig(directory, session_config=session, train_distribute=strategy)
-start = test_scaffolds.start(checkpoint, "vgg_16", test_scaffolds.DEFAULT_EXCLUDES)
+start = test_warm_start.start(checkpoint, "vgg_16", test_scaffolds.DEFAULT_EXCLUDES)
 estimator = tf.estimator.Estimator(model_fn, config=run, params={"start": start})
 estimator.train(lambda: tf.data.Dataset.from_tensors([0.0]).repeat(4).batch(1), max_steps=1)
 """

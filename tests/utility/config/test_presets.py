@@ -1,4 +1,4 @@
-"""Every preset: figures of Caffe's scripts; a step, a detection and a checkpoint at an eighth of the width."""
+"""Presets: numbers of Caffe's scripts; training, detection and checkpoint with an eighth of the filters."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from net.estimator.prediction import detect
-from net.estimator.run_config import build, run_config
+from net.estimator.run_config import Saving, build, run_config
 from net.training import loop
 from tests.builders.tiny_ssd import quick_session
 from utility.boxes.default_boxes import default_boxes
@@ -45,6 +45,12 @@ def pictures(config, count=1):
     return tf.data.Dataset.from_tensors((features, labels))
 
 
+def test_the_default_preset_is_valid():
+    assert checks.check(presets.preset("ssd300_voc")).preset == "ssd300_voc"
+    with pytest.raises(ValueError, match="--preset=ssd9000"):
+        presets.preset("ssd9000")
+
+
 def test_every_preset_is_tested():
     assert set(BOXES) == set(presets.PRESETS)
 
@@ -55,7 +61,7 @@ def test_a_preset_trains_detects_and_loads_again(name, tmp_path):
     assert len(default_boxes(config).cyxhw) == BOXES[name]
 
     def estimator():
-        run = run_config(str(tmp_path), quick_session(), save_checkpoints_steps=9)
+        run = run_config(str(tmp_path), quick_session(), Saving(checkpoint_steps=9))
         return build(config, run, "channels_last", log_every_n_steps=1)
 
     first = estimator()
@@ -69,7 +75,7 @@ def test_a_preset_trains_detects_and_loads_again(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", BOXES)
-def test_a_preset_goes_through_json(name):
+def test_json_round_trip_of_a_preset(name):
     config = presets.preset(name)
     assert config_file.from_json(json.dumps(json.loads(config_file.to_json(config)))) == config
 
@@ -120,7 +126,7 @@ def test_caffes_coco(name, sizes, schedule):
     assert steps_and_batch(config) == schedule
 
 
-def test_absolute_warms_up_for_1000_steps_and_drops_what_is_below_4_pixels():
+def test_absolute_warms_up_for_1000_steps_and_drops_boxes_below_4_pixels():
     config = presets.preset("ssd300_voc_absolute")
     assert config.targets.coordinates == "absolute"
     assert config.schedule.decay_boundaries[0] == 1000

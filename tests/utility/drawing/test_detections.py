@@ -1,4 +1,4 @@
-"""Drawn pictures: where the boxes and labels are, and that nothing odd to draw stops the drawing."""
+"""Drawn detections: positions of boxes and labels, and unusual images and boxes."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def luminance(colour):
     return np.dot([0.2126, 0.7152, 0.0722], linear)
 
 
-def test_a_box_covers_its_very_pixels():
+def test_a_box_covers_its_pixels_exactly():
     pixels = draw((300, 200), ((61, 41, 150, 260), 0.9, 1))
     _, xmin, ymax, xmax = extent(pixels, detections.class_colour(1))
     assert (xmin, ymax, xmax) == (41, 150, 260)
@@ -73,7 +73,7 @@ def test_boxes_are_clipped():
         (1, 1, np.inf, 9),
     ],
 )
-def test_boxes_without_a_pixel_in_the_picture_are_left_out(box):
+def test_boxes_outside_the_image_are_not_drawn(box):
     assert (draw((300, 200), (box, 0.9, 1)) == 128).all()
 
 
@@ -81,23 +81,23 @@ def test_nothing_to_draw():
     assert (draw((30, 20)) == 128).all()
 
 
-def test_the_better_detection_is_on_top():
+def test_the_detection_with_the_higher_score_is_on_top():
     box = (61, 41, 150, 260)
     for first, second in ((1, 2), (2, 1)):
         pixels = draw((300, 200), (box, 0.5, first), (box, 0.8, second))
         assert (pixels[149, 41:259] == detections.class_colour(second)).all()
 
 
-def test_labels_of_one_place_do_not_cover_each_other():
+def test_labels_of_equal_boxes_do_not_overlap():
     box = (10, 50, 250, 150)
-    taken: list = []
+    occupied: list = []
     for _ in range(4):
-        label = detections._make_label("cat 0.90", box, (0, 0, 0), (300, 200), taken)
-        assert not any(detections._overlap(label.corners, other) for other in taken)
-        taken.append(label.corners)
+        label = detections._make_label("cat 0.90", box, (0, 0, 0), (300, 200), occupied)
+        assert not any(detections._overlap(label.corners, other) for other in occupied)
+        occupied.append(label.corners)
 
 
-def test_lines_and_letters_grow_with_the_picture():
+def test_line_width_and_font_size_scale_with_the_image():
     def width_of(line):
         return int((line == detections.class_colour(1)).all(axis=-1).sum())
 
@@ -110,7 +110,7 @@ def test_lines_and_letters_grow_with_the_picture():
     assert letters == [11, 43]
 
 
-def test_long_names_are_made_to_fit():
+def test_the_font_of_a_long_name_is_smaller():
     text = f"{NAMES[2]} 0.90"
     assert detections._fitting_font(text, (120, 300)).getlength(text) <= 120
 
@@ -135,7 +135,7 @@ def test_every_kind_of_picture(voc_sample):
             assert picture.tobytes() == before
 
 
-def test_arrays_are_not_drawn_upon():
+def test_the_array_is_not_modified():
     array = np.zeros([40, 60, 3], np.uint8)
     drawn = detections.draw_detections(array, np.array([[1, 1, 30, 30]]), np.ones(1), np.ones(1), NAMES)
     assert drawn.size == (60, 40)
@@ -144,12 +144,12 @@ def test_arrays_are_not_drawn_upon():
 
 
 @pytest.mark.parametrize("array", [np.zeros([4, 4, 3]), np.zeros([4, 4], np.uint8), np.zeros([4, 4, 4], np.uint8)])
-def test_arrays_that_are_no_rgb_picture_are_refused(array):
+def test_arrays_that_are_not_rgb_are_rejected(array):
     with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\]"):
         detections.draw_detections(array, np.ones([0, 4]), np.ones(0), np.ones(0), NAMES)
 
 
-def test_unequal_lengths_are_refused():
+def test_unequal_lengths_are_rejected():
     with pytest.raises(ValueError, match="1 boxes, 2 scores and 1 class ids"):
         detections.draw_detections(np.zeros([4, 4, 3], np.uint8), np.ones([1, 4]), np.ones(2), np.ones(1), NAMES)
 

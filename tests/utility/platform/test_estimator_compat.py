@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import tensorflow.compat.v1 as tf
 
-from utility.platform import estimator_compat
+from utility.platform import estimator_compat, estimator_training
 from utility.platform.start import start_tensorflow
 from utility.run.command import ROOT
 
@@ -58,14 +58,14 @@ def test_each_worker_is_told_its_place(monkeypatch, cluster, kind, index, place)
     trained: list[SimpleNamespace] = []
     estimator = FakeEstimator(asked, trained)
     spec = SimpleNamespace(input_fn="input", hooks=("hook",), max_steps=7)
-    estimator_compat._train_with_coordinator(estimator, spec, None, object)
+    estimator_training.train_and_evaluate(estimator, spec, None, object)
     (call,) = trained
     config = call.estimator.config
     assert (call.input_fn, call.hooks, call.max_steps) == ("input", ["hook"], 7)
     assert (config.task_type, config.task_id) == (kind, index)
     assert (config.is_chief, config.global_id_in_cluster, config.num_worker_replicas, config.master) == place
     assert config.num_ps_replicas == 0 and config.cluster_spec.as_dict() == cluster
-    assert not estimator_compat._has_coordinator(config)
+    assert not estimator_training.should_run_distribute_coordinator(config)
     assert isinstance(config.train_distribute, FakeStrategy) and config.train_distribute.configured == (kind, index)
     assert estimator.config is asked and asked.task_type == "worker"  # what the caller holds stays
 
@@ -102,7 +102,7 @@ class FakeEstimator:
 def test_alone_there_is_no_coordinator(monkeypatch, strategy):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     config = tf.estimator.RunConfig(train_distribute=strategy)
-    assert not estimator_compat._has_coordinator(config)
+    assert not estimator_training.should_run_distribute_coordinator(config)
     assert (config.is_chief, config.task_type, config.num_worker_replicas, config.master) == (True, "worker", 1, "")
 
 

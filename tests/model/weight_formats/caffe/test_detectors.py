@@ -1,4 +1,4 @@
-"""caffemodels: the wire format in all its forms, and a whole SSD against Caffe's own computation of it."""
+"""A whole SSD300 of Caffe, against a computation in Caffe's own layout."""
 
 import json
 import math
@@ -8,120 +8,18 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model.weight_formats import recognise, tf_checkpoint
-from model.weight_formats.caffe import caffemodel, detectors
+from model.weight_formats.caffe import detectors
 from net.network.ssd_net import ssd_network
 from tests.builders import weight_files as files
-from tests.builders.weight_files import floats
+from tests.builders.weight_files import SSD_EXTRAS, SSD_MAPS, SSD_RATIOS
 from utility.boxes.default_boxes import default_boxes
 from utility.boxes.encoding import decode
 from utility.config import checks, config_file
 from utility.config.feature_maps import feature_maps
 
-# --- the wire format ------------------------------------------------------------------------------------------
-
-BLOBS: dict[str, list[np.ndarray]] = {
-    "conv1_1": [np.arange(24.0).reshape(2, 3, 2, 2), np.arange(2.0)],
-    "fc6": [np.arange(6.0).reshape(2, 3), np.arange(2.0)],
-    "scale": [np.arange(5.0)],
-}
-
-
-@pytest.mark.parametrize("double", [False, True])
-def test_reads_layers_with_a_shape(tmp_path, double):
-    found = caffemodel.read(str(files.write_caffe(tmp_path / "f", BLOBS, double=double)))
-    assert list(found) == list(BLOBS)
-    for name, arrays in BLOBS.items():
-        for array, expected in zip(found[name], arrays, strict=True):
-            assert array.shape == expected.shape
-            np.testing.assert_array_equal(array, expected)
-
-
-def test_reads_v1_layers_with_num_channels_height_and_width(tmp_path):
-    found = caffemodel.read(str(files.write_caffe(tmp_path / "f", BLOBS, old=True)))
-    assert found["conv1_1"][0].shape == (2, 3, 2, 2)
-    assert found["fc6"][0].shape == (1, 1, 2, 3)
-    assert found["fc6"][1].tolist() == [[[[0, 1]]]]
-
-
-def test_fields_that_weights_do_not_need_are_skipped(tmp_path):
-    numbers = files.blob(np.arange(3.0), old=False) + files.field(6, bytes(12))  # diff
-    layer = files.field(1, b"a") + files.field(3, b"data") + files.field(7, numbers) + files.field(106, b"\x08\x40")
-    (tmp_path / "f").write_bytes(files.field(1, b"net") + files.field(3, b"data") + files.field(100, layer))
-    assert caffemodel.read(str(tmp_path / "f"))["a"][0].tolist() == [0, 1, 2]
-
-
-def test_packed_numbers_may_come_in_parts(tmp_path):
-    numbers = files.field(7, files.field(1, b"\x03"))
-    numbers += files.field(5, floats([1]).tobytes()) + files.field(5, floats([2, 3]).tobytes())
-    (tmp_path / "f").write_bytes(files.field(100, files.field(1, b"a") + files.field(7, numbers)))
-    assert caffemodel.read(str(tmp_path / "f"))["a"][0].tolist() == [1, 2, 3]
-
-
-@pytest.mark.parametrize("shape", [[4], [2, 2], [2**31, 2**31]])
-def test_numbers_that_do_not_fill_their_shape_are_refused(tmp_path, shape):
-    numbers = files.field(7, files.field(1, b"".join(map(files.varint, shape)))) + files.field(5, bytes(12))
-    (tmp_path / "f").write_bytes(files.field(100, files.field(1, b"a") + files.field(7, numbers)))
-    with pytest.raises(ValueError, match=r"layer 'a' has 12 bytes of numbers"):
-        caffemodel.read(str(tmp_path / "f"))
-
-
-def test_a_negative_shape_is_refused(tmp_path):
-    minus = files.varint(2**64 - 3)
-    numbers = files.field(7, files.field(1, minus + minus)) + files.field(5, bytes(36))
-    (tmp_path / "f").write_bytes(files.field(100, files.field(1, b"a") + files.field(7, numbers)))
-    with pytest.raises(ValueError, match=r"\[-3, -3\]"):
-        caffemodel.read(str(tmp_path / "f"))
-
-
-def test_a_file_cut_off_anywhere_is_refused_or_lacks_its_last_layers(tmp_path):
-    path = files.write_caffe(tmp_path / "f", BLOBS)
-    whole = path.read_bytes()
-    for length in range(1, len(whole)):
-        path.write_bytes(whole[:length])
-        try:
-            found = caffemodel.read(str(path))
-        except ValueError as error:
-            assert "as a caffemodel" in str(error)
-        else:
-            assert all(np.array_equal(found[name][0], BLOBS[name][0]) for name in found)
-
-
-# --- a whole SSD ----------------------------------------------------------------------------------------------
-
-MAPS = ("conv4_3_norm", "fc7", "conv6_2", "conv7_2", "conv8_2", "conv9_2")
 MIN_SIZES, MAX_SIZES = (30, 60, 111, 162, 213, 264), (60, 111, 162, 213, 264, 315)
-RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
+
 STEPS = (8, 16, 32, 64, 100, 300)
-EXTRAS = {
-    "conv6": (256, 512, 2, 1),
-    "conv7": (128, 256, 2, 1),
-    "conv8": (128, 256, 1, 0),
-    "conv9": (128, 256, 1, 0),
-}
-
-
-def ssd_blobs(classes: int = 21) -> dict[str, list[np.ndarray]]:
-    """Draw a whole SSD300 in Caffe's layout."""
-    rng = np.random.default_rng(11)
-    blobs = {name: list(layer) for name, layer in files.vgg_weights(files.VggSizes(), 10, full=False).items()}
-    blobs["conv1_1"][0] = blobs["conv1_1"][0] / 64
-
-    def draw(name, outputs, inputs, kernel, gain=2.0):
-        values = rng.standard_normal((outputs, inputs, kernel, kernel), np.float32)
-        values *= floats(math.sqrt(gain / (inputs * kernel * kernel)))
-        blobs[name] = [values, 0.1 * rng.standard_normal(outputs, np.float32)]
-
-    blobs["conv4_3_norm"] = [20 + rng.standard_normal(512, np.float32)]
-    channels = [512, 1024]
-    for name, (bottleneck, filters, _, _) in EXTRAS.items():
-        draw(f"{name}_1", bottleneck, channels[-1], 1)
-        draw(f"{name}_2", filters, bottleneck, 3)
-        channels.append(filters)
-    for name, inputs, ratios in zip(MAPS, channels, RATIOS, strict=True):
-        boxes = 2 + 2 * len(ratios)
-        draw(f"{name}_mbox_loc", boxes * 4, inputs, 3, 0.5)
-        draw(f"{name}_mbox_conf", boxes * classes, inputs, 3, 0.5)
-    return blobs
 
 
 def caffe_forward(image, blobs):
@@ -129,11 +27,11 @@ def caffe_forward(image, blobs):
     vgg = files.vgg_maps(image, {n: b for n, b in blobs.items() if len(b) == 2}, files.VggSizes())
     norm = np.sqrt((vgg["conv4_3"] ** 2).sum(1, keepdims=True) + 1e-10)
     maps = [vgg["conv4_3"] / norm * blobs["conv4_3_norm"][0][:, None, None], vgg["fc7"]]
-    for name, (_, _, stride, pad) in EXTRAS.items():
+    for name, (_, _, stride, pad) in SSD_EXTRAS.items():
         inner = np.maximum(files.conv(maps[-1], *blobs[f"{name}_1"]), 0)
         maps.append(np.maximum(files.conv(inner, *blobs[f"{name}_2"], pad=pad, stride=stride), 0))
     loc, conf = [], []
-    for name, values in zip(MAPS, maps, strict=True):  # Permute (0, 2, 3, 1), Flatten, Concat
+    for name, values in zip(SSD_MAPS, maps, strict=True):  # Permute (0, 2, 3, 1), Flatten, Concat
         loc.append(files.conv(values, *blobs[f"{name}_mbox_loc"], pad=1).transpose(0, 2, 3, 1).reshape(-1, 4))
         conf.append(files.conv(values, *blobs[f"{name}_mbox_conf"], pad=1).transpose(0, 2, 3, 1).reshape(-1, 21))
     return np.concatenate(loc), np.concatenate(conf)
@@ -143,7 +41,7 @@ def caffe_priors():
     """Make PriorBoxLayer's boxes, [K, 4] of centre x, centre y, width, height in parts of the image."""
     priors = []
     for side, step, small, large, ratios in zip(
-        (38, 19, 10, 5, 3, 1), STEPS, MIN_SIZES, MAX_SIZES, RATIOS, strict=True
+        (38, 19, 10, 5, 3, 1), STEPS, MIN_SIZES, MAX_SIZES, SSD_RATIOS, strict=True
     ):
         for h in range(side):
             for w in range(side):
@@ -165,7 +63,7 @@ def caffe_boxes(loc, priors):
 
 @pytest.fixture(scope="module")
 def caffe_ssd(tmp_path_factory):
-    blobs = ssd_blobs()
+    blobs = files.ssd_blobs()
     return files.write_caffe(tmp_path_factory.mktemp("caffe") / "ssd.caffemodel", blobs), blobs
 
 
@@ -184,9 +82,9 @@ def test_a_whole_ssd_detects_what_caffe_detects(caffe_ssd, imported, tmp_path):
     assert config is not None
     boxes, logits = forward(image, config, str(tmp_path))
 
-    ours = default_boxes(config).cyxhw[:, [1, 0, 3, 2]]
+    boxes_xywh = default_boxes(config).cyxhw[:, [1, 0, 3, 2]]
     places = {tuple(prior): index for index, prior in enumerate(np.round(priors, 5))}
-    index = [places[tuple(box)] for box in np.round(ours.astype(np.float64), 5)]  # by what the boxes are, no rule
+    index = [places[tuple(box)] for box in np.round(boxes_xywh.astype(np.float64), 5)]  # by coordinates
     assert sorted(index) == list(range(8732))
     np.testing.assert_allclose(logits, conf[index], rtol=1e-3, atol=1e-3 * conf.std())
     np.testing.assert_allclose(boxes, caffe_boxes(loc, priors)[index], rtol=1e-3, atol=1e-4)

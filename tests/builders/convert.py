@@ -1,0 +1,24 @@
+"""Data sets that tests convert, with the command line's flags as keywords."""
+
+from dataset.conversion.convert import check_numbers, convert
+from dataset.sources.formats import FORMATS
+
+_NUMBERS = ("train_shards", "validation_shards", "num_threads")
+
+
+def convert_voc(*, output_directory, **flags):
+    """Convert a VOC directory; flags are those of the label format and of `convert`."""
+    return _convert("voc", output_directory, flags)
+
+
+def convert_coco(*, output_directory, **flags):
+    """Convert COCO's annotations; flags are those of the label format and of `convert`."""
+    return _convert("coco", output_directory, flags)
+
+
+def _convert(format_name, output_directory, flags):
+    source = FORMATS[format_name]
+    check_numbers(**{name: flags[name] for name in _NUMBERS if name in flags})
+    values = {flag.name: flags.pop(flag.name, flag.default) for flag in source.FLAGS}
+    data = source.read(values, flags.get("skip_bad_images", False))
+    return convert(data, output_directory, **flags)

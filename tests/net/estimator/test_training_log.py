@@ -1,0 +1,25 @@
+"""The lines of the training log."""
+
+import types
+
+import pytest
+
+from net.estimator import training_log
+
+
+@pytest.mark.parametrize(("host_wait", "told"), [(None, ""), (0.05, ""), (0.5, "waited for input 50% of the time")])
+def test_the_log_tells_where_in_the_schedule_it_is_and_when_it_starves(capsys, monkeypatch, host_wait, told):
+    """Steps of a second each, with 4 images of 6."""
+    clock = iter(range(100))
+    monkeypatch.setattr(training_log.time, "monotonic", lambda: float(next(clock)))
+    fetched = {} if host_wait is None else {"host_wait": host_wait}
+    log = training_log.TrainingLog({}, 10, 120, 4, images_per_epoch=6)
+    scalars = dict.fromkeys(("loss", "cross_entropy", "location", "l2", "accuracy", "gradient_norm"), 1.0)
+    for step in range(1, 21):
+        values = {**scalars, "learning_rate": 0.001, "step": step, **fetched}
+        log.after_run(None, types.SimpleNamespace(results=values))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        f"step {s}/120 epoch {e}/80" for s, e in ((1, 1), (10, 7), (20, 14))
+    ]
+    assert lines[-1].split("  ")[4:] == ["4.0 images/s", "2 min left", *([told] if told else [])]

@@ -1,0 +1,133 @@
+"""Evaluation in the course of a training: when, what is kept, and when the training stops early."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from dataset.records import record_files
+from dataset.scores import average_precision
+from net.evaluation.evaluation import Evaluation
+from net.evaluation.in_training import InTraining, in_training
+from net.training import loop
+from tests.builders.checkpoints import save, scores_by_step
+from tests.builders.tiny_ssd import batch, make_estimator, repeated
+from utility.checkpoints import checkpoint_files
+from utility.config import config_file
+from utility.run.stop_request import Interrupted
+
+
+class Scripted(Evaluation):
+    """Evaluates as it is told, in place of detecting anything; notes at which checkpoints."""
+
+    def __init__(self, data, config, maps):
+        super().__init__(record_files.find_shards(data, record_files.VALIDATION), config)
+        self.maps, self.evaluated = maps, []
+
+    def detect(self, estimator, checkpoint, after_image=lambda: None):
+        self.evaluated.append(checkpoint_files.step_in_name(checkpoint))
+        after_image()
+        return {}
+
+    def score(self, found):
+        classes = average_precision.evaluate(found, self.ground_truth, self._config.class_names).classes
+        mean_ap = self.maps[self.evaluated[-1]]
+        return average_precision.EvaluationResult(classes, mean_ap, 0.5, True, ())
+
+
+@pytest.fixture
+def train_with(tiny, data, tmp_path, monkeypatch):
+    """Return a function that trains to a step with scripted evaluations, and returns the steps of these.
+
+    The training does nothing but write checkpoints.
+    """
+
+    def pretend(estimator, input_fn, target, on_start, request):
+        del input_fn, on_start
+        save(Path(estimator.model_dir) / "model.ckpt", {"global_step": np.int64(target)}, global_step=target)
+        request.check("stopped")
+        return target
+
+    def train(steps, maps, patience=0):
+        scripted = Scripted(data, tiny, maps)
+        in_training = InTraining(scripted, tiny, str(tmp_path), 2, patience)
+        loop.train(make_estimator(tiny, tmp_path), repeated(batch()), steps, evaluation=in_training)
+        return scripted.evaluated
+
+    monkeypatch.setattr(loop, "_train_to", pretend)
+    return train
+
+
+def test_it_evaluates_at_multiples_and_at_the_end_and_keeps_the_best(train_with, tiny, tmp_path):
+    maps = {2: 0.3, 4: 0.5, 5: 0.5}
+    assert train_with(5, maps) == [2, 4, 5]
+    assert scores_by_step(tmp_path) == maps
+    best = tmp_path / "best"
+    assert checkpoint_files.resolve(str(best)) == str(best / "model.ckpt-4"), "an equal one is not better"
+    assert config_file.load(str(best)) == tiny
+    assert (best / "labels.txt").read_text().split() == list(tiny.class_names)
+    events = [e for file in (tmp_path / "eval").iterdir() for e in tf.train.summary_iterator(str(file))]
+    values = {(event.step, value.tag): value.simple_value for event in events for value in event.summary.value}
+    assert values[(2, "VOC07/mAP")] == pytest.approx(0.3) and (2, f"VOC07/AP/{tiny.class_names[0]}") in values
+
+
+def test_a_run_that_goes_on_knows_the_best_and_evaluates_at_the_same_steps(train_with, tmp_path):
+    train_with(3, {2: 0.5, 3: 0.1})
+    assert train_with(6, {4: 0.2, 6: 0.4}) == [4, 6]
+    assert checkpoint_files.resolve(str(tmp_path / "best")).endswith("model.ckpt-2")
+    assert train_with(6, {}) == []
+    assert scores_by_step(tmp_path) == {2: 0.5, 3: 0.1, 4: 0.2, 6: 0.4}
+
+
+def test_an_evaluation_that_was_broken_off_is_made_up_for(train_with, tmp_path):
+    def kill(estimator, checkpoint, after_image):
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            time.sleep(0.01)
+            after_image()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scripted, "detect", lambda self, *arguments: kill(*arguments))
+        with pytest.raises(Interrupted, match=r"evaluation of step 2 broken off"):
+            train_with(4, {})
+    assert not (tmp_path / "best").exists() and not (tmp_path / "evaluations.json").exists()
+    assert train_with(4, {2: 0.4, 4: 0.3}) == [2, 4]
+
+
+def test_evaluations_of_steps_that_were_lost_are_forgotten(train_with, tmp_path):
+    train_with(4, {2: 0.1, 4: 0.9})
+    (tmp_path / "model.ckpt-4.index").write_bytes(b"")
+    assert train_with(6, {4: 0.2, 6: 0.3}) == [4, 6]
+    assert scores_by_step(tmp_path) == {2: 0.1, 4: 0.2, 6: 0.3}
+
+
+def test_it_stops_early_when_the_map_does_not_rise_and_stays_so(train_with, tmp_path, capsys):
+    maps = {2: 0.3, 4: 0.5, 6: 0.2, 8: 0.5, 10: 0.9}
+    assert train_with(40, maps, patience=2) == [2, 4, 6, 8]
+    assert "2 evaluations without a better mAP than 0.5000 of step 4" in capsys.readouterr().out
+    assert train_with(40, maps, patience=2) == []
+    assert "stopped early" in capsys.readouterr().out
+    assert train_with(10, maps) == [10]
+    assert checkpoint_files.resolve(str(tmp_path / "best")).endswith("model.ckpt-10")
+
+
+def test_what_it_finds_is_what_an_evaluation_of_its_own_finds(tiny, data, parts):
+    evaluation = Evaluation(record_files.find_shards(data, record_files.VALIDATION), tiny, batch_size=3)
+    scores = scores_by_step(parts.folder)
+    best = checkpoint_files.resolve(str(parts.folder / "best"))
+    found = evaluation.detect(make_estimator(tiny, parts.folder), best)
+    assert found and evaluation.score(found).mean_ap == pytest.approx(max(scores.values()))
+    assert scores[checkpoint_files.step_in_name(best)] == max(scores.values())
+
+
+def test_nothing_to_evaluate_on_is_an_error_before_the_training(tiny, data, tmp_path):
+    (tmp_path / "train-00000-of-00001").write_bytes((data / "train-00000-of-00003").read_bytes())
+    with pytest.raises(ValueError, match=r"no record files .*val-\*-of-\*"):
+        in_training(tiny, str(tmp_path), str(tmp_path), 5, 0)
+    few = tiny.replace({"class_names": tiny.class_names[:2]})
+    with pytest.raises(ValueError, match=r"class ids \[3\], but there are 2 class names"):
+        in_training(few, str(data), str(tmp_path), 5, 0)
