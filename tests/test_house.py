@@ -6,6 +6,7 @@ prints the order as CONTRIBUTING.md shows it.
 """
 
 import ast
+import textwrap
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -82,7 +83,8 @@ def drawing() -> str:
     """The floors from the roof down; rooms of a floor import from those to the right of their `>` and from below."""
     graph = between_rooms()
     width = max(map(len, FLOORS))
-    lines = [f"{FLOORS[-1]:{width}}  {' '.join(sorted(filter(is_command_line, modules())))}"]
+    roof = " ".join(sorted(module.rpartition(".")[2] for module in modules() if is_command_line(module)))
+    lines = [textwrap.fill(roof, 100, initial_indent=f"{FLOORS[-1]:{width}}  ", subsequent_indent=" " * (width + 2))]
     for name in reversed(FLOORS[:-1]):
         steps = _steps({r: graph[r] & set(_rooms_of(name, graph)) for r in _rooms_of(name, graph)})
         groups = [" ".join(sorted(r.partition(".")[2] for r in step)) for step in reversed(steps)]
