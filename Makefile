@@ -50,7 +50,7 @@ help: ## show this list
 venv: $(RUN) $(if $(GPU),$(CUDA)) ## set up .venv for running (GPU=1: with CUDA libraries)
 
 $(RUN): requirements.lock $(STALE)
-	@python=$$(sh utility/platform/find_python.sh '$(PYTHON)') && rm -rf $(VENV) && \
+	@python=$$(sh utility/startup/find_python.sh '$(PYTHON)') && rm -rf $(VENV) && \
 		echo "Setting up $(VENV) with $$python: about 700 MB to fetch, 2.3 GB on disk." && "$$python" -m venv $(VENV)
 	@echo '$(or $(PYTHON),any)' > $(VENV)/.python
 	$(call install,requirements.lock)
@@ -86,7 +86,7 @@ test: venv $(DEV) ## run the tests
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(SELECTION) $(ARGS)
 
 QUICK := training or evaluation_writes or demo_draws or all_kinds or other_formats or interrupted or estimator_compat
-quick: SELECTION := tests/test_scripts.py tests/net/export/test_formats.py tests/utility/platform/test_estimator_compat.py \
+quick: SELECTION := tests/test_scripts.py tests/net/export/test_formats.py tests/utility/startup/test_estimator_compat.py \
 	tests/dataset/conversion -k "$(QUICK)"
 quick: test ## run the tests of converting, training, going on, evaluating, drawing and exporting alone
 

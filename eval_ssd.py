@@ -13,9 +13,9 @@ from utility.config import checks, config_file
 from utility.config.settings import LABELS_FILE, Config
 from utility.flags import config_flags
 from utility.flags import detect as flags
-from utility.platform.start import start_tensorflow
 from utility.run import command
 from utility.run.log import log
+from utility.startup.start import start_tensorflow
 
 FLAGS = flags.FLAGS
 

@@ -19,9 +19,9 @@ from utility.config.settings import Config
 from utility.drawing.detections import draw_detections
 from utility.flags import config_flags
 from utility.flags import detect as flags
-from utility.platform.start import start_tensorflow
 from utility.run import command
 from utility.run.log import log
+from utility.startup.start import start_tensorflow
 
 FLAGS = flags.FLAGS
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}

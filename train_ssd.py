@@ -12,11 +12,11 @@ import os
 from dataset.records import record_files
 from utility.config.settings import BACKBONES, Config
 from utility.flags import train as flags
-from utility.platform.start import start_tensorflow
 from utility.run import cluster, command
 from utility.run.cluster import Task
 from utility.run.layout import RunLayout
 from utility.run.log import log, set_log_prefix
+from utility.startup.start import start_tensorflow
 
 FLAGS = flags.FLAGS
 

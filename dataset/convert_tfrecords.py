@@ -12,8 +12,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# Run as a script, the path starts with dataset/; the packages are one level up.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# a script's path begins with its own folder, dataset/; the packages are one level up
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from dataset.conversion.convert import check_numbers, convert
 from dataset.sources.formats import FORMATS

@@ -11,16 +11,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# Run as a script, the path starts with dataset/; the packages are one level up.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# a script's path begins with its own folder, dataset/; the packages are one level up
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from dataset.records import record_files
 from dataset.sources import labels
 from utility.config.settings import LABELS_FILE
 from utility.flags import data as flags
-from utility.platform.start import start_tensorflow
 from utility.run import command
 from utility.run.log import log
+from utility.startup.start import start_tensorflow
 
 FLAGS = flags.FLAGS
 

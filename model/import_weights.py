@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 
 # As a script, sys.path starts with model/; the packages are one level up.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from utility.config import config_file
 from utility.flags import tools as flags
-from utility.platform.start import start_tensorflow
 from utility.run import command
 from utility.run.log import log
+from utility.startup.start import start_tensorflow
 
 FLAGS = flags.FLAGS
 

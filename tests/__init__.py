@@ -1,5 +1,5 @@
 """Tests. TensorFlow starts here as in a script, before any of the project's modules that builds on it is imported."""
 
-from utility.platform.start import start_tensorflow
+from utility.startup.start import start_tensorflow
 
 start_tensorflow()

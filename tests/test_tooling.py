@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from utility.run.command import ROOT
 
-FIND_PYTHON = ROOT / "utility" / "platform" / "find_python.sh"
+FIND_PYTHON = ROOT / "utility" / "startup" / "find_python.sh"
 ESTIMATOR = {"tensorflow", "tensorflow-estimator", "tf-keras"}
 DIRECT = ESTIMATOR | {"tensorboard", "numpy", "pillow", "lxml", "matplotlib", "tqdm", "absl-py"}
 EXTRAS = ["requirements-dev.txt", "requirements-export.txt", "requirements-gpu.txt"]
@@ -162,10 +162,10 @@ def test_names_the_package_where_the_venv_module_is_missing(tmp_path):
 def project(tmp_path) -> Path:
     """A folder with what `make venv` reads, and fake Pythons beside it."""
     folder = tmp_path / "project"
-    (folder / "utility" / "platform").mkdir(parents=True)
+    (folder / "utility" / "startup").mkdir(parents=True)
     for name in ["Makefile", "requirements.lock", *EXTRAS]:
         shutil.copy(ROOT / name, folder)
-    shutil.copy(FIND_PYTHON, folder / "utility" / "platform")
+    shutil.copy(FIND_PYTHON, folder / "utility" / "startup")
     fake_python(tmp_path / "python3", "3.11.2")
     fake_python(tmp_path / "python3.10", "3.10.2")
     fake_python(tmp_path / "python3.9", "3.9.2")

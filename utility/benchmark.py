@@ -21,8 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-# Run as a script, the path starts with utility/; the packages are one level up.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# a script's path begins with its own folder, utility/; the packages are one level up
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from dataset.conversion.convert import convert
 from dataset.records import record_files
@@ -32,9 +32,9 @@ from utility.config import checks, presets
 from utility.config.settings import LABELS_FILE, Config
 from utility.flags import config_flags
 from utility.flags import tools as flags
-from utility.platform.start import start_tensorflow
 from utility.run import command
 from utility.run.log import log
+from utility.startup.start import start_tensorflow
 
 FLAGS = flags.FLAGS
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# Run as a script, the path starts with utility/; the packages are one level up.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# a script's path begins with its own folder, utility/; the packages are one level up
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from utility.flags import tools as flags
-from utility.platform.start import start_tensorflow
 from utility.run import command
 from utility.run.log import log
+from utility.startup.start import start_tensorflow
 
 FLAGS = flags.FLAGS
 

@@ -22,8 +22,8 @@ from net.export.detector import (
 )
 from preprocessing.ssd_preprocessing import decode
 from utility.config.settings import LABELS_FILE, Config
-from utility.platform.start import filtered_stderr
 from utility.run.log import first_line
+from utility.startup.start import filtered_stderr
 
 _ONNX_OPSET = 17  # supported by onnxruntime from 1.12 on; tf2onnx supports up to 18
 

@@ -9,10 +9,10 @@ import tensorflow.compat.v1 as tf
 from net.estimator.run_config import gpus
 from net.training import coordination
 from utility.config.settings import BACKBONES, Config
-from utility.platform import gpu_libraries
 from utility.run.cluster import Task
 from utility.run.layout import RunLayout
 from utility.run.log import log
+from utility.startup import gpu_libraries
 
 
 def plan_layout(config: Config, multi_gpu: bool, accumulate_steps: int, task: Task | None) -> RunLayout:

@@ -2,8 +2,8 @@
 # Prints the path of a Python that this project runs on. Where there is none, says which versions fit, what was
 # found and how to get one, and fails.
 #
-#   utility/platform/find_python.sh [PYTHON]     a PYTHON that is given, and not empty, is the only one looked at
-#   utility/platform/find_python.sh --all        prints one of each fitting version, a line each, and fetches none
+#   utility/startup/find_python.sh [PYTHON]     a PYTHON that is given, and not empty, is the only one looked at
+#   utility/startup/find_python.sh --all        prints one of each fitting version, a line each, and fetches none
 set -uf
 
 # Sets $verdict: "fits", or what speaks against the interpreter $1; and $version. It is executed, because a file of

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 import tensorflow.compat.v1 as tf
 
-from utility.platform import estimator_compat, estimator_training
-from utility.platform.start import start_tensorflow
 from utility.run.command import ROOT
+from utility.startup import estimator_compat, estimator_training
+from utility.startup.start import start_tensorflow
 
 
 def test_every_name_of_the_estimator_that_the_project_writes_is_there():

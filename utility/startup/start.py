@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from utility.platform import estimator_compat, gpu_libraries
+from utility.startup import estimator_compat, gpu_libraries
 
 # What TensorFlow prints on import on every machine, with or without a GPU.
 _IMPORT_NOISE = (

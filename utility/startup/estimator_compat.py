@@ -57,7 +57,7 @@ def install(tf: Any) -> None:
     if hasattr(tf, _NAME):
         return
     _register_api()
-    from utility.platform import estimator_training  # noqa: PLC0415 (imports TensorFlow)
+    from utility.startup import estimator_training  # noqa: PLC0415 (imports TensorFlow)
 
     sys.modules[_TRAINING] = estimator_training
     sys.modules[_PACKAGE] = _package()

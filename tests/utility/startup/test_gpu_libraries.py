@@ -4,7 +4,7 @@ import ctypes
 
 import pytest
 
-from utility.platform import gpu_libraries
+from utility.startup import gpu_libraries
 
 
 def explanation(site_packages, visible=None):
