@@ -8,9 +8,13 @@ from typing import NamedTuple
 
 import h5py
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 from model.weight_formats.inputs import CAFFE_BGR, InputConvention, fold
 from model.weight_formats.keras import hdf5
+from net.network.backbones import BACKBONE_FUNCTIONS
+from net.network.layers import Layers
+from utility.config.settings import NetworkConfig
 
 _EPSILON = 1.001e-5  # of the batch norm in net/network/layers.py
 _SUFFIX = re.compile(r"_(conv|bn)$")  # conv2_block1_1_conv and conv2_block1_1_bn are one layer here
@@ -131,12 +135,6 @@ def _values(file: h5py.File) -> Parameters:
 
 def _expected(backbone: str, width: float) -> dict[str, tuple[int, ...]]:
     """Return layer/kind -> shape of this project's network, built for that purpose."""
-    import tensorflow.compat.v1 as tf  # noqa: PLC0415
-
-    from net.network.backbones import BACKBONE_FUNCTIONS  # noqa: PLC0415
-    from net.network.layers import Layers  # noqa: PLC0415
-    from utility.config.settings import NetworkConfig  # noqa: PLC0415
-
     with tf.Graph().as_default():
         image = tf.placeholder(tf.float32, [1, 64, 64, 3])
         BACKBONE_FUNCTIONS[backbone](image, Layers("channels_last", depth_multiplier=width), NetworkConfig())

@@ -6,16 +6,13 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from dataset.sample.random_voc import write_random_voc
 from dataset.scores import voc_results
 from dataset.scores.report import ImageSet, score_results
 from dataset.sources import labels, voc_files
 from tests.builders.detections import detect_everything
-from utility.drawing.curves import draw_precision_recall
 from utility.run.command import ROOT
 
 
@@ -72,19 +69,6 @@ def test_run_prints_and_writes_its_figures(golden_root, capsys):
     assert (figures["metric"], figures["images"], figures["split"]) == ("11-point", 30, "VOC2007TEST")
     assert figures["classes"]["aeroplane"]["ground_truth"] == 27
     assert not list(path.parent.glob(".*.tmp"))
-
-
-@pytest.mark.parametrize(("classes", "rows"), [(1, 1), (5, 1), (7, 2)])
-def test_precision_over_recall_is_drawn_for_each_class(tmp_path, classes, rows):
-    """A class with precision 1 throughout fills its plot, one with 0 leaves it white."""
-    shaded = []
-    for precision in (0.0, 1.0):
-        path = tmp_path / f"{precision}.png"
-        draw_precision_recall({f"class{n}": (precision, [precision] * 11) for n in range(classes)}, path)
-        pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
-        shaded.append((pixels.max(-1) - pixels.min(-1) > 20).mean())  # the colour of the area
-        assert abs(pixels.shape[0] - 120 * (2.0 * rows + 1)) < 2
-    assert shaded[0] < 0.03 and shaded[1] > 0.3
 
 
 def test_run_takes_labels_from_beside_the_predictions(golden_root, capsys):
