@@ -60,7 +60,7 @@ def _train(shards: list[str], config: Config, task: Task | None) -> None:
     input_fn = training_input_fn(records, config, layout, FLAGS.tf_random_seed, first_step, parallelism)
     ssd = _estimator(config, layout, records.images)
     if task:
-        worker.train(ssd, input_fn, last_step, task, first_step, worker.agreement(ssd, layout, records))
+        worker.train(ssd, input_fn, last_step, task, first_step, worker.settings_to_agree_on(ssd, layout, records))
     else:
         loop.train(ssd, input_fn, last_step, evaluation)
 

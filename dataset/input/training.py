@@ -26,7 +26,9 @@ from utility.config.settings import Config
 from utility.run.layout import RunLayout
 
 SHUFFLE_BUFFER = 1024  # encoded records; about 100 MB of VOC
-_MIXED_SHARDS = 16  # record files whose records are interleaved; a constant, because the order of images depends on it
+_INTERLEAVED_FILES = (
+    16  # record files whose records are interleaved; a constant, because the order of images depends on it
+)
 
 
 @dataclass(frozen=True)
@@ -170,8 +172,8 @@ def _shuffled_records(shards: list[str], seed: int, first_epoch: int, readers: i
         files = tf.data.Dataset.from_tensor_slices(shards).shuffle(len(shards), seed=seed + number)
         dataset = files.interleave(
             tf.data.TFRecordDataset,
-            cycle_length=_MIXED_SHARDS,
-            num_parallel_calls=min(readers, _MIXED_SHARDS),
+            cycle_length=_INTERLEAVED_FILES,
+            num_parallel_calls=min(readers, _INTERLEAVED_FILES),
             deterministic=True,  # always, because resuming depends on it; decoding, not reading, is the bottleneck
         )
         return dataset.shuffle(SHUFFLE_BUFFER, seed=seed + number)

@@ -61,9 +61,10 @@ def evaluate(
 ) -> EvaluationResult:
     """Score detections against annotations as the PASCAL VOC devkit does (VOCevaldet.m).
 
-    In order of falling score, each detection is matched to the ground truth of its class and image with the highest
-    IoU. From `iou_threshold` on, the first match of an object is a true positive; a match of a difficult object is
-    ignored; all else is a false positive. A class without detections scores 0, one without ground truth has no score.
+    In order of descending score, each detection is matched to the ground truth of its class and image with the highest
+    IoU. At an IoU of at least `iou_threshold`, the first match of an object is a true positive; a match of a difficult
+    object is ignored; all else is a false positive. A class without detections scores 0, one without ground truth has
+    no score.
 
     Unlike the devkit, it leaves out ground truth without area and detections in unannotated images, with a warning.
 

@@ -16,7 +16,8 @@ class LabelledObject:
     """One labelled object; `box_yxyx_px` holds ymin, xmin, ymax, xmax with the annotation's raw values.
 
     VOC counts pixels from 1, and both ends are inside the box; COCO has the box's edges, measured from the image's
-    corner. Values are finite, but a box may be inverted, have no area, or lie outside the image.
+    corner, and so should a format with fractions of the image, multiplied by its size. Values are finite, but a box may
+    be inverted, have no area, or lie outside the image.
     """
 
     name: str

@@ -16,7 +16,7 @@ class SourceFormat(Protocol):
     FLAGS: tuple[SourceFlag, ...]
 
     def read(self, values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
-        """Read all annotations of a data set; no picture is opened.
+        """Read all annotations of a data set; no picture is decoded, but its size may be read from its header.
 
         Args:
             values: of the format's FLAGS, by name; None for a flag that is not given and has no default.

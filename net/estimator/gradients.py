@@ -72,7 +72,8 @@ def safe_gradients(
       schedule: clip_gradient_norm and bias_lr_factor.
       scale: the loss scale that the gradients were computed with, and divided by; None: none.
     """
-    # The optimizer takes the mean of the replicas' gradients: a replica's norm times their number is near that of all.
+    # compute_gradients divides the loss by the number of replicas, and apply_gradients adds up their gradients: a
+    # replica's norm times their number is near the norm of the sum
     replica = tf.distribute.get_replica_context()
     norm = tf.global_norm([gradient for gradient, _ in pairs]) * replica.num_replicas_in_sync
     # all replicas have to decide alike, or their variables would differ from here on
@@ -96,7 +97,7 @@ def _or_zeros(gradient: tf.Tensor, variable: tf.Variable, finite: tf.Tensor, sch
 def _clipped(pairs: Sequence, largest: float) -> GradientsAndVariables:
     """Scale (gradient, variable) pairs so that the norm of all of them together is at most `largest`.
 
-    The optimizer adds up the gradients of the replicas, so the norm is that of the sum.
+    apply_gradients adds up the gradients of the replicas, so the norm is that of their sum.
     """
     replica = tf.distribute.get_replica_context()
     gradients = [gradient for gradient, _ in pairs]

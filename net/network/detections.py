@@ -23,13 +23,14 @@ class Detections(NamedTuple):
     count: tf.Tensor  # int32 [B], number of detections without padding
 
 
-# A function (boxes [B, C - 1, k, 4], scores [B, C - 1, k] in decreasing order, settings) -> the boxes and scores that
-# remain after non-maximum suppression, [B, C - 1, nms_topk, 4] and [B, C - 1, nms_topk], padded with zeros.
+# A function (boxes [B, C - 1, k, 4], corners of half-open intervals in the anchors' frame, scores [B, C - 1, k] in
+# decreasing order, settings) -> the boxes and scores that remain after non-maximum suppression,
+# [B, C - 1, nms_topk, 4] and [B, C - 1, nms_topk], padded with zeros.
 NonMaxSuppression = Callable[[tf.Tensor, tf.Tensor, DetectionConfig], tuple[tf.Tensor, tf.Tensor]]
 
 
 def combined_nms(boxes: tf.Tensor, scores: tf.Tensor, settings: DetectionConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """Suppress boxes of all images and classes by one op, to which each (image, class) is an image with one class."""
+    """Suppress boxes of all images and classes by one batched op, whose batch is all (image, class) pairs."""
     _, classes, count = scores.shape
     kept_boxes, kept_scores, _, _ = tf.image.combined_non_max_suppression(
         tf.reshape(boxes, [-1, count, 1, 4]),
@@ -86,7 +87,7 @@ def detect(
     top_boxes = tf.gather(boxes, indices, batch_dims=1)  # [B, C - 1, k, 4]
     # TensorFlow's ops compute a width as xmax - xmin: inclusive pixels [a, b] become the interval [a, b + 1]
     frame = anchors.frame
-    widen = tf.constant([0.0, 0.0, frame.offset, frame.offset])
+    widen = tf.constant([0.0, 0.0, frame.pixel_extent, frame.pixel_extent])
     kept_boxes, kept_scores = nms(frame.from_normalized(top_boxes) + widen, top_scores, settings)
     return _merge_classes(frame.to_normalized(kept_boxes - widen), kept_scores, settings)
 

@@ -13,8 +13,10 @@ from utility.boxes.encoding import Targets
 class MultiboxLoss(NamedTuple):
     """The loss of a batch, its accuracy, and the number of default boxes that it is computed from."""
 
-    cross_entropy: tf.Tensor  # float32 []: summed over positives and mined negatives / positives of the batch
-    localization: tf.Tensor  # float32 []: smooth L1 summed over positives / positives of the batch
+    cross_entropy: (
+        tf.Tensor
+    )  # float32 []: sum over positives and mined negatives, divided by the positives of the batch
+    localization: tf.Tensor  # float32 []: sum of smooth L1 over positives, divided by the positives of the batch
     accuracy: tf.Tensor  # float32 [] in [0, 1]: correctly classified part of positives and mined negatives
     positives: tf.Tensor  # int32 [B], positive default boxes of each image
     negatives: tf.Tensor  # int32 [B], mined negatives of each image
@@ -63,9 +65,8 @@ def multibox_loss(
 def mine_hard_negatives(cross_entropy: tf.Tensor, is_negative: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """Select the negatives with the highest loss: section 2.2, "hard negative mining".
 
-    The cross entropy of a negative is -log of its background probability. It ranks negatives by that probability, also
-    where the probability itself is 0 in float32. Negatives are selected by rank, not by a threshold on the loss, which
-    would select too many where losses are equal.
+    The cross entropy of a negative is -log of its background probability; its order is kept where the probability
+    underflows to 0. Negatives are selected by rank: a threshold would select too many where losses are equal.
 
     Args:
       cross_entropy: float32 [B, K].

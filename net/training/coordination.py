@@ -29,9 +29,9 @@ from tensorflow.python.eager import context
 from utility.run.cluster import Task
 from utility.run.log import first_line, log
 
-JOIN_SECONDS = 600  # that a worker waits for the others when it starts
-SILENCE_SECONDS = 20  # without a heartbeat, after which a worker counts as dead
-END_SECONDS = 600  # that a worker waits for the others after its last step
+JOIN_TIMEOUT_SECONDS = 600  # how long a worker waits for the others at its start
+HEARTBEAT_TIMEOUT_SECONDS = 20  # without a heartbeat, after which a worker counts as dead
+BARRIER_TIMEOUT_SECONDS = 600  # how long a worker waits for the others after its last step
 _POLL_SECONDS = 1.0
 _AGREEMENT_KEY = "ssd/agreement"  # in the service's key-value store
 
@@ -40,34 +40,34 @@ def join(task: Task, gpus: int) -> tf.distribute.Strategy:
     """Wait for all workers of a task's cluster, and return the strategy that trains on all of their devices.
 
     On this machine it uses the first `gpus` GPUs, or the CPU if that is 0. The process ends with status 1 if not all
-    workers have joined within JOIN_SECONDS.
+    workers have joined within JOIN_TIMEOUT_SECONDS.
     """
     others = ", ".join(task.name(rank) for rank in range(len(task.trainers)) if rank != task.rank)
-    log(f"waiting for {others}; gives up after {JOIN_SECONDS} s")
+    log(f"waiting for {others}; gives up after {JOIN_TIMEOUT_SECONDS} s")
     context._reset_context()  # checking the records has created one, which cannot be configured any more
     tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:gpus], "GPU")
     context.context().configure_coordination_service(
         "standalone",
         service_leader="/job:{}/replica:0/task:{}".format(*task.trainers[0]),
-        heartbeat_timeout_in_ms=SILENCE_SECONDS * 1000,
+        heartbeat_timeout_in_ms=HEARTBEAT_TIMEOUT_SECONDS * 1000,
         coordinated_jobs=[coordination.CoordinatedJob(name=job, num_tasks=number) for job, number in _jobs(task)],
     )
     # TensorFlow waits without a time limit and holds the interpreter lock; only faulthandler's thread still runs
     with Path(os.devnull).open("w") as nowhere, _killed_by(signal.SIGINT):
-        faulthandler.dump_traceback_later(JOIN_SECONDS, exit=True, file=nowhere)
+        faulthandler.dump_traceback_later(JOIN_TIMEOUT_SECONDS, exit=True, file=nowhere)
         strategy = tf.distribute.experimental.MultiWorkerMirroredStrategy()
         faulthandler.cancel_dump_traceback_later()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the service has installed a handler that ignores it
     return strategy
 
 
-def check_agreement(task: Task, agreement: Mapping[str, object]) -> None:
-    """Raise a ValueError on each worker whose values differ from the chief's; `agreement` holds them by name.
+def check_agreement(task: Task, shared_settings: Mapping[str, object]) -> None:
+    """Raise a ValueError on each worker whose values differ from the chief's, given by name.
 
     Workers with different numbers of devices or steps would wait for each other for ever; with different settings or
     records they would train a mixture of both.
     """
-    own = {name: str(value) for name, value in agreement.items()}
+    own = {name: str(value) for name, value in shared_settings.items()}
     if task.is_chief:
         context.context().set_config_key_value(_AGREEMENT_KEY, json.dumps(own))
         return
@@ -75,7 +75,7 @@ def check_agreement(task: Task, agreement: Mapping[str, object]) -> None:
         chief = json.loads(context.context().get_config_key_value(_AGREEMENT_KEY))
     except tf.errors.OpError as error:
         _stop(_failures(task) or [first_line(error)])
-    differences = [f"{name} {own[name]} instead of {chief[name]}" for name in own if own[name] != chief[name]]
+    differences = [f"{name} {own[name]} instead of {chief.get(name)}" for name in own if own[name] != chief.get(name)]
     if differences:
         raise ValueError(
             f"{task.name()} does not start from what {task.name(0)} starts from: {'; '.join(differences)}; all need"
@@ -97,7 +97,7 @@ def supervised(task: Task) -> Iterator[None]:
         raise
     done.set()
     try:
-        context.context().wait_at_barrier("ssd/trained", END_SECONDS * 1000)
+        context.context().wait_at_barrier("ssd/trained", BARRIER_TIMEOUT_SECONDS * 1000)
     except tf.errors.OpError as error:
         _stop(_failures(task) or [first_line(error)])
 
@@ -122,8 +122,8 @@ def _watch(task: Task, done: threading.Event) -> None:
             failures = _failures(task)
             answered = time.monotonic()
         except tf.errors.OpError:  # the chief, whose process runs the service, does not answer
-            late = time.monotonic() - answered > SILENCE_SECONDS
-            failures = [f"{task.name(0)} has not been heard of for {SILENCE_SECONDS} s"] if late else []
+            late = time.monotonic() - answered > HEARTBEAT_TIMEOUT_SECONDS
+            failures = [f"{task.name(0)} has not been heard of for {HEARTBEAT_TIMEOUT_SECONDS} s"] if late else []
         if failures and not done.is_set():
             _stop(failures)
 

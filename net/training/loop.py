@@ -8,8 +8,9 @@ import tensorflow.compat.v1 as tf
 
 from net.estimator.run_config import build
 from net.evaluation.in_training import InTraining
-from net.training.conditions import check_start, explained_write_errors
 from net.training.hooks import SaveCheckpoints, SaveConfig, StopOnRequest
+from net.training.start import check_start
+from net.training.write_errors import explained_write_errors
 from utility.checkpoints import checkpoint_files, model_directory
 from utility.run.log import log
 from utility.run.stop_request import StopRequest, stop_requests

@@ -10,8 +10,9 @@ import tensorflow.compat.v1 as tf
 
 from dataset.input.training import TrainingRecords
 from net.training import coordination
-from net.training.conditions import check_start, explained_write_errors
 from net.training.hooks import KeepRestoredCheckpoints, SaveConfig
+from net.training.start import check_start
+from net.training.write_errors import explained_write_errors
 from utility.checkpoints import initialization
 from utility.config import config_file
 from utility.run.cluster import Task
@@ -19,11 +20,13 @@ from utility.run.layout import RunLayout
 from utility.run.log import log
 
 
-def agreement(estimator: tf.estimator.Estimator, layout: RunLayout, records: TrainingRecords) -> dict[str, object]:
+def settings_to_agree_on(
+    estimator: tf.estimator.Estimator, layout: RunLayout, records: TrainingRecords
+) -> dict[str, object]:
     """Return what all workers must start from, by name: layout, data, start, and every setting."""
     params, run = estimator.params, estimator.config
     return {
-        **layout.agreement(),
+        **layout.shared_settings(),
         "training images": records.images,
         "record files": len(records.images_by_file),
         "skip_empty_images": records.skip_empty_images,
@@ -42,7 +45,7 @@ def train(
     max_steps: int,
     task: Task,
     first_step: Callable[[], int],
-    agreement: dict[str, object],
+    shared_settings: dict[str, object],
     hooks: Sequence[tf.train.SessionRunHook] = (),
 ) -> None:
     """Train until the global step is `max_steps`, as one worker of several; the chief writes the checkpoints.
@@ -53,14 +56,14 @@ def train(
       max_steps: the last step.
       task: which worker this is.
       first_step: gives the step of the chief's checkpoint, once all workers have joined.
-      agreement: what all workers must start from, by name.
+      shared_settings: what all workers must start from, by name.
       hooks: further hooks of this worker's session.
 
     Raises:
       ValueError: this worker starts from something else than the chief.
     """
     with coordination.supervised(task):
-        coordination.check_agreement(task, {"checkpoint of step": first_step(), **agreement})
+        coordination.check_agreement(task, {"checkpoint of step": first_step(), **shared_settings})
         check_start(estimator, first_step(), max_steps)
         if first_step() >= max_steps:
             return

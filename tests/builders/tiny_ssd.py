@@ -147,7 +147,7 @@ def main(asked):
     estimator = make_estimator(config, asked.model_dir, layout, **options)
     if task:
         first_step = checkpoint_files.step_reader(asked.model_dir, once=True)
-        agreement = {**layout.agreement(), "steps": asked.steps}
+        agreement = {**layout.shared_settings(), "steps": asked.steps}
         hooks = [SaveVariables(asked.output, asked.steps)]
         worker.train(estimator, input_fn, UNTIL_KILLED, task, first_step, agreement, hooks)
         return

@@ -13,23 +13,23 @@ from utility.config.settings import AnchorConfig, Config
 
 
 class BoxFrame(NamedTuple):
-    """The coordinate system of default boxes: coordinate = normalized * scale - offset.
+    """The coordinate system of default boxes: coordinate = normalized * scale - pixel_extent.
 
-    normalized: scale 1, offset 0. Coordinates are in [0, 1] of the image, and a width is xmax - xmin.
-    absolute: scale (height, width) of the network input, offset 1. Coordinates are 0-based inclusive pixels, because
-    a record holds 1-based inclusive pixels / image size, and a width is xmax - xmin + 1.
+    normalized: scale 1, pixel_extent 0. Coordinates are in [0, 1] of the image, and a width is xmax - xmin.
+    absolute: scale (height, width) of the network input, pixel_extent 1. Coordinates are 0-based inclusive pixels,
+    because a record holds 1-based inclusive pixels / image size, and a width is xmax - xmin + 1.
     """
 
     scale_yxyx: np.ndarray  # float32 [4]
-    offset: float
+    pixel_extent: float
 
     def from_normalized(self, boxes_yxyx: tf.Tensor) -> tf.Tensor:
         """Convert boxes [..., 4] from [0, 1] of the image to this frame."""
-        return boxes_yxyx * self.scale_yxyx - self.offset
+        return boxes_yxyx * self.scale_yxyx - self.pixel_extent
 
     def to_normalized(self, boxes: tf.Tensor) -> tf.Tensor:
         """Convert boxes [..., 4] from this frame to [0, 1] of the image."""
-        return (boxes + self.offset) / self.scale_yxyx
+        return (boxes + self.pixel_extent) / self.scale_yxyx
 
 
 class DefaultBoxes(NamedTuple):
@@ -41,7 +41,7 @@ class DefaultBoxes(NamedTuple):
 
     def corners(self) -> tf.Tensor:
         """Return the default boxes as corners in `frame`, float32 [K, 4]."""
-        return box_ops.to_corners(tf.constant(self.cyxhw), self.frame.offset)
+        return box_ops.to_corners(tf.constant(self.cyxhw), self.frame.pixel_extent)
 
 
 def default_boxes(config: Config) -> DefaultBoxes:

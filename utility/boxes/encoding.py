@@ -17,7 +17,7 @@ def encode(boxes: tf.Tensor, anchors: DefaultBoxes) -> tf.Tensor:
     Offsets are (cy, cx, log h, log w) relative to the default box, divided by the prior variances: equation 2
     of the paper, CENTER_SIZE of Caffe's EncodeBBox. Heights and widths must be positive.
     """
-    center, size = tf.split(box_ops.to_center(boxes, anchors.frame.offset), 2, axis=-1)
+    center, size = tf.split(box_ops.to_center(boxes, anchors.frame.pixel_extent), 2, axis=-1)
     anchor_center, anchor_size = anchors.cyxhw[:, :2], anchors.cyxhw[:, 2:]
     offsets = tf.concat([(center - anchor_center) / anchor_size, tf.log(size / anchor_size)], axis=-1)
     return offsets / anchors.variances
@@ -28,7 +28,7 @@ def decode(offsets: tf.Tensor, anchors: DefaultBoxes) -> tf.Tensor:
     center_offset, log_size = tf.split(offsets * anchors.variances, 2, axis=-1)
     anchor_center, anchor_size = anchors.cyxhw[:, :2], anchors.cyxhw[:, 2:]
     boxes_cyxhw = tf.concat([center_offset * anchor_size + anchor_center, tf.exp(log_size) * anchor_size], axis=-1)
-    return box_ops.to_corners(boxes_cyxhw, anchors.frame.offset)
+    return box_ops.to_corners(boxes_cyxhw, anchors.frame.pixel_extent)
 
 
 class Targets(NamedTuple):
@@ -62,7 +62,7 @@ def encode_targets(
     labels = tf.pad(tf.cast(labels, tf.int32), [[0, 0], [0, 1]])
     boxes = anchors.frame.from_normalized(boxes_yxyx)
     usable = tf.logical_and(labels > 0, tf.logical_not(box_ops.is_degenerate(boxes)))
-    iou = box_ops.iou(boxes, anchors.corners(), anchors.frame.offset)
+    iou = box_ops.iou(boxes, anchors.corners(), anchors.frame.pixel_extent)
     iou = tf.where_v2(usable[:, :, tf.newaxis], iou, 0.0)
     indices, states = match(iou, match_threshold, neg_threshold)
     positive = tf.equal(states, 1)

@@ -90,7 +90,7 @@ def what_is_there(path: str) -> str:
     target = Path(path)
     if target.is_file():
         importable = target.suffix in IMPORTABLE
-        return f": that file is none{f'; convert it: {IMPORT}{path}' if importable else ''}"
+        return f": that file is not a checkpoint of TensorFlow{f'; convert it: {IMPORT}{path}' if importable else ''}"
     folder = target if target.is_dir() else target.parent
     if not folder.is_dir():
         return f": the folder {folder} does not exist"
@@ -133,7 +133,9 @@ def _not_listed(folder: Path, listed: Sequence[str]) -> list[str]:
     stems = {prefix.rpartition("-")[0] for prefix in numbered}
     if not listed and len(others) > 1 and (len(numbered) < len(others) or len(stems) > 1):
         names = ", ".join(others[:SHOWN])
-        raise ValueError(f"{folder} holds {len(others)} checkpoints and no note of the newest; name one: {names}")
+        raise ValueError(
+            f"{folder} holds {len(others)} checkpoints and no checkpoint state that names the newest; name one: {names}"
+        )
     return numbered if len(others) > 1 else others
 
 

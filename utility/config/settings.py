@@ -89,8 +89,8 @@ class AnchorConfig:
 class TargetConfig:
     """Matching and encoding, section 2.2."""
 
-    match_threshold: float = 0.5  # a default box with at least this IoU is positive
-    neg_threshold: float = 0.5  # one with an IoU below this is negative; in between it is ignored
+    match_threshold: float = 0.5  # a default box with at least this IoU is positive, and each ground truth's best one
+    neg_threshold: float = 0.5  # one with an IoU below this is negative, in between ignored; at most match_threshold
     prior_variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)  # of cy, cx, h, w; Caffe's PriorBox
     coordinates: str = "normalized"  # to [0, 1]; or "absolute": inclusive pixels of the network input
     use_difficult: bool = False  # train on objects marked difficult
@@ -148,10 +148,10 @@ class DetectionConfig:
 
     select_threshold: float = 0.01  # a detection has a class probability above this
     min_size: float = 0.03  # its height and width are above this fraction of the image's
-    keep_topk: int = 400  # boxes per class before NMS
-    nms_topk: int = 200  # boxes per class after NMS
+    keep_topk: int = 400  # boxes per class before NMS; Caffe: nms_param.top_k
+    nms_topk: int = 200  # boxes per class after NMS; Caffe has no such limit
     nms_threshold: float = 0.45  # IoU above which the box with the lower score is suppressed
-    max_detections: int | None = None  # per image, all classes together; None: limited by nms_topk only
+    max_detections: int | None = None  # per image, all classes together; None: no limit; Caffe: keep_top_k
 
 
 @dataclass(frozen=True)

@@ -28,19 +28,19 @@ TRAINING: Settings = {
     "clip_gradient_norm": ("schedule.clip_gradient_norm", "largest norm of all gradients together; 0: no limit"),
     "weight_decay": ("loss.weight_decay", "weight decay of all variables"),
     "negative_ratio": ("loss.negative_ratio", "mined background boxes for each positive"),
-    "match_threshold": ("targets.match_threshold", "IoU from which a default box is positive"),
-    "neg_threshold": ("targets.neg_threshold", "IoU below which a default box is background"),
+    "match_threshold": ("targets.match_threshold", "IoU from which a default box is positive; not below neg_threshold"),
+    "neg_threshold": ("targets.neg_threshold", "IoU below which a default box is background; in between it is ignored"),
 }
 NETWORK: Settings = {
     "backbone": ("network.backbone", f"one of {', '.join(BACKBONES)}"),
     "depth_multiplier": ("network.depth_multiplier", "factor of the number of filters in backbone and extra layers"),
 }
 DETECTION: Settings = {
-    "select_threshold": ("detection.select_threshold", "lowest class probability of a detection"),
-    "min_size": ("detection.min_size", "smallest side of a detection, in parts of the image's side"),
+    "select_threshold": ("detection.select_threshold", "class probability above which a box is a detection"),
+    "min_size": ("detection.min_size", "fraction of the image's sides above which those of a detection must be"),
     "keep_topk": ("detection.keep_topk", "boxes of a class that enter non-maximum suppression"),
     "nms_topk": ("detection.nms_topk", "boxes of a class that leave non-maximum suppression"),
-    "nms_threshold": ("detection.nms_threshold", "IoU from which the lesser box is suppressed"),
+    "nms_threshold": ("detection.nms_threshold", "IoU above which the box with the lower score is suppressed"),
 }
 SIZE: Settings = {"train_image_size": ("network.image_size", "side of the network's input, or HEIGHTxWIDTH, pixels")}
 

@@ -63,9 +63,9 @@ class RunLayout:
         return self.batch_size // self.replicas
 
     def check(self, batch_norm: bool) -> RunLayout:
-        """Return the layout, or raise a ValueError that names --batch_size where it cannot be divided so.
+        """Return the layout, or raise a ValueError that names --batch_size if it cannot be divided so.
 
-        Batch norm needs two images at a time: less its own mean, a 1x1 map of one image is 0.
+        Batch norm needs two images at a time: with one, a 1x1 map equals its batch mean and is normalized to 0.
         """
         pieces, divisors = self.replicas * self.accumulate_steps, " times ".join(self._divisors())
         if self.batch_size % pieces:
@@ -89,9 +89,9 @@ class RunLayout:
     def data_shard(self, images: Mapping[str, int]) -> DataShard:
         """Return what this worker reads of the record files, given the images of each.
 
-        A worker has files of its own if there are equally many for each, with images in all; else all workers go
-        through all files in the same order, and each takes every n-th image. The converter fills files evenly, to one
-        image; where they differ by more, the images of a short file would be seen more often than others.
+        If the files divide evenly among the workers and hold nearly equal numbers of images, as the converter writes
+        them, each worker reads files of its own. Otherwise the images of a short file would be seen more often: then
+        all workers read all files in the same order, and each takes every n-th image.
         """
         files, workers = tuple(images), self.workers
         own = [files[worker::workers] for worker in range(workers)]
@@ -101,7 +101,7 @@ class RunLayout:
             return DataShard(own[self.worker], counts[self.worker], 1, 0)
         return DataShard(files, sum(counts), workers, self.worker)
 
-    def agreement(self) -> dict[str, object]:
+    def shared_settings(self) -> dict[str, object]:
         """Return what must be the same on all workers, by name."""
         return {"devices": self.replicas, "accumulate_steps": self.accumulate_steps}
 

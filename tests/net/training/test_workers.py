@@ -94,7 +94,7 @@ def train_and_kill(home, step, victim):
             workers.wait_for(number, f"worker {number} .*: saved the variables of step {step}\n")
         workers.wait_for(survivor, r" step \d*[1-9]0/")
         workers.processes[victim].send_signal(signal.SIGKILL)
-        assert workers.processes[survivor].wait(timeout=coordination.SILENCE_SECONDS + 100) == 1
+        assert workers.processes[survivor].wait(timeout=coordination.HEARTBEAT_TIMEOUT_SECONDS + 100) == 1
         text = workers.text(survivor)
         errors = [line for line in text.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1 and "Traceback" not in text, text

@@ -23,6 +23,6 @@ def test_absolute_frame_counts_both_ends():
     frame = ABSOLUTE.frame
     box = frame.from_normalized(tf2.constant([1 / 300, 1 / 300, 1.0, 1.0])).numpy()
     np.testing.assert_allclose(box, [0, 0, 299, 299], atol=1e-4)
-    assert box_ops.area(tf2.constant(box), frame.offset).numpy() == pytest.approx(300 * 300)
+    assert box_ops.area(tf2.constant(box), frame.pixel_extent).numpy() == pytest.approx(300 * 300)
     widths = ABSOLUTE.cyxhw[:, 2:] / ANCHORS.cyxhw[:, 2:]
     np.testing.assert_allclose(widths, 300, rtol=1e-5)

@@ -51,7 +51,9 @@ def test_a_single_checkpoint_needs_no_note(tmp_path):
 def test_several_checkpoints_without_a_note_are_not_guessed_at(tmp_path):
     for name in ("one", "two"):
         save(tmp_path / name, ONE, write_state=False)
-    with pytest.raises(ValueError, match=r"holds 2 checkpoints and no note of the newest; name one: .*/one, .*/two"):
+    with pytest.raises(
+        ValueError, match=r"holds 2 checkpoints and no checkpoint state that names the newest; name one: .*/one, .*/two"
+    ):
         resolve(str(tmp_path))
     with pytest.raises(ValueError, match="holds 2 checkpoints"):  # not passed over in silence either
         initialization.starting_point(str(tmp_path), optional=True)

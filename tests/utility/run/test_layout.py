@@ -69,9 +69,9 @@ def test_the_log_names_devices_workers_and_parts(layout, text):
 
 def test_workers_agree_on_replicas_and_parts():
     layouts = [RunLayout(16, gpus(2), 2, task(worker, 2)) for worker in (0, 1)]
-    assert layouts[0].agreement() == layouts[1].agreement()
+    assert layouts[0].shared_settings() == layouts[1].shared_settings()
     for other in (RunLayout(16, gpus(1), 2, task(0, 2)), RunLayout(16, gpus(2), 1, task(0, 2))):
-        assert other.agreement() != layouts[0].agreement()
+        assert other.shared_settings() != layouts[0].shared_settings()
 
 
 def shards_of(workers, counts):

@@ -1,11 +1,6 @@
-"""What a training must find: a checkpoint that it can go on from, and a model directory that takes what it writes."""
+"""What a training starts from."""
 
 from __future__ import annotations
-
-import errno
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import tensorflow.compat.v1 as tf
 
@@ -13,9 +8,6 @@ from net.estimator import optimizer
 from net.estimator.run_config import gpus
 from utility.checkpoints import checkpoint_files
 from utility.run.log import log
-
-# why a file that could be opened cannot be written
-_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def check_start(estimator: tf.estimator.Estimator, step: int, max_steps: int) -> None:
@@ -40,19 +32,3 @@ def check_start(estimator: tf.estimator.Estimator, step: int, max_steps: int) ->
         )
     if not gpus():
         log("--mixed_precision: without a GPU, float16 is computed exactly as on one, but slower than float32")
-
-
-@contextmanager
-def explained_write_errors(model_dir: str) -> Iterator[None]:
-    """Turn a failure to write checkpoints or summaries, such as a full disk, into a ValueError with the remedy."""
-    try:
-        yield
-    except (tf.errors.OpError, RuntimeError) as error:  # of the threads that write checkpoints and summaries
-        reasons = [os.strerror(number) for number in _WRITE_ERRORS]
-        lines = [line for line in str(error).splitlines() if any(reason in line for reason in reasons)]
-        if not lines:
-            raise
-        raise ValueError(
-            f"--model_dir={model_dir}: cannot be written to: {lines[0].strip()}. The checkpoints"
-            " before are whole: make room, and the same command goes on from the newest"
-        ) from error
