@@ -9,6 +9,7 @@ results in {model_dir}/predict are what voc_eval.py reads; of images from COCO t
 from pathlib import Path
 
 from dataset.records import record_files
+from dataset.sources.annotations import VALIDATION
 from utility.config import checks, config_file
 from utility.config.settings import LABELS_FILE, Config
 from utility.flags import config_flags
@@ -22,7 +23,7 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
     """Read the flags, detect, write and score."""
-    shards = record_files.find_shards(FLAGS.data_dir, record_files.VALIDATION)
+    shards = record_files.find_shards(FLAGS.data_dir, VALIDATION)
     class_names = record_files.class_names(FLAGS.data_dir, FLAGS.num_classes)
     start_tensorflow()
     from dataset.scores import coco_results, voc_results

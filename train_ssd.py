@@ -6,10 +6,10 @@ The same command goes on from the newest checkpoint in --model_dir. Class names 
 labels.txt in --data_dir.
 """
 
-import functools
 import os
 
 from dataset.records import record_files
+from dataset.sources.annotations import TRAIN
 from utility.config.settings import BACKBONES, Config
 from utility.flags import train as flags
 from utility.run import cluster, command
@@ -26,7 +26,7 @@ def main() -> None:
     task = cluster.read(os.environ)
     if task:
         set_log_prefix(task.name())
-    shards = record_files.find_shards(FLAGS.data_dir, record_files.TRAIN)
+    shards = record_files.find_shards(FLAGS.data_dir, TRAIN)
     config = flags.config_for(record_files.class_names(FLAGS.data_dir, FLAGS.num_classes))
     flags.check(task)
     start_tensorflow()
@@ -35,26 +35,25 @@ def main() -> None:
 
 def _train(shards: list[str], config: Config, task: Task | None) -> None:
     from dataset.input.training import Parallelism, training_input_fn, training_records
-    from net.evaluation.in_training import in_training
+    from net.evaluation.periodic_evaluation import PeriodicEvaluation
     from net.training import evaluator, loop, worker
     from net.training.strategy import plan_layout
     from utility.checkpoints import checkpoint_files, model_directory
 
     records = training_records(shards, config, FLAGS.skip_empty_images)
     config = flags.with_epochs(config, records.images)
-    every, patience = FLAGS.eval_every_steps, FLAGS.early_stop_evals
-    scoring = functools.partial(in_training, config, FLAGS.data_dir, FLAGS.model_dir, every, patience)
-    evaluation = scoring() if every else None
+    layout = plan_layout(config, FLAGS.multi_gpu, FLAGS.accumulate_steps, task)
+    evaluation = None
+    if FLAGS.eval_every_steps or not layout.trains:
+        every, patience = FLAGS.eval_every_steps, FLAGS.early_stop_evals
+        evaluation = PeriodicEvaluation.of_records(config, FLAGS.data_dir, FLAGS.model_dir, every, patience)
     model_directory.open_for_training(FLAGS.model_dir, config, writes=task is None or task.is_chief)
     last_step = config.schedule.max_number_of_steps
-    layout = plan_layout(config, FLAGS.multi_gpu, FLAGS.accumulate_steps, task)
-    if task and task.evaluates:
-        evaluator.evaluate(_estimator(config, layout), scoring(), last_step)
+    if evaluation and not layout.trains:
+        evaluator.evaluate(_estimator(config, layout), evaluation, last_step)
         return
-    log(
-        f"{records.images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}; preset"
-        f" {config.preset}; {layout}; reads {layout.data_shard(records.images_by_file)}"
-    )
+    about = f"{records.images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}"
+    log(f"{about}; preset {config.preset}; {layout}; reads {layout.data_shard(records.images_by_file)}")
     first_step = checkpoint_files.step_reader(FLAGS.model_dir, once=bool(task))
     parallelism = Parallelism(FLAGS.num_readers, FLAGS.num_preprocessing_threads, FLAGS.deterministic)
     input_fn = training_input_fn(records, config, layout, FLAGS.tf_random_seed, first_step, parallelism)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# a script's path begins with its own folder, dataset/; the packages are one level up
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+# As a script, sys.path starts with dataset/; the packages are one level up.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset.conversion.convert import check_numbers, convert
+from dataset.conversion.convert import convert
 from dataset.sources.formats import FORMATS
 from utility.flags import data as flags
 from utility.run import command
@@ -25,9 +25,6 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
     """Convert the data set that the flags name."""
-    check_numbers(
-        train_shards=FLAGS.train_shards, validation_shards=FLAGS.validation_shards, num_threads=FLAGS.num_threads
-    )
     source = FORMATS[FLAGS.format]
     convert(
         source.read({flag.name: FLAGS[flag.name].value for flag in source.FLAGS}, FLAGS.skip_bad_images),

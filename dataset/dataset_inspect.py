@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# a script's path begins with its own folder, dataset/; the packages are one level up
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+# As a script, sys.path starts with dataset/; the packages are one level up.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset.records import record_files
 from dataset.sources import labels

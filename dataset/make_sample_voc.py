@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# a script's path begins with its own folder, dataset/; the packages are one level up
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+# As a script, sys.path starts with dataset/; the packages are one level up.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset.sample.voc_directory import make
 from utility.flags import data as flags

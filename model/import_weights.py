@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 # As a script, sys.path starts with model/; the packages are one level up.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utility.config import config_file
 from utility.flags import tools as flags

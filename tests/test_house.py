@@ -6,6 +6,7 @@ prints the order as CONTRIBUTING.md shows it.
 """
 
 import ast
+import sys
 import textwrap
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -123,6 +124,31 @@ def test_there_is_no_circle(graph):
 def test_nothing_imports_a_command_line():
     found = [f"{a} -> {b}" for a, imported in imports().items() for b in imported if is_command_line(b)]
     assert found == []
+
+
+def test_no_command_line_has_a_neighbour_that_hides_a_module_of_python():
+    """The folder of a script is on its path, so a `utility/platform` would be taken for Python's own."""
+    folders = [path.parent for path in map(_path, filter(is_command_line, modules()))]
+    names = {path.stem for folder in folders for path in folder.iterdir() if path.suffix in ("", ".py")}
+    assert names & sys.stdlib_module_names == set()
+
+
+@pytest.mark.parametrize("command_line", sorted(filter(is_command_line, modules())))
+def test_a_command_line_imports_no_tensorflow_before_its_flags(command_line):
+    """What is imported inside of functions comes later."""
+    todo, seen = {command_line}, set()
+    while todo:
+        module = todo.pop()
+        seen.add(module)
+        nodes = modules()[module].body
+        names = {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+        names |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        assert not {name for name in names if name.split(".")[0] in ("tensorflow", "matplotlib")}, module
+        todo |= _imported(ast.Module(nodes_at_top(nodes), [])) - seen
+
+
+def nodes_at_top(nodes):
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 def test_an_arrow_upwards_and_a_circle_are_seen():

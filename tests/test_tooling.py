@@ -355,6 +355,27 @@ def test_help_needs_no_tensorflow(name, flag):
     assert not {"tensorflow", "keras", "matplotlib"} & imported
 
 
+def test_help_lists_the_flags_in_order():
+    result = subprocess.run(
+        [sys.executable, "train_ssd.py", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    names = re.findall(r"^  --(?:\[no\])?(\w+)", result.stdout, re.MULTILINE)
+    assert names == sorted(names) and len(set(names)) == len(names) > 30
+
+
+def test_every_word_of_make_quick_selects_a_test():
+    text = (ROOT / "Makefile").read_text()
+    words = re.search(r"^QUICK := (.+)$", text, re.MULTILINE)[1].split(" or ")  # type: ignore[index]
+    selection = re.search(r"^quick: SELECTION := ((?:.|\\\n)+?) -k", text, re.MULTILINE)[1]  # type: ignore[index]
+    paths = [path for name in selection.replace("\\\n", " ").split() for path in files_of_tests(ROOT / name)]
+    names = [f"{path.stem}::{test}" for path in paths for test in re.findall(r"def (test_\w+)", path.read_text())]
+    assert [word for word in words if not any(word in name for name in names)] == []
+
+
+def files_of_tests(path: Path) -> list[Path]:
+    return [*path.rglob("test_*.py")] if path.is_dir() else [path]
+
+
 # --- the tree ---------------------------------------------------------------------------------------------
 
 

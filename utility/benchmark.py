@@ -21,13 +21,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-# a script's path begins with its own folder, utility/; the packages are one level up
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+# As a script, sys.path starts with utility/; the packages are one level up.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset.conversion.convert import convert
 from dataset.records import record_files
 from dataset.sample import voc_directory
 from dataset.sources import voc
+from dataset.sources.annotations import TRAIN, VALIDATION
 from utility.config import checks, presets
 from utility.config.settings import LABELS_FILE, Config
 from utility.flags import config_flags
@@ -41,7 +42,6 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
     """Measure what the flags ask for, and print a table and a line of JSON."""
-    start_tensorflow()
     with tempfile.TemporaryDirectory() as folder:
         result = _measure(Path(folder))
     who = resource.RUSAGE_CHILDREN if FLAGS.measure == "metric" else resource.RUSAGE_SELF
@@ -52,13 +52,16 @@ def main() -> None:
 
 
 def _measure(folder: Path) -> dict[str, Any]:
+    if FLAGS.measure == "metric":
+        from net.benchmark.metric import measure_metric
+
+        return measure_metric(folder, FLAGS.turns)
+    start_tensorflow()
     from net.benchmark import stages
     from net.benchmark.turns import Turns
 
-    if FLAGS.measure == "metric":
-        return stages.measure_metric(folder, FLAGS.turns)
     data_dir = FLAGS.data_dir or _sample_records(folder)
-    split = record_files.VALIDATION if FLAGS.measure == "eval" else record_files.TRAIN
+    split = VALIDATION if FLAGS.measure == "eval" else TRAIN
     shards = record_files.find_shards(data_dir, split)
     config, turns = _config(data_dir), Turns(FLAGS.batch_size, FLAGS.batches, FLAGS.turns)
     if FLAGS.measure == "input":
@@ -83,12 +86,13 @@ def _config(data_dir: str) -> Config:
 
 
 def _machine() -> dict[str, Any]:
-    from net.estimator.run_config import gpus
+    start_tensorflow()
+    import tensorflow.compat.v1 as tf
 
     return {
         "cores": os.cpu_count(),
         "processor": platform.processor() or platform.machine(),
-        "gpus": gpus(),
+        "gpus": [gpu.name for gpu in tf.config.list_physical_devices("GPU")],
         "python": platform.python_version(),
         "tensorflow": metadata.version("tensorflow"),
         "numpy": metadata.version("numpy"),

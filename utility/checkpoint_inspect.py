@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# a script's path begins with its own folder, utility/; the packages are one level up
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+# As a script, sys.path starts with utility/; the packages are one level up.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utility.flags import tools as flags
 from utility.run import command

@@ -13,8 +13,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# a script's path begins with its own folder, utility/; the packages are one level up
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+# As a script, sys.path starts with utility/; the packages are one level up.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset.sources import labels
 from utility.config import checks, config_file
@@ -34,9 +34,12 @@ def main() -> None:
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise ValueError(f"--output={output} is there already: name a new or empty folder")
     start_tensorflow()
+    import tensorflow.compat.v1 as tf
+
     from net.export.formats import export
     from utility.checkpoints import checkpoint_files
 
+    tf.config.set_visible_devices([], "GPU")  # nothing is computed, and the GPU's memory may be in use
     checkpoint = checkpoint_files.resolve(FLAGS.checkpoint_path)
     config = _config(Path(checkpoint).parent)
     export(FLAGS.format, output, checkpoint, config, FLAGS.model_scope)

@@ -18,19 +18,15 @@ from dataset.conversion.examples import Example, make_example
 from dataset.conversion.report import Tally
 from dataset.records import record_files
 from dataset.sources import labels
-from dataset.sources.annotations import DataSet, Source, Split
+from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source, Split
 from dataset.sources.pictures import PictureError
 from utility.config.settings import LABELS_FILE
-from utility.run import text_files
+from utility.files import text_files
 from utility.run.log import log
 
 _SHUFFLE_SEED = 20180503
 _AHEAD_PER_THREAD = 4  # images read ahead of the writer
 _MAX_NUMBER = 99999  # a shard's name has five digits
-_SPLIT_FLAGS = {
-    record_files.TRAIN: "--train_splits (VOC) or --annotations (COCO)",
-    record_files.VALIDATION: "--validation_splits (VOC) or --validation_annotations (COCO)",
-}
 _SKIP_HINT = "--skip_bad_images leaves such images out"
 
 _Item = TypeVar("_Item")
@@ -64,7 +60,7 @@ def convert(
             image size in an annotation. `output_directory` is left unchanged.
     """
     check_numbers(train_shards=train_shards, validation_shards=validation_shards, num_threads=num_threads)
-    shards = {record_files.TRAIN: train_shards, record_files.VALIDATION: validation_shards}
+    shards = {TRAIN: train_shards, VALIDATION: validation_shards}
     for prefix, split in data.splits.items():
         if not split.sources:
             raise ValueError(f"no image is left for {prefix}: all are skipped, the first: {split.skipped[0]}")
@@ -101,7 +97,7 @@ class Converter:
         done to them; and, as lines of text, images `skipped` and `remarks` on annotations.
         """
         sources = split.sources
-        if prefix == record_files.TRAIN:
+        if prefix == TRAIN:
             # training shuffles about 1000 images at a time, which should be of all years and scenes
             order = np.random.RandomState(_SHUFFLE_SEED).permutation(len(sources))
             sources = tuple(sources[i] for i in order)
@@ -165,6 +161,6 @@ def _log_plan(data: DataSet, requested_shards: Mapping[str, int]) -> None:
         images, requested = len(split.sources), requested_shards[prefix]
         fewer = f", not {requested}: a shard needs at least one image" if images < requested else ""
         log(f"{prefix}: {split.name}, {images} images to {min(requested, images)} shards{fewer}")
-    for prefix, flag in _SPLIT_FLAGS.items():
+    for prefix, flag in data.split_flags.items():
         if prefix not in data.splits:
             log(f"{prefix}: none; set {flag}")

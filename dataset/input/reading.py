@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dataset.records import record_files
 from dataset.records.parsing import parse
 from dataset.sources.annotations import Annotation, LabelledObject
 
@@ -98,48 +97,3 @@ def _check_ids(example: dict[str, Any], class_names: Sequence[str]) -> None:
             f"the record of image {example['image_id'].decode()} has class ids {sorted(set(ids.tolist()))}, but there"
             f" are {len(class_names)} class names: the records and labels.txt are of different data sets"
         )
-
-
-def count_by_file(shards: list[str]) -> dict[str, int]:
-    """Return how many records each shard of a split holds.
-
-    Only the lengths of the records are read, which takes a fraction of a second.
-
-    Raises:
-        ValueError: there is no record, a file is cut off or no TFRecord file, or `dataset.json` has another number.
-    """
-    counts = {shard: records_in(shard) for shard in shards}
-    total, first = sum(counts.values()), Path(shards[0])
-    if not total:
-        raise ValueError(f"the record files {shards[0]}, ... hold no record: convert the data set again")
-    if (first.parent / record_files.INFO_NAME).is_file():
-        split = first.name.split("-")[0]
-        written = record_files.read_dataset_info(first.parent)["splits"].get(split, {}).get("images", total)
-        if total != written:
-            empty = [shard for shard, count in counts.items() if not count]
-            raise ValueError(
-                f"the record files {first.parent / split}-*-of-* hold {total} images, but {record_files.INFO_NAME}"
-                f" lists {written}{f'; {empty[0]} is empty' if empty else ''}: copy or convert the data set again"
-            )
-    return counts
-
-
-def count_records(shards: list[str]) -> int:
-    """Return how many records the shards of a split hold; raises what `count_by_file` raises."""
-    return sum(count_by_file(shards).values())
-
-
-def records_in(shard: str) -> int:
-    """Count a file's records; a frame is uint64 length, uint32 checksum, record, uint32 checksum."""
-    size, position, count = Path(shard).stat().st_size, 0, 0
-    with Path(shard).open("rb") as file:
-        while position < size:
-            file.seek(position)
-            length = int.from_bytes(file.read(8), "little")
-            if not length:  # lost disk blocks read as zeros, which would count as empty records
-                break
-            position += 16 + length
-            count += 1
-    if position != size:
-        raise ValueError(f"the record file {shard} is cut off or no TFRecord: copy or convert it again")
-    return count

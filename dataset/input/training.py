@@ -10,17 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dataset.input.reading import (
-    InputFn,
-    check_labels,
-    configured,
-    count_by_file,
-    element,
-    examples_of,
-    learnable,
-    without_autograph,
-)
+from dataset.input.reading import InputFn, check_labels, configured, element, examples_of, learnable, without_autograph
 from dataset.records.parsing import parse
+from dataset.records.record_files import count_by_file
 from preprocessing.ssd_preprocessing import preprocess_for_train
 from utility.config.settings import Config
 from utility.run.layout import RunLayout
@@ -100,6 +92,8 @@ def training_input_fn(
     largest number of objects in the batch. With one replica, unless deterministic, features also hold `host_wait`,
     float64 [], the seconds that the step waited for its batch.
     """
+    if layout.batch_size != config.schedule.batch_size:
+        raise ValueError(f"the layout has batches of {layout.batch_size} images, not {config.schedule.batch_size}")
     shard = layout.data_shard(records.images_by_file)
     augmented = _augmentation(config, layout, seed)
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from utility.run.protobuf import BYTES, FLOAT, INT64, message_classes
+from utility.files.protobuf import BYTES, FLOAT, INT64, message_classes
 
 # tensorflow/core/example/{example,feature}.proto. On the wire a map field is a repeated message of key and value.
 _MESSAGES = message_classes(

@@ -13,7 +13,7 @@ from dataset.sample import scenes
 from dataset.sources import labels, voc_files
 from dataset.sources.annotations import LabelledObject
 from utility.config.settings import LABELS_FILE
-from utility.run import text_files
+from utility.files import text_files
 from utility.run.log import log
 
 _SPLITS = (("VOC2007", "trainval"), ("VOC2007TEST", "test"))

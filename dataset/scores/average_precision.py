@@ -64,9 +64,7 @@ def evaluate(
     In order of descending score, each detection is matched to the ground truth of its class and image with the highest
     IoU. At an IoU of at least `iou_threshold`, the first match of an object is a true positive; a match of a difficult
     object is ignored; all else is a false positive. A class without detections scores 0, one without ground truth has
-    no score.
-
-    Unlike the devkit, it leaves out ground truth without area and detections in unannotated images, with a warning.
+    no score. Ground truth without area and detections in unannotated images are left out, with a warning.
 
     Args:
         detections: by class id, from 1; classes may be missing. Boxes in pixels, 1-based and inclusive.

@@ -16,7 +16,8 @@ import numpy as np
 from dataset.records import record_files
 from dataset.scores.voc_results import Detections
 from dataset.sources import coco
-from utility.run import text_files
+from dataset.sources.annotations import VALIDATION
+from utility.files import text_files
 
 RESULTS_NAME = "detections.json"
 MOST_PER_IMAGE = 100  # "at most 100 top-scoring detections per image (across all categories)", COCO's rules say
@@ -76,7 +77,7 @@ def for_records(data_dir: str | Path, annotations: str | None) -> CocoResults | 
 def _check_annotations(instances: coco.Instances, info: Mapping[str, Any], data_dir: str | Path) -> None:
     if [*instances.category_names.items()] != [*zip(info["category_ids"], info["class_names"], strict=True)]:
         raise ValueError(f"--coco_annotations={instances.path} has other categories than the records in {data_dir}")
-    validation = info["splits"][record_files.VALIDATION]
+    validation = info["splits"][VALIDATION]
     converted = validation["images"] + len(validation["skipped"])
     if converted != len(instances.annotations):
         raise ValueError(

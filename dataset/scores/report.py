@@ -15,7 +15,7 @@ from dataset.sources import labels, voc_files
 from dataset.sources.annotations import Annotation
 from utility.config.settings import LABELS_FILE
 from utility.drawing.curves import draw_precision_recall
-from utility.run import text_files
+from utility.files import text_files
 
 
 class ImageSet(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from utility.run.text_files import finite_number, read_utf8, write_whole
+from utility.files.text_files import finite_number, read_utf8, write_whole
 
 _RESULTS_NAME = re.compile(r"results_(\d+)\.txt")
 

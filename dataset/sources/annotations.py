@@ -70,3 +70,4 @@ class DataSet:
     class_names: tuple[str, ...]
     origin: Mapping[str, Any]
     splits: Mapping[str, Split]
+    split_flags: Mapping[str, str]  # by prefix, the flag that names its images

@@ -16,8 +16,8 @@ from typing import Any
 
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
+from utility.files import text_files
 from utility.flags.data import SourceFlag
-from utility.run import text_files
 
 FLAGS: tuple[SourceFlag, ...] = (
     SourceFlag("annotations", "of COCO: instances JSON of the training images"),
@@ -25,6 +25,7 @@ FLAGS: tuple[SourceFlag, ...] = (
     SourceFlag("validation_annotations", "of COCO: instances JSON of the validation images"),
     SourceFlag("validation_images", "of COCO: folder with the validation images"),
 )
+_SPLIT_FLAGS = {TRAIN: "--annotations", VALIDATION: "--validation_annotations"}
 _PAIRS = ("--annotations and --images", "--validation_annotations and --validation_images")
 
 Entry = Mapping[str, Any]
@@ -87,7 +88,9 @@ def read_data_set(
     for other in others:
         _check_same_categories(first, other)
     splits = {prefix: find_images(read[prefix], folder, skip_missing) for prefix, folder in folders.items()}
-    return DataSet(tuple(first.category_names.values()), {"category_ids": list(first.category_names)}, splits)
+    return DataSet(
+        tuple(first.category_names.values()), {"category_ids": list(first.category_names)}, splits, _SPLIT_FLAGS
+    )
 
 
 def _check_same_categories(one: Instances, other: Instances) -> None:

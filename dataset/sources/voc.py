@@ -16,6 +16,7 @@ from utility.flags.data import SourceFlag
 USUAL_TRAIN_SPLITS = ("VOC2007", "VOC2012")
 USUAL_VALIDATION_SPLIT = "VOC2007TEST"
 AUTO = "auto"
+_SPLIT_FLAGS = {TRAIN: "--train_splits", VALIDATION: "--validation_splits"}
 
 FLAGS: tuple[SourceFlag, ...] = (
     SourceFlag(
@@ -90,7 +91,7 @@ def read_data_set(
     if VALIDATION in splits:
         _check_distinct(splits[VALIDATION])
     class_names = choose_class_names(labels_file, [source for split in splits.values() for source in split.sources])
-    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits)
+    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS)
 
 
 def choose_train_splits(root: Path, named: Sequence[str] | None) -> tuple[str, ...]:

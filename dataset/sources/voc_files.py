@@ -14,7 +14,7 @@ from typing import Any
 from lxml import etree
 
 from dataset.sources.annotations import Annotation, LabelledObject
-from utility.run.text_files import finite_number, read_utf8
+from utility.files.text_files import finite_number, read_utf8
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _TRUE_WORDS = frozenset({"true", "yes"})

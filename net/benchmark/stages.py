@@ -1,13 +1,7 @@
-"""The stages of the project against the least that they could take: input, training, evaluation; and the metric."""
+"""The stages of the project against the least that they could take: input, training, evaluation."""
 
 from __future__ import annotations
 
-import os
-import resource
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +11,6 @@ import tensorflow.compat.v1 as tf
 from dataset.input.evaluation import eval_input_fn
 from dataset.input.training import training_input_fn, training_records
 from dataset.records.parsing import parse
-from dataset.sample.random_voc import write_random_voc
 from net.benchmark import bare_network
 from net.benchmark.turns import Turns
 from net.estimator.run_config import build
@@ -26,11 +19,9 @@ from net.network.detections import Detections, detect
 from net.network.ssd_net import SsdOutput
 from utility.boxes.default_boxes import default_boxes
 from utility.config.settings import Config
-from utility.run.command import ROOT
 from utility.run.layout import RunLayout
 
 _FETCHED_AHEAD = 3  # batches of input that are made while another part runs
-_TEST_IMAGES, _TEST_DETECTIONS = 4952, 500_000  # VOC2007's test set
 
 
 def measure_input(shards: list[str], config: Config, turns: Turns) -> dict[str, Any]:
@@ -117,28 +108,8 @@ def _post_processing(config: Config, batch_size: int) -> Detections:
     return detect(output, anchors, config.detection)
 
 
-def measure_metric(folder: Path, turns: int) -> dict[str, Any]:
-    """Time voc_eval.py, start-up and reading included, on a test set of VOC2007's size."""
-    write_random_voc(folder, _TEST_IMAGES, _TEST_DETECTIONS)
-    arguments = [sys.executable, "voc_eval.py", f"--dataset_directory={folder}", f"--pred_dir={folder / 'predict'}"]
-    one_core = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    walls, cpus = [], []
-    for _ in range(turns):
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run(arguments, cwd=ROOT, env=one_core, stdout=subprocess.DEVNULL, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        walls.append(time.perf_counter() - start)
-        cpus.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return {
-        "images": _TEST_IMAGES,
-        "detections": _TEST_DETECTIONS,
-        "voc_eval.py, s": round(statistics.median(walls), 2),
-        "voc_eval.py, s of processor": round(statistics.median(cpus), 2),
-    }
-
-
 def _training_input(shards: list[str], config: Config) -> Callable:
-    layout = RunLayout(config.schedule.batch_size)
+    layout = RunLayout.of(config)
     return training_input_fn(training_records(shards, config), config, layout, seed=1)
 
 

@@ -8,7 +8,8 @@ from functools import cached_property
 import tensorflow.compat.v1 as tf
 
 from dataset.input.evaluation import eval_input_fn
-from dataset.input.reading import count_records, ground_truth_of
+from dataset.input.reading import ground_truth_of
+from dataset.records.record_files import count_records
 from dataset.scores import average_precision, voc_results
 from dataset.sources.annotations import Annotation
 from net.estimator.prediction import detect

@@ -126,4 +126,4 @@ def _named(signature: Signature) -> Signature:
 def _restore(session: tf.Session, checkpoint: str) -> None:
     """Restore all variables of the graph from a checkpoint."""
     plan = assignment.check_fits(checkpoint)
-    tf.train.Saver({fate.source: fate.variable for fate in plan}).restore(session, checkpoint)
+    tf.train.Saver({assignment.source: assignment.variable for assignment in plan}).restore(session, checkpoint)

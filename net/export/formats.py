@@ -41,7 +41,6 @@ def export(kind: str, output: Path, checkpoint: str, config: Config, model_scope
     Raises:
       ValueError: as `write_saved_model`, `tflite_model` and `onnx_model`.
     """
-    tf.config.set_visible_devices([], "GPU")  # exporting needs no GPU, and other programs may use its memory
     with whole_folder(output) as folder:
         if kind == "saved_model":
             write_saved_model(str(folder), checkpoint, config, model_scope)

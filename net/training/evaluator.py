@@ -6,12 +6,12 @@ import shutil
 
 import tensorflow.compat.v1 as tf
 
-from net.evaluation.in_training import InTraining
+from net.evaluation.periodic_evaluation import PeriodicEvaluation
 from utility.checkpoints import checkpoint_files, model_directory
 from utility.run.log import log
 
 
-def evaluate(estimator: tf.estimator.Estimator, evaluation: InTraining, max_steps: int) -> None:
+def evaluate(estimator: tf.estimator.Estimator, evaluation: PeriodicEvaluation, max_steps: int) -> None:
     """Score the newest checkpoint whenever there is a new one, until that of `max_steps`; keep the best."""
     log(f"waiting for checkpoints in {estimator.model_dir}")
     spec = tf.estimator.EvalSpec(
@@ -25,7 +25,7 @@ class _Scorer(tf.estimator.Exporter):
 
     name = "scores"
 
-    def __init__(self, evaluation: InTraining):
+    def __init__(self, evaluation: PeriodicEvaluation):
         self._evaluation = evaluation
 
     def export(self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export) -> None:

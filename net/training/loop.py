@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tensorflow.compat.v1 as tf
 
 from net.estimator.run_config import build
-from net.evaluation.in_training import InTraining
+from net.evaluation.periodic_evaluation import PeriodicEvaluation
 from net.training.hooks import SaveCheckpoints, SaveConfig, StopOnRequest
 from net.training.start import check_start
 from net.training.write_errors import explained_write_errors
@@ -20,7 +20,7 @@ def train(
     estimator: tf.estimator.Estimator,
     input_fn,
     max_steps: int,
-    evaluation: InTraining | None = None,
+    evaluation: PeriodicEvaluation | None = None,
     hooks: Sequence[tf.train.SessionRunHook] = (),
 ) -> None:
     """Train until the global step is `max_steps`, from the model directory's newest checkpoint if it has one.
@@ -50,7 +50,7 @@ def train(
         log(f"trained to step {step}; checkpoint and summaries are in {estimator.model_dir}")
 
 
-def _is_over(estimator, step: int, max_steps: int, evaluation: InTraining | None, request: StopRequest) -> bool:
+def _is_over(estimator, step: int, max_steps: int, evaluation: PeriodicEvaluation | None, request: StopRequest) -> bool:
     """Evaluate if it is time to, and tell whether the training ends here."""
     if evaluation and evaluation.is_due(step, max_steps):
         state = f"evaluation of step {step} broken off; the same command makes up for it"

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from net.estimator.run_config import gpus
 from net.training import coordination
-from utility.config.settings import BACKBONES, Config
+from utility.config.settings import Config
 from utility.run.cluster import Task
 from utility.run.layout import RunLayout
 from utility.run.log import log
@@ -16,17 +16,16 @@ from utility.startup import gpu_libraries
 
 
 def plan_layout(config: Config, multi_gpu: bool, accumulate_steps: int, task: Task | None) -> RunLayout:
-    """Return how a training is laid out over all visible GPUs, or the first alone, or the CPU; see RunLayout.check.
+    """Return how a training is laid out over all visible GPUs, or the first alone, or the CPU; see `RunLayout.of`.
 
-    An evaluator takes no part in it.
+    An evaluator's layout has no devices.
     """
-    if task and task.evaluates:
-        return RunLayout(config.schedule.batch_size, task=task)
     devices = gpus() if multi_gpu else gpus()[:1]
+    if task and task.evaluates:
+        return RunLayout.of(config, task=task)
     if not devices:
         _explain_missing_gpu()
-    layout = RunLayout(config.schedule.batch_size, devices, accumulate_steps, task)
-    return layout.check(BACKBONES[config.network.backbone].batch_norm)
+    return RunLayout.of(config, devices, accumulate_steps, task)
 
 
 def _explain_missing_gpu() -> None:
@@ -40,7 +39,7 @@ def _explain_missing_gpu() -> None:
 
 def train_strategy(layout: RunLayout) -> tf.distribute.Strategy | None:
     """Return the strategy of a layout, None for a single replica; with several workers, wait until all have joined."""
-    if layout.task and layout.task.evaluates:
+    if not layout.trains:
         return None
     if layout.task:
         return coordination.join(layout.task, len(layout.devices))

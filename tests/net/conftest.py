@@ -8,7 +8,8 @@ import tensorflow.compat.v1 as tf
 
 from dataset.input import training
 from dataset.records import record_files
-from net.evaluation.in_training import in_training
+from dataset.sources.annotations import TRAIN
+from net.evaluation.periodic_evaluation import PeriodicEvaluation
 from net.training import loop
 from tests import kill_loop
 from tests.builders.tiny_ssd import make_estimator, tiny_config
@@ -40,7 +41,7 @@ def train_on(data):
     """Return a function that trains a folder to a step on the records, and returns the images of its batches."""
     with pytest.MonkeyPatch.context() as patch:
         config = tiny_config(patch.setitem).replace({"schedule.batch_size": kill_loop.BATCH})
-        shards = record_files.find_shards(data, record_files.TRAIN)
+        shards = record_files.find_shards(data, TRAIN)
         records, layout = training.training_records(shards, config), RunLayout(kill_loop.BATCH)
 
         def train(folder, steps, every=0):
@@ -56,7 +57,7 @@ def train_on(data):
                 noted = lambda ids: batches.append(ids.tolist())  # noqa: E731
                 return input_fn().map(lambda features, labels: (note(noted, features), labels))
 
-            evaluation = in_training(config, str(data), str(folder), every, 0) if every else None
+            evaluation = PeriodicEvaluation.of_records(config, str(data), str(folder), every, 0) if every else None
             loop.train(estimator, noting, steps, evaluation=evaluation)
             ends = [*(first for first, _ in seen[1:]), steps]
             return [ids for (first, batches), end in zip(seen, ends, strict=True) for ids in batches[: end - first]]

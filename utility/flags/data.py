@@ -29,9 +29,9 @@ def define_convert(formats: Mapping[str, Sequence[SourceFlag]]) -> None:
     flags.DEFINE_string("output_directory", "./dataset/tfrecords", "folder for the records")
     for flag in {flag.name: flag for of_format in formats.values() for flag in of_format}.values():
         (flags.DEFINE_list if flag.is_list else flags.DEFINE_string)(flag.name, flag.default, flag.text)
-    flags.DEFINE_integer("train_shards", 16, "number of training record files", lower_bound=1)
-    flags.DEFINE_integer("validation_shards", 16, "number of validation record files", lower_bound=1)
-    flags.DEFINE_integer("num_threads", 8, "threads that read and check pictures", lower_bound=1)
+    flags.DEFINE_integer("train_shards", 16, "number of training record files", lower_bound=1, upper_bound=99999)
+    flags.DEFINE_integer("validation_shards", 16, "number of validation record files", lower_bound=1, upper_bound=99999)
+    flags.DEFINE_integer("num_threads", 8, "threads that read and check pictures", lower_bound=1, upper_bound=99999)
     flags.DEFINE_boolean("strict", False, "take a bad annotation as an error instead of mending or dropping it")
     flags.DEFINE_boolean("skip_bad_images", False, "leave out pictures that cannot be read, instead of stopping")
     flags.register_validator("format", lambda chosen: _check_format(chosen, formats))

@@ -15,7 +15,7 @@ FLAGS = flags.FLAGS
 
 
 def define() -> None:
-    """Define them."""
+    """Define the flags of train_ssd.py."""
     groups.define_data()
     groups.define_device()
     groups.define_model_dir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -63,9 +64,11 @@ def _parse(argv: list[str], rest_flag: str | None) -> None:
 
 
 def _list_of_flags() -> str:
-    """Return a description of the project's own flags, grouped as in utility/flags; absl's are left out."""
-    modules = sorted(module for module in flags.FLAGS.flags_by_module_dict() if module.startswith("utility.flags."))
-    return "\n".join(flags.FLAGS.module_help(module).partition(":\n")[2] for module in modules)
+    """Return a description of the project's own flags in alphabetical order; absl's are left out."""
+    modules = [module for module in flags.FLAGS.flags_by_module_dict() if module.startswith("utility.flags.")]
+    texts = (flags.FLAGS.module_help(module).partition(":\n")[2] for module in modules)
+    entries = [entry for text in texts for entry in re.split(r"^(?=  -)", text, flags=re.MULTILINE) if entry.strip()]
+    return "".join(f"{entry.rstrip()}\n" for entry in sorted(entries, key=lambda e: e.strip(" -").removeprefix("[no]")))
 
 
 def _is_of_the_user(error: Exception) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from utility.config.settings import BACKBONES, Config
 from utility.run.cluster import Task
 
 
@@ -24,7 +25,7 @@ class DataShard:
     def __str__(self) -> str:
         """Return it as the log has it."""
         part = f"image {self.index + 1} of every {self.stride} in " if self.stride > 1 else ""
-        return f"{part}{len(self.files)} record files"
+        return f"{part}{len(self.files)} record file{'s' * (len(self.files) != 1)}"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class RunLayout:
     devices: of this worker, such as ("/gpu:0", "/gpu:1"), a replica on each; () is one replica on the CPU.
     accumulate_steps: equal parts in which a replica computes its images, one after the other.
     task: this worker's place in the cluster; None: the run has one process.
+
+    A ValueError names --batch_size if the replicas and their parts do not divide the batch equally.
     """
 
     batch_size: int
@@ -62,24 +65,41 @@ class RunLayout:
         """Images of a step that one replica computes."""
         return self.batch_size // self.replicas
 
-    def check(self, batch_norm: bool) -> RunLayout:
-        """Return the layout, or raise a ValueError that names --batch_size if it cannot be divided so.
-
-        Batch norm needs two images at a time: with one, a 1x1 map equals its batch mean and is normalized to 0.
-        """
+    def __post_init__(self) -> None:
         pieces, divisors = self.replicas * self.accumulate_steps, " times ".join(self._divisors())
-        if self.batch_size % pieces:
+        if self.batch_size % pieces and self.trains:
             raise ValueError(
                 f"--batch_size={self.batch_size}: must be a multiple of the {divisors}: {pieces}"
                 f"{'; --nomulti_gpu takes one GPU of a machine' if self.replicas > 1 else ''}"
             )
-        if batch_norm and self.batch_size < 2 * pieces:
+
+    @classmethod
+    def of(
+        cls, config: Config, devices: tuple[str, ...] = (), accumulate_steps: int = 1, task: Task | None = None
+    ) -> RunLayout:
+        """Return the layout of a training with this config; a ValueError also if its batch norm needs more images."""
+        layout = cls(config.schedule.batch_size, devices, accumulate_steps, task)
+        if BACKBONES[config.network.backbone].batch_norm and layout.trains:
+            layout.check_batch_norm()
+        return layout
+
+    @property
+    def trains(self) -> bool:
+        """Whether this process trains; an evaluator does not, and has no images of a batch and no shard of the data."""
+        return self.task is None or not self.task.evaluates
+
+    def check_batch_norm(self) -> None:
+        """Raise a ValueError that names --batch_size if a replica computes fewer than two images at a time.
+
+        With one image, a 1x1 map equals its batch mean, and batch norm makes it 0.
+        """
+        pieces, divisors = self.replicas * self.accumulate_steps, " times ".join(self._divisors())
+        if self.batch_size < 2 * pieces:
             shared = f", shared by the {divisors}," if divisors else ""
             raise ValueError(
                 f"--batch_size={self.batch_size}{shared} gives batch norm one image at a time:"
                 f" take {2 * pieces} or more"
             )
-        return self
 
     def _divisors(self) -> list[str]:
         of_workers = f" devices of {self.workers} workers" if self.task else " GPUs"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from utility.run.protobuf import BYTES, INT32, INT64, Schema, message_classes
+from utility.files.protobuf import BYTES, INT32, INT64, Schema, message_classes
 
 # On the wire packed floats are the same as bytes; as bytes numpy reads them without a Python object for each.
 _SCHEMA: Schema = {

@@ -7,8 +7,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dataset.input.evaluation import eval_input_fn
-from dataset.input.reading import check_labels, count_records, ground_truth_of
+from dataset.input.reading import check_labels, ground_truth_of
 from dataset.records import record_files
+from dataset.records.record_files import count_records
 from dataset.records.schema import RecordObject, serialize
 from dataset.records.tfrecord import frame
 from dataset.sources import labels, voc_files

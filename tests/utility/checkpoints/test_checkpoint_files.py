@@ -152,7 +152,7 @@ def test_the_checkpoint_before_a_broken_one_is_taken_and_the_log_says_so(three, 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_training_goes_on_from_there(three, capsys, damage):
-    """TensorFlow follows the note that it finds; after `settle` that names a checkpoint that can be read."""
+    """TensorFlow follows the note that it finds; after `prepare` that names a checkpoint that can be read."""
     DAMAGES[damage][0](three)
     assert prepare(str(three)) == tf.train.latest_checkpoint(three) == str(three / "m.ckpt-2")
     capsys.readouterr()

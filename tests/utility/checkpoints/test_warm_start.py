@@ -265,7 +265,7 @@ def model_fn(features, labels, mode, params):
 strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 session = tf.ConfigProto(device_count={"CPU": 2})
 run = tf.estimator.RunConfig(directory, session_config=session, train_distribute=strategy)
-start = test_warm_start.start(checkpoint, "vgg_16", test_scaffolds.DEFAULT_EXCLUDES)
+start = test_warm_start.start(checkpoint, "vgg_16", test_warm_start.DEFAULT_EXCLUDES)
 estimator = tf.estimator.Estimator(model_fn, config=run, params={"start": start})
 estimator.train(lambda: tf.data.Dataset.from_tensors([0.0]).repeat(4).batch(1), max_steps=1)
 """

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.builders.configs import voc_config
 from utility.run.cluster import Task
 from utility.run.layout import RunLayout
 
@@ -21,7 +22,7 @@ def gpus(number):
 def test_one_process_on_the_cpu():
     layout = RunLayout(8)
     assert (layout.workers, layout.worker, layout.replicas, layout.per_replica_batch_size) == (1, 0, 1, 8)
-    assert layout.check(batch_norm=True) is layout
+    layout.check_batch_norm()
 
 
 def test_every_worker_has_as_many_replicas():
@@ -31,22 +32,23 @@ def test_every_worker_has_as_many_replicas():
 
 def test_a_batch_that_cannot_be_shared_is_an_error():
     with pytest.raises(ValueError, match="--batch_size=4: must be a multiple of the 3 devices of 3 workers"):
-        RunLayout(4, task=task(0, 3)).check(batch_norm=False)
+        RunLayout(4, task=task(0, 3))
     with pytest.raises(ValueError, match="--batch_size=4: must be a multiple of the 3 GPUs: 3; --nomulti_gpu"):
-        RunLayout(4, gpus(3)).check(batch_norm=False)
+        RunLayout(4, gpus(3))
     with pytest.raises(ValueError, match=r"--batch_size=4: must be a multiple of the --accumulate_steps=3: 3$"):
-        RunLayout(4, accumulate_steps=3).check(batch_norm=False)
+        RunLayout(4, accumulate_steps=3)
     with pytest.raises(ValueError, match="multiple of the 2 GPUs times --accumulate_steps=4: 8"):
-        RunLayout(4, gpus(2), 4).check(batch_norm=False)
+        RunLayout(4, gpus(2), 4)
 
 
 def test_batch_norm_needs_two_images_at_a_time():
-    RunLayout(4, gpus(2)).check(batch_norm=True)
-    RunLayout(4, gpus(4)).check(batch_norm=False)
+    normalized = voc_config(schedule__batch_size=4, network__backbone="mobilenet_v1")
+    RunLayout.of(normalized, gpus(2))
+    RunLayout.of(voc_config(schedule__batch_size=4), gpus(4))
     with pytest.raises(ValueError, match="--batch_size=4, shared by the 4 GPUs, gives batch norm one image at a time"):
-        RunLayout(4, gpus(4)).check(batch_norm=True)
+        RunLayout.of(normalized, gpus(4))
     with pytest.raises(ValueError, match="--batch_size=1 gives batch norm one image at a time: take 2 or more"):
-        RunLayout(1).check(batch_norm=True)
+        RunLayout.of(normalized.replace({"schedule.batch_size": 1}))
 
 
 @pytest.mark.parametrize(
@@ -115,5 +117,10 @@ def test_one_worker_reads_everything():
 
 
 def test_the_log_names_a_part_of_shared_files():
-    assert [str(shard) for shard in shards_of(2, [4, 4])] == ["1 record files"] * 2
+    assert [str(shard) for shard in shards_of(2, [4, 4])] == ["1 record file"] * 2
     assert [str(shard) for shard in shards_of(2, [4])] == [f"image {n} of every 2 in 1 record files" for n in (1, 2)]
+
+
+def test_an_evaluator_has_no_images_of_a_batch():
+    layout = RunLayout(7, task=Task("evaluator", 0, {"worker": ["a:1", "b:1"], "evaluator": ["c:1"]}))
+    assert not layout.trains and RunLayout(7).trains

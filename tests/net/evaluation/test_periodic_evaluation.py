@@ -11,8 +11,9 @@ import tensorflow.compat.v1 as tf
 
 from dataset.records import record_files
 from dataset.scores import average_precision
+from dataset.sources.annotations import VALIDATION
 from net.evaluation.evaluation import Evaluation
-from net.evaluation.in_training import InTraining, in_training
+from net.evaluation.periodic_evaluation import PeriodicEvaluation
 from net.training import loop
 from tests.builders.checkpoints import save, scores_by_step
 from tests.builders.tiny_ssd import batch, make_estimator, repeated
@@ -25,7 +26,7 @@ class Scripted(Evaluation):
     """Evaluates as it is told, in place of detecting anything; notes at which checkpoints."""
 
     def __init__(self, data, config, maps):
-        super().__init__(record_files.find_shards(data, record_files.VALIDATION), config)
+        super().__init__(record_files.find_shards(data, VALIDATION), config)
         self.maps, self.evaluated = maps, []
 
     def detect(self, estimator, checkpoint, after_image=lambda: None):
@@ -54,7 +55,7 @@ def train_with(tiny, data, tmp_path, monkeypatch):
 
     def train(steps, maps, patience=0):
         scripted = Scripted(data, tiny, maps)
-        in_training = InTraining(scripted, tiny, str(tmp_path), 2, patience)
+        in_training = PeriodicEvaluation(scripted, tiny, str(tmp_path), 2, patience)
         loop.train(make_estimator(tiny, tmp_path), repeated(batch()), steps, evaluation=in_training)
         return scripted.evaluated
 
@@ -116,7 +117,7 @@ def test_it_stops_early_when_the_map_does_not_rise_and_stays_so(train_with, tmp_
 
 
 def test_what_it_finds_is_what_an_evaluation_of_its_own_finds(tiny, data, parts):
-    evaluation = Evaluation(record_files.find_shards(data, record_files.VALIDATION), tiny, batch_size=3)
+    evaluation = Evaluation(record_files.find_shards(data, VALIDATION), tiny, batch_size=3)
     scores = scores_by_step(parts.folder)
     best = checkpoint_files.resolve(str(parts.folder / "best"))
     found = evaluation.detect(make_estimator(tiny, parts.folder), best)
@@ -127,7 +128,7 @@ def test_what_it_finds_is_what_an_evaluation_of_its_own_finds(tiny, data, parts)
 def test_nothing_to_evaluate_on_is_an_error_before_the_training(tiny, data, tmp_path):
     (tmp_path / "train-00000-of-00001").write_bytes((data / "train-00000-of-00003").read_bytes())
     with pytest.raises(ValueError, match=r"no record files .*val-\*-of-\*"):
-        in_training(tiny, str(tmp_path), str(tmp_path), 5, 0)
+        PeriodicEvaluation.of_records(tiny, str(tmp_path), str(tmp_path), 5, 0)
     few = tiny.replace({"class_names": tiny.class_names[:2]})
     with pytest.raises(ValueError, match=r"class ids \[3\], but there are 2 class names"):
-        in_training(few, str(data), str(tmp_path), 5, 0)
+        PeriodicEvaluation.of_records(few, str(data), str(tmp_path), 5, 0)

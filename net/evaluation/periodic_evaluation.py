@@ -9,32 +9,21 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from dataset.records import record_files
+from dataset.records.record_files import find_shards
 from dataset.scores import average_precision
+from dataset.sources.annotations import VALIDATION
 from net.evaluation.evaluation import Evaluation
 from utility.checkpoints import model_directory
 from utility.config import config_file
 from utility.config.settings import Config
-from utility.run import text_files
+from utility.files import text_files
 from utility.run.log import log
 
 BEST = "best"  # folder in the model directory
 HISTORY = "evaluations.json"
 
 
-def in_training(config: Config, data_dir: str, model_dir: str, every: int = 0, patience: int = 0) -> InTraining:
-    """Return what evaluates a training on the validation records of a data set; see InTraining.
-
-    A ValueError if there are no such records, or nothing to find in them.
-    """
-    try:
-        evaluation = Evaluation(record_files.find_shards(data_dir, record_files.VALIDATION), config)
-        return InTraining(evaluation, config, model_dir, every, patience)
-    except ValueError as error:
-        raise ValueError(f"--eval_every_steps={every}: {error}" if every else str(error)) from error
-
-
-class InTraining:
+class PeriodicEvaluation:
     """Evaluates a training at multiples of `every` steps and at the last, keeps the best checkpoint, stops early.
 
     The scores are kept in {model_dir}/evaluations.json, which a resumed run reads. {model_dir}/best holds the best
@@ -61,6 +50,21 @@ class InTraining:
         average_precision.evaluate(
             {}, evaluation.ground_truth, config.class_names
         )  # raises now, not after hours of training
+
+    @classmethod
+    def of_records(
+        cls, config: Config, data_dir: str, model_dir: str, every: int = 0, patience: int = 0
+    ) -> PeriodicEvaluation:
+        """Return the evaluation on the validation records of a data set.
+
+        A ValueError names --eval_every_steps if there are no such records, or no object in them.
+        """
+        try:
+            return cls(Evaluation(find_shards(data_dir, VALIDATION), config), config, model_dir, every, patience)
+        except ValueError as error:
+            if not every:
+                raise
+            raise ValueError(f"--eval_every_steps={every}: {error}") from error
 
     def resume_at(self, step: int) -> None:
         """Drop the scores of later steps: a run that resumes from an older checkpoint evaluates them again."""
