@@ -88,9 +88,8 @@ def read_data_set(
     for other in others:
         _check_same_categories(first, other)
     splits = {prefix: find_images(read[prefix], folder, skip_missing) for prefix, folder in folders.items()}
-    return DataSet(
-        tuple(first.category_names.values()), {"category_ids": list(first.category_names)}, splits, _SPLIT_FLAGS
-    )
+    names, origin = tuple(first.category_names.values()), {"category_ids": list(first.category_names)}
+    return DataSet(names, origin, splits, _SPLIT_FLAGS)
 
 
 def _check_same_categories(one: Instances, other: Instances) -> None:

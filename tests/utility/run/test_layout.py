@@ -118,7 +118,7 @@ def test_one_worker_reads_everything():
 
 def test_the_log_names_a_part_of_shared_files():
     assert [str(shard) for shard in shards_of(2, [4, 4])] == ["1 record file"] * 2
-    assert [str(shard) for shard in shards_of(2, [4])] == [f"image {n} of every 2 in 1 record files" for n in (1, 2)]
+    assert [str(shard) for shard in shards_of(2, [4])] == [f"image {n} of every 2 in 1 record file" for n in (1, 2)]
 
 
 def test_an_evaluator_has_no_images_of_a_batch():
