@@ -72,8 +72,7 @@ def read_data_set(
         FileNotFoundError: a JSON file or a folder is missing.
         ValueError: no JSON file, one without folder, a bad one, different categories in two, or missing images.
     """
-    folders: dict[str, Path] = {}
-    read: dict[str, Instances] = {}
+    folders, read = {}, {}
     for prefix, instances, folder, flags in (
         (TRAIN, annotations, images, _PAIRS[0]),
         (VALIDATION, validation_annotations, validation_images, _PAIRS[1]),
