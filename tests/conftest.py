@@ -8,9 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 # a shell script's background jobs ignore Ctrl-C, and so would every program that a test starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# a loaded machine takes longer than hypothesis' 200 ms for what is right all the same
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 SHARED = Path(os.environ.get("SSD_SHARED_DIR", Path(__file__).resolve().parents[2] / "shared"))
 
