@@ -51,6 +51,12 @@ def bccd() -> Path:
     return _shared("data/bccd")
 
 
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """Small inputs that went wrong, with a README that says what is right."""
+    return _shared("cases")
+
+
 @pytest.fixture
 def file_system(tmp_path):
     """Mount small file systems in memory; a test that is not allowed to is skipped."""

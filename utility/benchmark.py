@@ -29,11 +29,12 @@ from dataset.records import record_files
 from dataset.sample import voc_directory
 from dataset.sources import voc
 from dataset.sources.annotations import TRAIN, VALIDATION
-from utility.config import checks, presets
+from utility.config import checks, memory, presets
 from utility.config.settings import LABELS_FILE, Config
 from utility.flags import config_flags
 from utility.flags import tools as flags
 from utility.run import command
+from utility.run.layout import RunLayout
 from utility.run.log import log
 from utility.startup.start import start_tensorflow
 
@@ -42,8 +43,9 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
     """Measure what the flags ask for, and print a table and a line of JSON."""
+    config = _config()
     with tempfile.TemporaryDirectory() as folder:
-        result = _measure(Path(folder))
+        result = _measure(Path(folder), config)
     who = resource.RUSAGE_CHILDREN if FLAGS.measure == "metric" else resource.RUSAGE_SELF
     result["peak memory of all parts, MB"] = round(resource.getrusage(who).ru_maxrss / 1024)
     width = max(map(len, result))
@@ -51,7 +53,7 @@ def main() -> None:
     log(json.dumps({"measure": FLAGS.measure, **result, **_machine()}))
 
 
-def _measure(folder: Path) -> dict[str, Any]:
+def _measure(folder: Path, config: Config) -> dict[str, Any]:
     if FLAGS.measure == "metric":
         from net.benchmark.metric import measure_metric
 
@@ -63,7 +65,8 @@ def _measure(folder: Path) -> dict[str, Any]:
     data_dir = FLAGS.data_dir or _sample_records(folder)
     split = VALIDATION if FLAGS.measure == "eval" else TRAIN
     shards = record_files.find_shards(data_dir, split)
-    config, turns = _config(data_dir), Turns(FLAGS.batch_size, FLAGS.batches, FLAGS.turns)
+    config = config.replace({"class_names": record_files.class_names(data_dir, None)})
+    turns = Turns(FLAGS.batch_size, FLAGS.batches, FLAGS.turns)
     if FLAGS.measure == "input":
         return stages.measure_input(shards, config, turns)
     measure = stages.measure_train if FLAGS.measure == "train" else stages.measure_eval
@@ -79,10 +82,16 @@ def _sample_records(folder: Path) -> str:
     return str(folder / "tfrecords")
 
 
-def _config(data_dir: str) -> Config:
+def _config() -> Config:
+    """Return the config without the class names; a ValueError names a flag that cannot work."""
     config = config_flags.with_flags(presets.preset(FLAGS.preset), config_flags.NETWORK)
-    class_names = record_files.class_names(data_dir, None)
-    return checks.check(config.replace({"class_names": class_names, "schedule.batch_size": FLAGS.batch_size}))
+    config = checks.check(config.replace({"schedule.batch_size": FLAGS.batch_size}))
+    memory.check_batch(config, FLAGS.batch_size)
+    if FLAGS.measure in ("input", "train"):
+        RunLayout.of(config)
+    if FLAGS.data_dir:
+        record_files.find_shards(FLAGS.data_dir, VALIDATION if FLAGS.measure == "eval" else TRAIN)
+    return config
 
 
 def _machine() -> dict[str, Any]:

@@ -5,17 +5,19 @@ Shards are named as in HiKapok/SSD.TensorFlow.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypedDict
 
+from dataset.records import faults
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION
 from utility.config.settings import LABELS_FILE
+from utility.files import json_files
 
 INFO_NAME = "dataset.json"
+_CONVERT_AGAIN = "convert the data set again"
 _SHARD = re.compile(rf"({TRAIN}|{VALIDATION})-(\d{{5}})-of-(\d{{5}})")
 
 
@@ -68,12 +70,13 @@ def count_by_file(shards: list[str]) -> dict[str, int]:
 
     Raises:
         ValueError: there is no record, a file is cut off or no TFRecord file, or `dataset.json` has another number.
+            Files of several folders are not held against it, because some are copies without broken records.
     """
     counts = {shard: records_in(shard) for shard in shards}
     total, first = sum(counts.values()), Path(shards[0])
     if not total:
         raise ValueError(f"the record files {shards[0]}, ... hold no record: convert the data set again")
-    if (first.parent / INFO_NAME).is_file():
+    if _folder_with_info(shards):
         split = first.name.split("-")[0]
         written = read_dataset_info(first.parent)["splits"].get(split, {}).get("images", total)
         if total != written:
@@ -83,6 +86,29 @@ def count_by_file(shards: list[str]) -> dict[str, int]:
                 f" lists {written}{f'; {empty[0]} is empty' if empty else ''}: copy or convert the data set again"
             )
     return counts
+
+
+def image_counts_in_info(counts: Mapping[str, int], key: str) -> dict[str, int] | None:
+    """Return how many images of each shard `dataset.json` lists under a key of `images_by_shard`.
+
+    None if it does not, or if it was written with other shards: `counts` are the records of each, in order.
+    """
+    folder, split = _folder_with_info([*counts]), Path(next(iter(counts))).name.split("-")[0]
+    written = read_dataset_info(folder)["splits"].get(split, {}).get("images_by_shard") if folder else None
+    if not isinstance(written, dict) or written.get("images") != [*counts.values()]:
+        return None
+    listed = written.get(key)
+    if not isinstance(listed, list) or len(listed) != len(counts):
+        return None
+    sound = all(isinstance(n, int) and 0 <= n <= most for n, most in zip(listed, counts.values(), strict=True))
+    return dict(zip(counts, listed, strict=True)) if sound else None
+
+
+def _folder_with_info(shards: Sequence[str]) -> Path | None:
+    """Return the folder of the shards, None if they have several or there is no `dataset.json` in it."""
+    folder = Path(shards[0]).parent
+    together = all(Path(shard).parent == folder for shard in shards)
+    return folder if together and (folder / INFO_NAME).is_file() else None
 
 
 def count_records(shards: list[str]) -> int:
@@ -102,8 +128,34 @@ def records_in(shard: str) -> int:
             position += 16 + length
             count += 1
     if position != size:
-        raise ValueError(f"the record file {shard} is cut off or no TFRecord: copy or convert it again")
+        fault = next(faults.faults_in(shard), None)
+        raise ValueError(
+            f"the record file {shard} is cut off or no TFRecord, record {fault.number if fault else count}: copy or"
+            " convert it again, or leave out what is lost with --skip_bad_records"
+        )
     return count
+
+
+class _SplitInfo(TypedDict, total=False):
+    images: int
+    skipped: list[str]
+
+
+class _DatasetInfo(TypedDict, total=False):
+    class_names: list[str]
+    category_ids: list[int]  # of COCO, by class id
+    splits: dict[str, _SplitInfo]
+
+
+class _Entries(dict):
+    """The entries of a file; asking for one that it lacks is a ValueError with the remedy."""
+
+    def __init__(self, entries: Mapping[str, Any], source: str):
+        super().__init__(entries)
+        self._source = source
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise ValueError(f"{self._source} has no {key!r}: {_CONVERT_AGAIN}")
 
 
 def read_dataset_info(data_dir: str | Path) -> dict[str, Any]:
@@ -112,15 +164,24 @@ def read_dataset_info(data_dir: str | Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is no such file, because another program wrote the records or the conversion was
             interrupted.
-        ValueError: the file is not JSON.
+        ValueError: the file is not JSON, or an entry has another type; also when a missing one is asked for.
     """
     path = Path(data_dir) / INFO_NAME
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: write it with dataset/convert_tfrecords.py")
+    document = json_files.read_json(path, _CONVERT_AGAIN, most_bytes=1_000_000_000)  # it lists each fault of a data set
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        info = _Entries(json_files.checked(_DatasetInfo, document), str(path))
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): convert the data set again") from error
+        raise ValueError(f"{path}: {error}; {_CONVERT_AGAIN}") from error
+    if "splits" in info:
+        info["splits"] = _Entries(
+            {name: _Entries(split, f"{path}, splits.{name},") for name, split in info["splits"].items()},
+            f"{path}, splits,",
+        )
+    if "category_ids" in info and len(info["category_ids"]) != len(info["class_names"]):
+        raise ValueError(f"{path} has category_ids and class_names of different numbers: {_CONVERT_AGAIN}")
+    return info
 
 
 def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:

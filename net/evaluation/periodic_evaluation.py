@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import tensorflow.compat.v1 as tf
 
@@ -16,11 +16,19 @@ from net.evaluation.evaluation import Evaluation
 from utility.checkpoints import model_directory
 from utility.config import config_file
 from utility.config.settings import Config
-from utility.files import text_files
+from utility.files import json_files, text_files
 from utility.run.log import log
 
 BEST = "best"  # folder in the model directory
 HISTORY = "evaluations.json"
+
+
+class Scores(TypedDict):
+    """An evaluation as evaluations.json holds it."""
+
+    step: int
+    mAP: float
+    AP: dict[str, float | None]  # by class name; None: no ground truth
 
 
 class PeriodicEvaluation:
@@ -46,21 +54,29 @@ class PeriodicEvaluation:
         self.input_fn = evaluation.input_fn
         self._evaluation, self._config, self._folder = evaluation, config, Path(model_dir)
         self._every, self._patience = every, patience
-        self._history: list[dict[str, Any]] = _read_history(self._folder / HISTORY)
+        self._history: list[Scores] = _read_history(self._folder / HISTORY)
         average_precision.evaluate(
             {}, evaluation.ground_truth, config.class_names
         )  # raises now, not after hours of training
 
     @classmethod
     def of_records(
-        cls, config: Config, data_dir: str, model_dir: str, every: int = 0, patience: int = 0
+        cls,
+        config: Config,
+        data_dir: str,
+        model_dir: str,
+        every: int = 0,
+        patience: int = 0,
+        skip_bad_records: bool = False,
     ) -> PeriodicEvaluation:
-        """Return the evaluation on the validation records of a data set.
+        """Return the evaluation on the validation records of a data set, maybe without the broken ones.
 
         A ValueError names --eval_every_steps if there are no such records, or no object in them.
         """
         try:
-            return cls(Evaluation(find_shards(data_dir, VALIDATION), config), config, model_dir, every, patience)
+            shards = find_shards(data_dir, VALIDATION)
+            evaluation = Evaluation(shards, config, skip_bad_records=skip_bad_records)
+            return cls(evaluation, config, model_dir, every, patience)
         except ValueError as error:
             if not every:
                 raise
@@ -102,7 +118,7 @@ class PeriodicEvaluation:
         self._history.append({"step": step, "mAP": result.mean_ap, "AP": scores})
         text_files.write_whole(self._folder / HISTORY, json.dumps(self._history, indent=1) + "\n")
 
-    def _best(self) -> dict[str, Any] | None:
+    def _best(self) -> Scores | None:
         return max(self._history, key=lambda entry: entry["mAP"], default=None)  # the first of equal ones
 
     def stops_early(self) -> bool:
@@ -120,13 +136,15 @@ class PeriodicEvaluation:
         return True
 
 
-def _read_history(path: Path) -> list[dict[str, Any]]:
+def _read_history(path: Path) -> list[Scores]:
+    remedy = "remove it, and the evaluations start anew"
     if not path.is_file():
         return []
+    entries = json_files.read_json(path, remedy, list)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_files.checked(list[Scores], entries)
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): remove it, and the evaluations start anew") from error
+        raise ValueError(f"{path}: {error}; {remedy}") from error
 
 
 def _write_summaries(folder: Path, step: int, scores: dict[str, float | None]) -> None:

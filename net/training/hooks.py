@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
+from net.estimator.learning_rate import learning_rate
 from utility.config import config_file
-from utility.config.settings import Config
+from utility.config.settings import Config, ScheduleConfig
 from utility.run.stop_request import StopRequest
 
 
@@ -53,6 +56,51 @@ class SaveCheckpoints(tf.train.CheckpointSaverHook):
         if self._restored_step is None:
             self._save(session, 0)
         self._timer.update_last_triggered_step(self._restored_step or 0)
+
+
+class SaveOnlyFiniteVariables(tf.train.SessionRunHook):
+    """Stops the training instead of saving a variable that is not finite; the checkpoints before stay.
+
+    A step whose loss and gradients are finite can leave such a variable: the learning rate times a gradient overflows.
+    With several workers, each checks its own variables, and coordination.py stops the others.
+    """
+
+    def __init__(self, schedule: ScheduleConfig):
+        self._schedule = schedule
+
+    def begin(self) -> None:
+        """Let every saver of the graph check the variables first."""
+        variables = [v for v in tf.global_variables() if v.dtype.base_dtype.is_floating]
+        names = [variable.name.split(":")[0] for variable in variables]
+        finite = tf.stack([_is_finite(variable) for variable in variables])
+        last_step = tf.maximum(tf.train.get_global_step() - 1, 0)  # the one that made the variables
+        rate = learning_rate(last_step, self._schedule)
+        for saver in tf.get_collection(tf.GraphKeys.SAVERS):
+            saver.save = _checking_first(saver.save, names, finite, rate)
+
+
+def _is_finite(variable: tf.Variable) -> tf.Tensor:
+    """Return whether all numbers of a variable are finite, bool []; of one with replicas, those of this process."""
+    copies = tf.distribute.get_strategy().experimental_local_results(variable)
+    return tf.reduce_all([tf.reduce_all(tf.is_finite(copy)) for copy in copies])
+
+
+def _checking_first(save, names: list[str], finite: tf.Tensor, rate: tf.Tensor) -> Any:
+    """Return a Saver's `save` that first raises a ValueError if a variable is not finite."""
+
+    def checked_save(session: tf.Session, path: str, global_step: Any, **options: Any) -> str:
+        are_finite, last_rate = session.run([finite, rate])
+        bad = [name for name, is_finite in zip(names, are_finite, strict=True) if not is_finite]
+        if bad:
+            raise ValueError(
+                f"{bad[0]} is not finite at step {global_step}, learning rate {last_rate:g} ({len(bad)} of {len(names)}"
+                " variables are not): nothing is saved of this step, and the checkpoints before stay. A lower"
+                " --learning_rate, a longer warm-up (--decay_boundaries) or --clip_gradient_norm helps; at step 0 the"
+                " weights of --checkpoint_path are broken"
+            )
+        return save(session, path, global_step=global_step, **options)
+
+    return checked_save
 
 
 class KeepRestoredCheckpoints(tf.train.SessionRunHook):

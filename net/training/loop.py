@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from net.estimator.run_config import build
 from net.evaluation.periodic_evaluation import PeriodicEvaluation
-from net.training.hooks import SaveCheckpoints, SaveConfig, StopOnRequest
+from net.training.hooks import SaveCheckpoints, SaveConfig, SaveOnlyFiniteVariables, StopOnRequest
 from net.training.start import check_start
 from net.training.write_errors import explained_write_errors
 from utility.checkpoints import checkpoint_files, model_directory
@@ -63,6 +63,7 @@ def _train_to(estimator, input_fn, target: int, hooks: Sequence[tf.train.Session
     restored = checkpoint_files.newest(estimator.model_dir)
     own_hooks = [
         SaveConfig(estimator.params["config"], estimator.model_dir),
+        SaveOnlyFiniteVariables(estimator.params["config"].schedule),
         StopOnRequest(request),
         SaveCheckpoints(estimator.config, None if restored is None else checkpoint_files.step_of(restored)),
     ]

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from dataset.input.training import TrainingRecords
 from net.training import coordination
-from net.training.hooks import KeepRestoredCheckpoints, SaveConfig
+from net.training.hooks import KeepRestoredCheckpoints, SaveConfig, SaveOnlyFiniteVariables
 from net.training.start import check_start
 from net.training.write_errors import explained_write_errors
 from utility.checkpoints import initialization
@@ -70,7 +70,8 @@ def train(
         own = (
             SaveConfig(estimator.params["config"], estimator.model_dir) if task.is_chief else KeepRestoredCheckpoints()
         )
-        train_spec = tf.estimator.TrainSpec(input_fn, max_steps, [own, *hooks])
+        finite = SaveOnlyFiniteVariables(estimator.params["config"].schedule)
+        train_spec = tf.estimator.TrainSpec(input_fn, max_steps, [own, finite, *hooks])
         with explained_write_errors(estimator.model_dir):
             tf.estimator.train_and_evaluate(estimator, train_spec, tf.estimator.EvalSpec(input_fn))
     # moving averages are gathered from all replicas by saving, so every worker saves; only the chief's files are kept

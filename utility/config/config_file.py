@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
-import typing
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from utility.config.checks import check
 from utility.config.settings import LABELS_FILE, Config
+from utility.files import json_files
 
 CONFIG_FILE = "config.json"
+_REMEDY = "restore the file that the training wrote"
 
 
 def to_json(config: Config) -> str:
@@ -23,33 +23,14 @@ def to_json(config: Config) -> str:
 
 def from_json(text: str, source: str = CONFIG_FILE) -> Config:
     """Return the config that JSON holds; a ValueError names `source` and the wrong setting."""
+    return _checked(json_files.parse_json(text, source, _REMEDY), source)
+
+
+def _checked(document: dict[str, Any], source: str) -> Config:
     try:
-        return check(_build(Config, json.loads(text), ""))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{source}: not a config of this project: {error}") from error
-
-
-def _build(kind: Any, value: Any, name: str) -> Any:
-    """Convert a value from JSON to the declared type: a list to a tuple, an object to a dataclass.
-
-    The standard library has `dataclasses.asdict` but not the inverse, and neither has any package that this project
-    depends on. These 15 lines cover what the config uses: dataclasses, tuples of one type, unions and plain values.
-    """
-    if dataclasses.is_dataclass(kind):
-        types_by_name = typing.get_type_hints(kind)
-        unknown = sorted(set(value) - set(types_by_name))
-        if unknown:
-            raise ValueError(f"unknown setting {name}{unknown[0]}")
-        return kind(**{key: _build(types_by_name[key], item, f"{name}{key}.") for key, item in value.items()})  # type: ignore[operator]
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        return tuple(_build(arguments[0], item, name) for item in value)
-    allowed = arguments if origin is types.UnionType else (kind,)
-    if isinstance(value, int) and not isinstance(value, bool) and float in allowed and int not in allowed:
-        return float(value)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        raise ValueError(f"{name.rstrip('.')}={value!r} has the wrong type")
-    return value
+        return check(json_files.checked(Config, document))
+    except ValueError as error:
+        raise ValueError(f"{source}: not a config of this project: {error}; {_REMEDY}") from error
 
 
 def save(config: Config, model_dir: str) -> None:
@@ -108,4 +89,4 @@ def settings(node: Any, name: str = "") -> dict[str, Any]:
 def load(model_dir: str) -> Config | None:
     """Return the config that a model directory was trained with, or None if it has no config.json."""
     path = Path(model_dir) / CONFIG_FILE
-    return from_json(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
+    return _checked(json_files.read_json(path, _REMEDY), str(path)) if path.is_file() else None

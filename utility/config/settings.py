@@ -38,13 +38,16 @@ class Backbone:
     weights: str  # folder of its ImageNet checkpoint, as written by model/import_weights.py
     weights_scope: str  # of the variables in that checkpoint
     batch_norm: bool = False  # in the backbone and in the extra layers
+    features_per_pixel: float = 0.0  # of the input, in its largest feature map: 64 at half the resolution are 16
 
 
 # To add a backbone, add a line here and a function in net/network/backbones.py.
 BACKBONES = {
-    "vgg16": Backbone((8, 16), "./model", "vgg_16"),
-    "resnet50": Backbone((8, 16), "./model/resnet50", "resnet50", batch_norm=True),
-    "mobilenet_v1": Backbone((8, 16, 32), "./model/mobilenet_v1", "mobilenet_v1", batch_norm=True),
+    "vgg16": Backbone((8, 16), "./model", "vgg_16", features_per_pixel=64),
+    "resnet50": Backbone((8, 16), "./model/resnet50", "resnet50", batch_norm=True, features_per_pixel=16),
+    "mobilenet_v1": Backbone(
+        (8, 16, 32), "./model/mobilenet_v1", "mobilenet_v1", batch_norm=True, features_per_pixel=16
+    ),
 }
 
 

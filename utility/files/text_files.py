@@ -1,10 +1,22 @@
-"""Text files, read as UTF-8 and written whole or not at all."""
+"""Text: files read as UTF-8 and written whole or not at all, numbers in a text, and what an error quotes of one."""
 
 from __future__ import annotations
 
 import math
 import os
+import re
+import reprlib
 from pathlib import Path
+from typing import Any
+
+_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,40}\s*")  # no number of more digits can be used anywhere
+_DECIMAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+_MOST_IN_MESSAGE = 2000
+_MOST_QUOTED = 80  # characters
+
+_quoting = reprlib.Repr()
+_quoting.maxlevel, _quoting.maxtuple, _quoting.maxlist, _quoting.maxdict = 3, 9, 9, 4
+_quoting.maxstring = _quoting.maxother = _quoting.maxlong = 60
 
 
 def read_utf8(path: Path) -> str:
@@ -27,9 +39,27 @@ def write_whole(path: str | Path, text: str) -> None:
 
 
 def finite_number(text: str) -> float | None:
-    """Return the number that a text stands for, None where it is no number, infinite or NaN."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
+    """Return the number that a text writes in decimal digits, None where it writes none, or one that is not finite.
+
+    Python's float() also takes "1_0" and the digits of other scripts.
+    """
+    value = float(text) if _DECIMAL.fullmatch(text) else math.nan
     return value if math.isfinite(value) else None
+
+
+def whole_number(text: str) -> int | None:
+    """Return the whole number that a text writes in at most 40 decimal digits, None where it writes none."""
+    return int(text) if _WHOLE.fullmatch(text) else None
+
+
+def shortened(value: Any) -> str:
+    """Return a value as an error quotes it: in one line of at most 80 characters."""
+    text = value if isinstance(value, str) else _quoting.repr(value)
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: _MOST_QUOTED + 1])
+    return line if len(line) <= _MOST_QUOTED else f"{line[: _MOST_QUOTED - 3]}..."
+
+
+def one_line(text: str) -> str:
+    """Return a message as one line that a terminal shows as it is, of at most 2000 characters."""
+    line = "".join(c if c.isprintable() else " " if c.isspace() else repr(c)[1:-1] for c in text[:_MOST_IN_MESSAGE])
+    return line if len(text) <= _MOST_IN_MESSAGE else f"{line}..."

@@ -6,12 +6,16 @@ value only where it is given, so the other presets keep theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 
+from utility.config import checks, memory
 from utility.config.settings import BACKBONES, Config
+from utility.files.text_files import shortened, whole_number
+from utility.flags import numbers
 
 FLAGS = flags.FLAGS
 
@@ -46,39 +50,57 @@ SIZE: Settings = {"train_image_size": ("network.image_size", "side of the networ
 
 
 def define(settings: Settings, defaults: Config | None = None) -> None:
-    """Define a flag for each setting; `defaults` gives the default values, without it those of the dataclasses."""
+    """Define a flag for each setting; `defaults` gives the default values, without it those of the dataclasses.
+
+    A value that the setting must not have is a ValueError as soon as the flags are parsed.
+    """
     for name, (setting, text) in settings.items():
         default = _value_at(defaults or Config(), setting)
         if isinstance(default, tuple):
             flags.DEFINE_string(name, ",".join(map(str, default)), f"{text} (comma-separated)")
         elif isinstance(default, str):
             flags.DEFINE_string(name, default, text)
-        elif isinstance(default, int):
-            flags.DEFINE_integer(name, default, text)
         else:
-            flags.DEFINE_float(name, default, text)
+            numbers.define_unchecked(name, default, text)
+        flags.register_validator(name, functools.partial(_check, name, setting))
 
 
 def define_checked_size() -> None:
     """Define --train_image_size for a command line that takes the size from a checkpoint's config."""
     flags.DEFINE_string("train_image_size", None, "side of the input; only to be checked against the checkpoint's")
+    flags.register_validator("train_image_size", lambda size: size is None or bool(_image_size(size)))
 
 
 def with_flags(base: Config, *groups: Settings) -> Config:
     """Return the config with those settings of some groups whose flags are given on the command line."""
     given = {name: setting for settings in groups for name, (setting, _) in settings.items() if FLAGS[name].present}
-    return base.replace({setting: _parsed(name, _value_at(base, setting)) for name, setting in given.items()})
+    return base.replace({setting: _parsed(name, setting, FLAGS[name].value) for name, setting in given.items()})
 
 
 def with_detection_flags(base: Config) -> Config:
-    """Return a checkpoint's config with the detection settings given; a ValueError if its input has another size."""
+    """Return a checkpoint's config with the detection settings given.
+
+    Raises:
+      ValueError: its input has another size than the flag, or this machine has no memory for a batch.
+    """
     size = FLAGS["train_image_size"].value
     if size is not None and _image_size(size) != base.network.image_size:
         height, width = base.network.image_size
         raise ValueError(
             f"--train_image_size={size}: the checkpoint was trained at {height}x{width}; leave the flag out"
         )
+    memory.check_batch(base, int(FLAGS["batch_size"].value or 1) if "batch_size" in FLAGS else 1)
     return with_flags(base, DETECTION)
+
+
+def _check(name: str, setting: str, given: Any) -> bool:
+    """Raise a ValueError with the name of a flag if its setting must not have the value."""
+    value = _parsed(name, setting, given)
+    try:
+        checks.check_setting(setting, value)
+    except ValueError as error:
+        raise ValueError(f"--{name}={shortened(given)}: {error}") from None
+    return True
 
 
 def _value_at(config: Config, setting: str) -> Any:
@@ -88,22 +110,26 @@ def _value_at(config: Config, setting: str) -> Any:
     return value
 
 
-def _parsed(name: str, like: Any) -> Any:
-    """Return the value of a flag, a comma-separated one as the tuple that the config holds."""
-    value: Any = FLAGS[name].value
+def _parsed(name: str, setting: str, value: Any) -> Any:
+    """Return the value of a flag as the config holds it, a comma-separated one as a tuple."""
     if name in SIZE:
         return _image_size(value)
-    if not isinstance(like, tuple):
+    default = _value_at(Config(), setting)
+    if not isinstance(default, tuple):
         return value
-    kind: Callable[[str], Any] = type(like[0])
-    try:
-        return tuple(kind(part) for part in value.split(",") if part.strip())
-    except ValueError:
-        raise ValueError(f"--{name}={value}: must be {kind.__name__}s, separated by commas") from None
+    kind = type(default[0])
+    parts = [numbers.read(kind, part) for part in value.split(",") if part.strip()]
+    if None in parts:
+        raise ValueError(
+            f"--{name}={shortened(value)}: must be {numbers.kind_name(kind)} or several, separated by commas"
+        )
+    return tuple(parts)
 
 
 def _image_size(value: str) -> tuple[int, int]:
-    parts = value.replace(",", "x").split("x")
-    if len(parts) > 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise ValueError(f"--train_image_size={value}: must be a number of pixels, or HEIGHTxWIDTH such as 300x300")
-    return int(parts[0]), int(parts[-1])
+    sides = [whole_number(part) for part in value.replace(",", "x").split("x")]
+    if len(sides) > 2 or not all(side and side > 0 for side in sides):
+        raise ValueError(
+            f"--train_image_size={shortened(value)}: must be a number of pixels, or HEIGHTxWIDTH such as 300x300"
+        )
+    return sides[0] or 0, sides[-1] or 0

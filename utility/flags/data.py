@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from absl import flags
 
+from utility.flags import numbers
+
 FLAGS = flags.FLAGS
 
 
@@ -29,9 +31,9 @@ def define_convert(formats: Mapping[str, Sequence[SourceFlag]]) -> None:
     flags.DEFINE_string("output_directory", "./dataset/tfrecords", "folder for the records")
     for flag in {flag.name: flag for of_format in formats.values() for flag in of_format}.values():
         (flags.DEFINE_list if flag.is_list else flags.DEFINE_string)(flag.name, flag.default, flag.text)
-    flags.DEFINE_integer("train_shards", 16, "number of training record files", lower_bound=1, upper_bound=99999)
-    flags.DEFINE_integer("validation_shards", 16, "number of validation record files", lower_bound=1, upper_bound=99999)
-    flags.DEFINE_integer("num_threads", 8, "threads that read and check pictures", lower_bound=1, upper_bound=99999)
+    numbers.define_integer("train_shards", 16, "number of training record files")
+    numbers.define_integer("validation_shards", 16, "number of validation record files")
+    numbers.define_integer("num_threads", 8, "threads that read and check pictures")
     flags.DEFINE_boolean("strict", False, "take a bad annotation as an error instead of mending or dropping it")
     flags.DEFINE_boolean("skip_bad_images", False, "leave out pictures that cannot be read, instead of stopping")
     flags.register_validator("format", lambda chosen: _check_format(chosen, formats))
@@ -52,9 +54,9 @@ def _check_format(chosen: str, formats: Mapping[str, Sequence[SourceFlag]]) -> b
 def define_sample() -> None:
     """Define the flags of dataset/make_sample_voc.py."""
     flags.DEFINE_string("output_directory", "./quickstart/VOC", "folder for the sample set")
-    flags.DEFINE_integer("num_train", 200, "training pictures", lower_bound=1)
-    flags.DEFINE_integer("num_test", 50, "test pictures", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "another seed draws other pictures")
+    numbers.define_integer("num_train", 200, "training pictures")
+    numbers.define_integer("num_test", 50, "test pictures")
+    numbers.define_integer("seed", 0, "another seed draws other pictures")
 
 
 def define_inspect() -> None:
@@ -62,4 +64,4 @@ def define_inspect() -> None:
     flags.DEFINE_string("data_dir", "./dataset/tfrecords", "folder with the records")
     flags.DEFINE_enum("split", "train", ["train", "val"], "which records")
     flags.DEFINE_string("output", None, "folder for pictures with their boxes drawn")
-    flags.DEFINE_integer("count", 16, "how many pictures to draw", lower_bound=1)
+    numbers.define_integer("count", 16, "how many pictures to draw")

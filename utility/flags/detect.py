@@ -6,7 +6,7 @@ from absl import flags
 
 from utility.config import presets
 from utility.config.settings import Config
-from utility.flags import config_flags, groups
+from utility.flags import config_flags, groups, numbers
 
 FLAGS = flags.FLAGS
 
@@ -27,11 +27,12 @@ def define_eval() -> None:
     groups.define_device()
     groups.define_model_dir()
     groups.define_model_scope()
+    flags.DEFINE_boolean("skip_bad_records", False, "leave out broken records; reads all once, copies go to TMPDIR")
     config_flags.define(config_flags.DETECTION)
     config_flags.define_checked_size()
     for name in _WITHOUT_EFFECT:
         flags.DEFINE_string(name, None, "of the reference's evaluation; has no effect here")
-    flags.DEFINE_integer("batch_size", 8, "images at once", lower_bound=1)
+    numbers.define_integer("batch_size", 8, "images at once", "schedule.batch_size")
     flags.DEFINE_string("checkpoint_path", None, "a checkpoint or its folder, instead of model_dir's newest")
     flags.DEFINE_string("coco_annotations", None, "of images from COCO: their instances JSON, to score by COCO's rules")
 
@@ -42,7 +43,7 @@ def define_demo() -> None:
     groups.define_checkpoint()
     flags.DEFINE_multi_string("input", ["demo"], "pictures, or folders of pictures; several may follow each other")
     flags.DEFINE_string("output", "demo/output", "folder for the drawn pictures")
-    flags.DEFINE_integer("num_classes", None, "classes with background; only to be checked against the checkpoint's")
+    numbers.define_integer("num_classes", None, "classes with background; only to be checked against the checkpoint's")
     config_flags.define(config_flags.DETECTION, Config().replace(presets.DEMO))
     config_flags.define_checked_size()
 
@@ -65,4 +66,4 @@ def define_voc_eval() -> None:
     flags.DEFINE_string("labels_file", None, "class names, one a line; default: labels.txt of the detections' folder")
     flags.DEFINE_string("output_directory", None, "folder for the figures; default: eval_output beside the detections")
     flags.DEFINE_boolean("use_07_metric", True, "VOC2007's 11-point average precision, else the area under the curve")
-    flags.DEFINE_float("iou_threshold", 0.5, "IoU from which a detection is right")
+    numbers.define_float("iou_threshold", 0.5, "IoU from which a detection is right")

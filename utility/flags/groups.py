@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from absl import flags
 
+from utility.flags import numbers, scopes
+
 
 def define_data() -> None:
     """Define the flags of a command line that reads records."""
     flags.DEFINE_string("data_dir", "./dataset/tfrecords", "folder with the records and labels.txt")
-    flags.DEFINE_integer("num_classes", None, "classes with background; only to be checked against labels.txt")
-    flags.DEFINE_integer("num_readers", 8, "record files read at once in training", lower_bound=1)
-    flags.DEFINE_integer("num_preprocessing_threads", 24, "images preprocessed at once", lower_bound=1)
+    numbers.define_integer("num_classes", None, "classes with background; only to be checked against labels.txt")
+    numbers.define_integer("num_readers", 8, "record files read at once in training")
+    numbers.define_integer("num_preprocessing_threads", 24, "images preprocessed at once")
 
 
 def define_device() -> None:
     """Define the flags of a command line that runs the network."""
-    flags.DEFINE_integer(
-        "num_cpu_threads", 0, "threads TensorFlow computes with; 0: as many as there are cores", lower_bound=0
-    )
-    flags.DEFINE_float("gpu_memory_fraction", 1.0, "part of a GPU's memory to take", lower_bound=0.01, upper_bound=1)
+    numbers.define_integer("num_cpu_threads", 0, "threads TensorFlow computes with; 0: as many as there are cores")
+    numbers.define_float("gpu_memory_fraction", 1.0, "part of a GPU's memory to take")
     define_data_format()
 
 
@@ -45,4 +45,4 @@ def define_checkpoint() -> None:
 
 def define_model_scope() -> None:
     """Define --model_scope."""
-    flags.DEFINE_string("model_scope", "ssd300", "scope of the network's variables")
+    scopes.define_scope("model_scope", "ssd300", "scope of the network's variables")

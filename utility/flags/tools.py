@@ -6,7 +6,7 @@ from absl import flags
 
 from utility.config import presets
 from utility.config.settings import BACKBONES, Config
-from utility.flags import config_flags, groups
+from utility.flags import config_flags, groups, numbers
 
 FLAGS = flags.FLAGS
 
@@ -15,7 +15,8 @@ def define_import() -> None:
     """Define the flags of model/import_weights.py."""
     flags.DEFINE_string("source", None, "file with the weights; default: Keras' ImageNet weights, downloaded")
     flags.DEFINE_enum("backbone", "vgg16", [*BACKBONES], "which to download")
-    flags.DEFINE_float("depth_multiplier", 1.0, "which width of mobilenet_v1 to download: 1, 0.75, 0.5 or 0.25")
+    width = "which width of mobilenet_v1 to download: 1, 0.75, 0.5 or 0.25"
+    numbers.define_float("depth_multiplier", 1.0, width, "network.depth_multiplier")
     flags.DEFINE_string(
         "output",
         None,
@@ -36,7 +37,7 @@ def define_benchmark() -> None:
     flags.DEFINE_string("data_dir", None, "folder with the records; default: a sample set made for the run")
     flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(presets.PRESETS)}")
     config_flags.define(config_flags.NETWORK)
-    flags.DEFINE_integer("batch_size", 8, "images a batch", lower_bound=1)
-    flags.DEFINE_integer("batches", 10, "batches of a turn", lower_bound=1)
-    flags.DEFINE_integer("turns", 5, "turns that each part takes; their median counts", lower_bound=1)
+    numbers.define_integer("batch_size", 8, "images a batch", "schedule.batch_size")
+    numbers.define_integer("batches", 10, "batches of a turn")
+    numbers.define_integer("turns", 5, "turns that each part takes; their median counts")
     groups.define_data_format()

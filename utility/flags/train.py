@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 
 from absl import flags
 
-from utility.config import checks, presets
+from utility.config import checks, memory, presets
 from utility.config.settings import NO_AUGMENTATION, Config
-from utility.flags import config_flags, groups
+from utility.flags import config_flags, groups, numbers, scopes
+from utility.run import cluster
 from utility.run.cluster import Task
 
 FLAGS = flags.FLAGS
@@ -27,27 +29,25 @@ def define() -> None:
     _define_replicas()
     flags.DEFINE_boolean("augment", True, "SSD's augmentation; without it the pictures are learnt as they are")
     flags.DEFINE_boolean("skip_empty_images", False, "leave out images without objects")
+    flags.DEFINE_boolean("skip_bad_records", False, "leave out broken records; reads all once, copies go to TMPDIR")
 
 
 def _define_course() -> None:
     """Define how long a run lasts, and what it logs, saves and evaluates meanwhile."""
-    flags.DEFINE_integer(
+    numbers.define_integer(
         "train_epochs",
         None,
         "passes over the data to train for, unless a given max_number_of_steps ends it",
-        lower_bound=1,
     )
-    flags.DEFINE_integer("eval_every_steps", 0, "steps between two evaluations of the run; 0: none", lower_bound=0)
-    flags.DEFINE_integer(
-        "early_stop_evals", 0, "stop after so many evaluations without a better mAP; 0: never", lower_bound=0
+    numbers.define_integer("eval_every_steps", 0, "steps between two evaluations of the run; 0: none")
+    numbers.define_integer("early_stop_evals", 0, "stop after so many evaluations without a better mAP; 0: never")
+    numbers.define_integer("log_every_n_steps", 10, "steps between two lines of the log")
+    numbers.define_integer("save_summary_steps", 500, "steps between two summaries for TensorBoard")
+    numbers.define_integer("save_checkpoints_secs", 7200, "seconds between two checkpoints")
+    numbers.define_integer("save_checkpoints_steps", None, "steps between two checkpoints, instead of seconds")
+    numbers.define_integer(
+        "tf_random_seed", 20180503, "seed of the weights, the order of the data and the augmentation"
     )
-    flags.DEFINE_integer("log_every_n_steps", 10, "steps between two lines of the log", lower_bound=1)
-    flags.DEFINE_integer("save_summary_steps", 500, "steps between two summaries for TensorBoard", lower_bound=1)
-    flags.DEFINE_integer("save_checkpoints_secs", 7200, "seconds between two checkpoints", lower_bound=1)
-    flags.DEFINE_integer(
-        "save_checkpoints_steps", None, "steps between two checkpoints, instead of seconds", lower_bound=1
-    )
-    flags.DEFINE_integer("tf_random_seed", 20180503, "seed of the weights, the order of the data and the augmentation")
     flags.DEFINE_boolean("deterministic", False, "same seed, same batches, at some cost of speed")
 
 
@@ -58,12 +58,13 @@ def _define_start() -> None:
         None,
         "weights to start from: a checkpoint or its folder; default: ./model, of other backbones ./model/BACKBONE",
     )
-    flags.DEFINE_string(
+    scopes.define_scope(
         "checkpoint_model_scope",
         None,
         "scope of the variables in that checkpoint; default: vgg_16, of other backbones their name",
+        may_be_empty=True,
     )
-    flags.DEFINE_list(
+    scopes.define_parts_of_names(
         "checkpoint_exclude_scopes",
         ["ssd300/multibox_head", "ssd300/additional_layers", "ssd300/conv4_3_scale"],
         "scopes that are not loaded from it",
@@ -74,8 +75,8 @@ def _define_start() -> None:
 def _define_replicas() -> None:
     """Define what computes a step, and how."""
     flags.DEFINE_boolean("multi_gpu", True, "use all visible GPUs")
-    flags.DEFINE_integer(
-        "accumulate_steps", 1, "parts in which a device computes its images of a batch, to save memory", lower_bound=1
+    numbers.define_integer(
+        "accumulate_steps", 1, "parts in which a device computes its images of a batch, to save memory"
     )
     flags.DEFINE_boolean("mixed_precision", False, "compute in float16; variables and loss stay float32")
     flags.DEFINE_boolean("xla", False, "compile the network with XLA")
@@ -99,7 +100,10 @@ def config_for(class_names: tuple[str, ...]) -> Config:
     config = config_flags.with_flags(config, config_flags.NETWORK, config_flags.SIZE, config_flags.TRAINING)
     if not FLAGS.augment:
         config = config.replace({"augment": NO_AUGMENTATION})
-    return checks.check(config)
+    task = cluster.read(os.environ)
+    of_this_machine = -(-config.schedule.batch_size // (len(task.trainers) if task else 1))
+    memory.check_batch(checks.check(config), of_this_machine, FLAGS.accumulate_steps)
+    return config
 
 
 def with_epochs(config: Config, images: int) -> Config:

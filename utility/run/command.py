@@ -12,8 +12,10 @@ from pathlib import Path
 
 from absl import flags
 
+from utility.files.text_files import one_line, shortened
 from utility.run.stop_request import Interrupted
 
+_MOST_OF_ABSL = 400  # characters of a message
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -41,9 +43,9 @@ def run(main: Callable[[], int | None], define_flags: Callable[[], None], rest_f
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (ValueError, OSError) as error:
-        if not _is_of_the_user(error):
+        if not is_of_the_user(error):
             raise
-        _fail(f"error: {error}", 1)
+        _fail(f"error: {one_line(str(error))}", 1)
 
 
 def _parse(argv: list[str], rest_flag: str | None) -> None:
@@ -60,7 +62,14 @@ def _parse(argv: list[str], rest_flag: str | None) -> None:
             flag = flags.FLAGS[rest_flag]
             flag.value = (flag.value or []) + rest if flag.present else rest
     except flags.Error as error:
-        _fail(f"error: {error}\n'{Path(argv[0]).name} --help' lists the flags", 2)
+        _fail(f"error: {quoted_briefly(str(error), argv)}\n'{Path(argv[0]).name} --help' lists the flags", 2)
+
+
+def quoted_briefly(message: str, argv: list[str]) -> str:
+    """Return absl's message on a wrong flag, which quotes its value whole, with the value in short and on one line."""
+    for text in (text for argument in argv for text in (argument.partition("=")[2], argument) if text):
+        message = message.replace(text, shortened(text))
+    return message if len(message) <= _MOST_OF_ABSL else f"{message[:150]}...{message[-150:]}"
 
 
 def _list_of_flags() -> str:
@@ -71,7 +80,7 @@ def _list_of_flags() -> str:
     return "".join(f"{entry.rstrip()}\n" for entry in sorted(entries, key=lambda e: e.strip(" -").removeprefix("[no]")))
 
 
-def _is_of_the_user(error: Exception) -> bool:
+def is_of_the_user(error: Exception) -> bool:
     """Tell whether an error's message is meant for the user: those are raised by a file of this project."""
     if isinstance(error, OSError):
         return True

@@ -132,3 +132,24 @@ def test_nothing_to_evaluate_on_is_an_error_before_the_training(tiny, data, tmp_
     few = tiny.replace({"class_names": tiny.class_names[:2]})
     with pytest.raises(ValueError, match=r"class ids \[3\], but there are 2 class names"):
         PeriodicEvaluation.of_records(few, str(data), str(tmp_path), 5, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "null",
+        "3",
+        "[" * 10**5,
+        "[{}]",
+        '[{"step": 2, "mAP": "high", "AP": {}}]',
+        '[{"step": 2, "mAP": NaN, "AP": {}}]',
+        '[{"step": 2.5, "mAP": 0.5, "AP": {}}]',
+        '[{"step": 2, "mAP": 0.5, "AP": []}]',
+    ],
+)
+def test_a_history_that_is_none_is_one_line(tiny, data, tmp_path, text):
+    (tmp_path / "evaluations.json").write_text(text)
+    with pytest.raises(ValueError, match=r"evaluations\.json.*remove it, and the evaluations start anew$") as error:
+        PeriodicEvaluation.of_records(tiny, str(data), str(tmp_path), 5, 0)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400

@@ -290,6 +290,70 @@ def test_an_operator_without_counterpart_in_onnx_is_a_one_line_error(tiny, monke
         formats.onnx_model(tiny.checkpoint, tiny.config, "ssd300")
 
 
+# --- pictures that are none ------------------------------------------------------------------------------------
+
+EMPTY_SIZES = ((0, 40), (40, 0), (0, 0))
+
+# in a process of its own, which may crash: a fresh interpreter for each, as a first call is another one than a second
+CALL_TFLITE = """
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+for shape in [(1, 0, 40, 3), (1, 40, 0, 3), (1, 0, 0, 3), (2, 40, 40, 3), (0, 40, 40, 3)]:
+    detect = Interpreter(sys.argv[1]).get_signature_runner()
+    try:
+        found = detect(image=np.zeros(shape, np.uint8))
+        print(shape, int(found["count"][0]), any(values.any() for values in found.values()))
+    except RuntimeError as error:
+        print(shape, "RuntimeError", "SQUEEZE" in str(error))
+    picture = np.random.default_rng(1).integers(0, 256, (1, 40, 40, 3), np.uint8)
+    assert detect(image=picture)["count"][0] > 0, "in the next picture something is found again"
+"""
+
+
+def test_tflite_finds_nothing_in_no_pixels_and_refuses_another_number_of_pictures(tiny, tmp_path):
+    (tmp_path / "model.tflite").write_bytes(formats.tflite_model(tiny.checkpoint, tiny.config, "ssd300"))
+    done = run("-c", CALL_TFLITE, tmp_path / "model.tflite")
+    assert done.stdout.splitlines() == [
+        "(1, 0, 40, 3) 0 False",
+        "(1, 40, 0, 3) 0 False",
+        "(1, 0, 0, 3) 0 False",
+        "(2, 40, 40, 3) RuntimeError True",
+        "(0, 40, 40, 3) RuntimeError True",
+    ]
+
+
+def test_onnx_finds_nothing_in_no_pixels_and_refuses_another_number_of_pictures(tiny, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(formats.onnx_model(tiny.checkpoint, tiny.config, "ssd300"))
+    detect = loaded_onnx(tmp_path / "model.onnx")
+    for height, width in EMPTY_SIZES:
+        found = detect(np.zeros((1, height, width, 3), np.uint8))
+        assert found["count"].tolist() == [0] and not any(values.any() for values in found.values())
+    for pictures in (0, 2):
+        with pytest.raises(Exception, match="Got invalid dimensions for input: image"):
+            detect(np.zeros((pictures, 40, 40, 3), np.uint8))
+
+
+def test_the_saved_model_finds_nothing_in_no_pixels_and_in_no_pictures(tiny):
+    for height, width in EMPTY_SIZES:
+        found = tiny.signatures["images"](images=np.zeros((2, height, width, 3), np.uint8))
+        assert found["count"].numpy().tolist() == [0, 0]
+        assert found["boxes_yxyx_px"].shape == (2, 0, 4)
+    for found in (
+        tiny.signatures["images"](images=np.zeros((0, 40, 40, 3), np.uint8)),
+        tiny.signatures["serving_default"](encoded=tf.constant([], tf.string)),
+    ):
+        assert found["count"].shape == (0,) and found["boxes_yxyx_px"].shape == (0, 0, 4)
+
+
+@pytest.mark.parametrize("broken", [b"", b"hello", PICTURES["colour"][:200], PICTURES["lossless"][:100]])
+def test_one_broken_picture_is_an_error_for_its_batch(tiny, broken):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tiny.signatures["serving_default"](encoded=[PICTURES["colour"], broken])
+    assert tiny.signatures["serving_default"](encoded=[PICTURES["colour"]])["count"].numpy() > 0
+
+
 # --- errors ----------------------------------------------------------------------------------------
 
 

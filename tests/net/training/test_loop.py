@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -16,6 +17,7 @@ from tests import kill_loop
 from tests.builders.checkpoints import scores_by_step
 from tests.builders.tiny_ssd import AtStart, batch, make_estimator, repeated
 from utility.checkpoints import checkpoint_files, model_directory
+from utility.config import checks
 from utility.run.stop_request import Interrupted
 
 
@@ -90,6 +92,25 @@ def test_a_file_in_place_of_the_model_directory_is_one_line(tiny, tmp_path):
     (tmp_path / "logs").touch()
     with pytest.raises(ValueError, match=r"--model_dir=.*/logs: cannot be written to: File exists"):
         loop.train(make_estimator(tiny, tmp_path / "logs"), repeated(batch()), 2)
+
+
+def test_variables_that_overflow_are_not_saved(tiny, tmp_path):
+    """The rate passes the range check, and loss and gradients are finite in each step."""
+    rates = {
+        "learning_rate": 1e30,
+        "end_learning_rate": 0.0,
+        "decay_boundaries": (1,),
+        "lr_decay_factors": (1e-35, 1e8),
+    }
+    config = checks.check(tiny.replace({f"schedule.{name}": value for name, value in rates.items()}))
+    estimator = make_estimator(config, tmp_path, save_checkpoints_steps=1)
+    images = np.random.RandomState(3).uniform(-100, 100, (2, 300, 300, 3)).astype(np.float32)
+    message = r"^ssd300/\S+ is not finite at step \d, learning rate 1e\+38 .*--learning_rate"
+    with pytest.raises(ValueError, match=message) as error:
+        loop.train(estimator, repeated(batch(images)), 9)
+    step = checkpoint_files.step_of(checkpoint_files.newest(str(tmp_path)))
+    assert f"at step {step + 1}," in str(error.value) and "\n" not in str(error.value)
+    assert all(np.isfinite(value).all() for value in kill_loop.variables(tmp_path).values())
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM])

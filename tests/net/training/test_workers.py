@@ -166,3 +166,19 @@ def test_train_ssd_with_an_evaluator_and_with_workers_that_disagree(tmp_path):
             assert "Traceback" not in workers.text(number)
             (error,) = (line for line in workers.text(number).splitlines() if line.startswith("error: "))
             assert "tf_random_seed 1 instead of " in error and "loss.negative_ratio 3.0 instead of 2.0" in error
+
+
+def test_workers_whose_variables_overflow_save_nothing_of_that_step(tmp_path):
+    """The rate passes the range check; whichever worker is first stops the other."""
+    data = kill_loop.tiny_data(tmp_path / "data")
+    flags = {"preset": "tiny", "data_dir": data, "model_dir": tmp_path / "logs", "batch_size": 4}
+    flags |= {"max_number_of_steps": 9, "save_checkpoints_steps": 1, "learning_rate": 1e30, "end_learning_rate": 0}
+    flags |= {"decay_boundaries": 1, "lr_decay_factors": "1e-35,1e8"}
+    command = ["tests.builders.tiny_train", *(f"--{name}={value}" for name, value in flags.items())]
+    with Workers(tmp_path, *[command] * 2) as workers:
+        assert workers.statuses() == [1, 1], workers.text(0) + workers.text(1)
+        printed = workers.text(0)
+    (error,) = (line for line in printed.splitlines() if line.startswith("error: "))
+    assert re.search(r"ssd300/\S+ is not finite at step \d, learning rate 1e\+38 .*nothing is saved", error)
+    newest = tf.train.latest_checkpoint(str(tmp_path / "logs"))
+    assert newest and all(np.isfinite(value).all() for value in kill_loop.variables(newest).values())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_saved_and_loaded(tmp_path):
         (lambda d: d["schedule"].update(batch_size=True), "schedule.batch_size"),
         (lambda d: d["network"].update(backbone="alexnet"), "network.backbone"),
         (lambda d: d["anchors"].update(scales=[0.1, 0.2]), "anchors.scales"),
-        (lambda d: d["schedule"].update(learning_rate=float("nan")), "schedule.learning_rate"),
+        (lambda d: d["schedule"].update(learning_rate=float("nan")), "NaN"),
     ],
 )
 def test_an_invalid_file_is_rejected_with_its_name(change, named):
@@ -40,6 +41,66 @@ def test_an_invalid_file_is_rejected_with_its_name(change, named):
     with pytest.raises(ValueError, match=named) as error:
         config_file.from_json(json.dumps(values), "logs/config.json")
     assert "logs/config.json" in str(error.value)
+
+
+def wrong_types(value, name=""):
+    """Give name and value of every entry of JSON, with a value of another type in its place."""
+    for key, item in value.items():
+        others = [None, True, "x", 1.5, [], {}, [1, 2, 3, 4, 5, 6, 7], {"x": 1}]
+        for other in others:
+            yield f"{name}{key}", {**value, key: other}
+        if isinstance(item, dict):
+            yield from ((inner, {**value, key: changed}) for inner, changed in wrong_types(item, f"{name}{key}."))
+
+
+def test_no_value_of_another_type_gets_through(tmp_path):
+    """Each is either what the config may hold, or one line that names the setting."""
+    values, refused = json.loads(config_file.to_json(voc_config())), 0
+    for name, changed in wrong_types(values):
+        try:
+            config = config_file.from_json(json.dumps(changed), "logs/config.json")
+        except ValueError as error:
+            assert f"{name}" in str(error) or "anchors" in str(error) or "extra" in str(error) or "sched" in str(error)
+            assert len(str(error)) < 500 and "\n" not in str(error)
+            refused += 1
+        else:
+            same = config_file.from_json(config_file.to_json(config))
+            assert same == config
+    assert refused > 300
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_names": "abcd"}, r"class_names=abcd: must be a list"),
+        ({"network": []}, r"network=\[\]: must be an object"),
+        ({"network": {"image_size": [300]}}, r"network\.image_size=\[300\]: must be a list of 2, not of 1"),
+        ({"targets": {"prior_variances": [0.1] * 5}}, r"prior_variances=.*: must be a list of 4, not of 5"),
+        ({"network": {"extra_layers": [{"filters": 8}]}}, r"network\.extra_layers\[0\]\.bottleneck is missing"),
+        ({"network": {"image_size": [10**30, 300]}}, r"network\.image_size=.*must be from 1 to 16384"),
+        ({"class_names": ["a", ["b"]]}, r"class_names\[1\]=\['b'\]: must be a text"),
+        ({"class_names": ["\ud800"]}, r"class_names\[0\]=\\ud800: must be a text"),
+        ({"schedule": {"momentum": "x" * 10**6}}, r"schedule\.momentum=xxx"),
+    ],
+)
+def test_each_value_is_of_the_declared_type(change, message):
+    with pytest.raises(ValueError, match=message) as error:
+        config_file.from_json(json.dumps(change))
+    assert len(str(error.value)) < 300
+
+
+def test_files_that_went_wrong_are_one_line(cases, tmp_path):
+    for path in sorted((cases / "config").iterdir()):
+        (tmp_path / "config.json").write_bytes(path.read_bytes())
+        with pytest.raises(ValueError, match=rf"^{re.escape(str(tmp_path))}/config\.json.* (UTF-8|not a config)"):
+            config_file.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", "[" * 10**6, '{"class_names":[], "class_names":[]}', "1" * 10**5])
+def test_what_is_no_object_of_json_is_one_line(text):
+    with pytest.raises(ValueError, match=r"^config\.json .*restore the file") as error:
+        config_file.from_json(text)
+    assert len(str(error.value)) < 200
 
 
 def test_a_model_directory_of_another_network_is_rejected_with_the_differences(tmp_path):

@@ -1,0 +1,125 @@
+"""Values that a flag must not have: numbers in another script or out of range, scopes that TensorFlow refuses."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from tests.builders.configs import VOC_LIKE
+from utility.config import memory
+from utility.flags import train
+from utility.run.command import ROOT
+
+NO_NUMBERS = ["1_0", "\u0663", "\u00b2", "nan", "inf", "-inf", "0x10", "", "1e999", "9" * 5000, "1 0", "--"]
+HUGE = {"float": ["1e308", "1e39", "-1e39", "1e-320", "1e-46"], "int": ["-3000000000", "10000000000000", "1" * 30]}
+IN_COMMAS = {"decay_boundaries": "int", "lr_decay_factors": "float", "train_image_size": "int"}
+
+
+@pytest.fixture
+def parse():
+    """Return a function that parses flags of train_ssd.py; they are forgotten afterwards."""
+    if "preset" not in flags.FLAGS:
+        train.define()
+    with flagsaver.flagsaver():
+        yield lambda *given: flags.FLAGS(["train_ssd.py", *given])
+
+
+def kinds():
+    """Return the type of each flag with numbers, by name."""
+    own = [
+        f for module, found in flags.FLAGS.flags_by_module_dict().items() if "utility.flags" in module for f in found
+    ]
+    return {flag.name: flag.flag_type() for flag in own if flag.flag_type() in ("int", "float")} | IN_COMMAS
+
+
+def test_no_flag_takes_for_a_number_what_is_none_or_cannot_be_used(parse):
+    parse()
+    assert len(kinds()) > 25
+    for name, kind in kinds().items():
+        empty = [""] if name in ("decay_boundaries", "lr_decay_factors") else []  # none at all, refused by their number
+        for text in [*NO_NUMBERS, *HUGE[kind]]:
+            if text in empty:
+                continue
+            with flagsaver.flagsaver(), pytest.raises((flags.Error, ValueError), match=f"--{name}="):
+                parse(f"--{name}={text}")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "--num_preprocessing_threads=100000000",
+        "--num_readers=5000",
+        "--num_cpu_threads=-1",
+        "--gpu_memory_fraction=0",
+        "--train_epochs=0",
+        "--model_scope=a b",
+        "--model_scope=_a",
+        "--model_scope=a//b",
+        "--model_scope=a/",
+        "--model_scope=",
+        "--model_scope=\u0663",
+        "--checkpoint_model_scope=vgg_16/",
+        "--checkpoint_model_scope=vgg:16",
+        "--checkpoint_exclude_scopes=a,,b",
+        "--checkpoint_exclude_scopes=a b",
+    ],
+)
+def test_a_wrong_flag_is_named(parse, given):
+    with pytest.raises(flags.Error, match=given.partition("=")[0]):
+        parse(given)
+
+
+def test_what_is_right_is_taken(parse):
+    parse("--model_scope=detector/ssd300", "--checkpoint_model_scope=", "--checkpoint_exclude_scopes=")
+    parse("--checkpoint_exclude_scopes=ssd300/multibox_head,conv4_3_scale", "--train_image_size=304x400")
+    parse("--batch_size=4", "--learning_rate=1e-2", "--lr_decay_factors=.1, 1,1,1", "--decay_boundaries=1,2,3")
+    config = train.config_for(VOC_LIKE)
+    assert config.network.image_size == (304, 400) and config.schedule.batch_size == 4
+    assert (config.schedule.learning_rate, config.schedule.lr_decay_factors) == (0.01, (0.1, 1.0, 1.0, 1.0))
+
+
+def test_batches_that_no_memory_holds_are_refused_unless_they_come_in_parts(parse, monkeypatch):
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 8 * 10**9)
+    parse("--batch_size=4096")
+    with pytest.raises(ValueError, match=r"--batch_size=4096 .* GB or more"):
+        train.config_for(VOC_LIKE)
+    parse("--batch_size=4096", "--accumulate_steps=64")
+    train.config_for(VOC_LIKE)
+    parse("--batch_size=2", "--train_image_size=16000")
+    with pytest.raises(ValueError, match="16000x16000 pixels"):
+        train.config_for(VOC_LIKE)
+
+
+@pytest.mark.parametrize(
+    ("script", "given", "status"),
+    [
+        ("train_ssd.py", "--learning_rate=1e308", 1),
+        ("train_ssd.py", "--batch_size=" + "9" * 5000, 2),
+        ("train_ssd.py", "--data_format=" + "x" * 5000, 2),
+        ("train_ssd.py", "--checkpoint_exclude_scopes=" + "\u00e9," * 500, 2),
+        ("eval_ssd.py", "--batch_size=\u0663", 2),
+        ("eval_ssd.py", "--nms_threshold=nan", 2),
+        ("simple_ssd_demo.py", "--nms_topk=1000000000", 1),
+        ("voc_eval.py", "--iou_threshold=0", 2),
+        ("dataset/convert_tfrecords.py", "--num_threads=100000000", 2),
+        ("dataset/make_sample_voc.py", "--seed=-1", 2),
+        ("utility/benchmark.py", "--turns=1_0", 2),
+        ("utility/benchmark.py", "--preset=x", 1),
+        ("utility/benchmark.py", "--measure=train --backbone=resnet50 --batch_size=1", 1),
+        ("utility/benchmark.py", "--batch_size=100000000", 1),
+        ("utility/benchmark.py", "--data_dir=/no/where", 1),
+    ],
+)
+def test_a_command_line_refuses_a_wrong_flag_in_one_line_at_once(script, given, status):
+    start = time.monotonic()
+    command = [sys.executable, script, *given.split(" ")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status, done.stderr
+    lines = done.stderr.splitlines()
+    last = given.split(" ")[-1].partition("=")[0].removeprefix("--")
+    assert lines[0].startswith("error: ") and (last in lines[0] or "/no/where" in lines[0]) and len(lines[0]) < 450
+    assert len(lines) == status and done.stdout == ""
+    assert time.monotonic() - start < 10  # about 1 s on an idle machine; TensorFlow alone takes longer

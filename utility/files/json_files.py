@@ -1,0 +1,158 @@
+"""JSON files: read within limits, and their content compared with declared types before any of it is used."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from utility.files.text_files import read_utf8, shortened, whole_number
+
+_NAMES: dict[type, str] = {dict: "an object {...}", list: "a list [...]"}
+_PLAIN = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false", types.NoneType: "null"}
+
+
+def read_json(
+    path: Path, remedy: str, top: type = dict, *, most_bytes: int = 100_000_000, without: Collection[str] = ()
+) -> Any:
+    """Return the content of a JSON file.
+
+    Args:
+        path: the file.
+        remedy: ends each error: what the user can do.
+        top: `dict` or `list`, which the outermost value must be.
+        most_bytes: a larger file is not read.
+        without: keys to drop from every object, so that what they hold takes no memory.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is too large, or not UTF-8, or `parse_json` refuses it.
+    """
+    size = path.stat().st_size
+    if size > most_bytes:
+        raise ValueError(f"{path} has {size / 1e6:.0f} MB, more than {most_bytes / 1e6:.0f}: {remedy}")
+    return parse_json(read_utf8(path), str(path), remedy, top, without)
+
+
+def parse_json(text: str, source: str, remedy: str, top: type = dict, without: Collection[str] = ()) -> Any:
+    """Return the content of a JSON text; `source` names it in errors, the others are as in `read_json`.
+
+    Raises:
+        ValueError: it is not JSON, or is nested hundreds of levels deep, has a key twice, NaN, Infinity or a whole
+            number of more than 40 digits, or its outermost value is of another type.
+    """
+
+    def entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            [(repeated, _)] = Counter(key for key, _ in pairs).most_common(1)
+            raise ValueError(f"the key {shortened(repeated)!r} comes twice")
+        for key in without:
+            found.pop(key, None)
+        return found
+
+    try:
+        value = json.loads(text, object_pairs_hook=entries, parse_int=_whole, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError(f"{source} is not JSON that can be read (nested too deeply): {remedy}") from None
+    except ValueError as error:
+        raise ValueError(f"{source} is not JSON ({error}): {remedy}") from error
+    if type(value) is not top:
+        raise ValueError(f"{source} must hold {_NAMES[top]}, but holds {shortened(value)}: {remedy}")
+    return value
+
+
+def _whole(digits: str) -> int:
+    value = whole_number(digits)
+    if value is None:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def checked(kind: Any, value: Any, name: str = "") -> Any:
+    """Return a value from JSON as a declared type: lists as tuples, objects as dataclasses.
+
+    The standard library has `dataclasses.asdict` but not the inverse, and no package that this project depends on has.
+
+    Args:
+        kind: a dataclass, whose fields are all the keys that there may be, and those without default must be; a
+            TypedDict, whose keys are some of those that there may be; tuple[X, ...], tuple[X, Y], list[X],
+            dict[str, X]; int, float, str, bool, None, and unions of these.
+        value: as the json module gives it.
+        name: of the value in errors, as in `network.image_size`.
+
+    Raises:
+        ValueError: names the first value of another type.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) or typing.is_typeddict(kind):
+        return _object(kind, _instance(dict, value, name), name)
+    if origin is dict:
+        return {
+            key: checked(arguments[1], item, _dotted(name, key)) for key, item in _instance(dict, value, name).items()
+        }
+    if origin in (tuple, list):
+        return _sequence(origin, arguments, _instance(list, value, name), name)
+    return _plain(arguments if origin is types.UnionType else (kind,), value, name)
+
+
+def _object(kind: Any, value: dict[str, Any], name: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    for key in _required(kind):
+        if key not in value:
+            raise ValueError(f"{_dotted(name, key)} is missing")
+    found = {key: checked(hints[key], item, _dotted(name, key)) for key, item in value.items() if key in hints}
+    if typing.is_typeddict(kind):
+        return {**value, **found}
+    unknown = sorted(value.keys() - hints.keys())
+    if unknown:
+        raise ValueError(f"unknown setting {_dotted(name, unknown[0])}")
+    return kind(**found)
+
+
+def _required(kind: Any) -> Collection[str]:
+    if typing.is_typeddict(kind):
+        return sorted(kind.__required_keys__)
+    fields, missing = dataclasses.fields(kind), dataclasses.MISSING
+    return [field.name for field in fields if field.default is missing and field.default_factory is missing]
+
+
+def _sequence(origin: type, arguments: tuple[Any, ...], value: list[Any], name: str) -> Any:
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        if len(value) != len(arguments):
+            raise ValueError(f"{name}={shortened(value)}: must be a list of {len(arguments)}, not of {len(value)}")
+        return tuple(checked(kind, item, name) for kind, item in zip(arguments, value, strict=True))
+    return origin(checked(arguments[0], item, f"{name}[{index}]") for index, item in enumerate(value))
+
+
+def _instance(kind: type, value: Any, name: str) -> Any:
+    if type(value) is not kind:
+        raise ValueError(f"{name or 'it'}={shortened(value)}: must be {_NAMES[kind]}")
+    return value
+
+
+def _plain(allowed: tuple[Any, ...], value: Any, name: str) -> Any:
+    if type(value) is int and float in allowed and int not in allowed:
+        value = float(value)
+    usable = type(value) in allowed
+    if isinstance(value, float):
+        usable = usable and math.isfinite(value)  # 1e999 is infinite
+    if isinstance(value, str):  # half of a pair such as \ud800 is no text: it cannot be written to a file
+        usable = usable and value.encode(errors="replace").decode() == value
+    if not usable:
+        raise ValueError(f"{name}={shortened(value)}: must be {' or '.join(_PLAIN[kind] for kind in allowed)}")
+    return value
+
+
+def _dotted(name: str, key: str) -> str:
+    return f"{name}.{shortened(key)}".lstrip(".")
