@@ -1,0 +1,308 @@
+"""The kinds of input that `tests.fuzz` damages: each writes a case and reads it as the project does."""
+
+import contextlib
+import copy
+import io
+import json
+import math
+import os
+import random
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from absl import flags as absl_flags
+
+from dataset.records import faults, record_files, scanning
+from dataset.records.tfrecord import frame
+from dataset.scores import voc_results
+from dataset.sources import coco, labels, pictures, voc_files
+from model.weight_formats import recognise
+from tests.builders import weight_files
+from tests.builders.configs import VOC_LIKE, voc_config
+from tests.builders.records import CAT, DIFFICULT, DOG, record
+from tests.builders.voc import box, picture
+from tests.fuzz import changed, damaged
+from utility.config import config_file
+from utility.flags import train as train_flags
+from utility.run import cluster
+from utility.run.command import quoted_briefly
+
+_XML = (
+    f"<annotation><size><width>60</width><height>40</height></size>{box(1, 2, 30, 31, difficult=1)}"
+    f"{box(5.5, 6, 50, 39, name='dog', truncated=0)}</annotation>"
+).encode()
+_COCO = {
+    "images": [{"id": n, "file_name": f"{n}.jpg", "height": 40, "width": 60} for n in (1, 2, 3)],
+    "categories": [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}],
+    "annotations": [
+        {"id": n, "image_id": 1 + n % 3, "category_id": 7 + 2 * (n % 2), "bbox": [1, 2, 10.5, 20], "iscrowd": n % 2}
+        for n in range(5)
+    ],
+}
+
+
+class Kind:
+    """A kind of input; `name` is that of its file."""
+
+    name: str
+
+    @classmethod
+    def write(cls, rng: random.Random, folder: Path) -> Path:
+        """Write a case, and return its path."""
+        (folder / cls.name).write_bytes(cls.content(rng))
+        return folder / cls.name
+
+    @classmethod
+    def content(cls, rng: random.Random) -> bytes:
+        raise NotImplementedError
+
+    @staticmethod
+    def read(path: Path) -> None:
+        """Read a case, and check what must hold of a result."""
+        raise NotImplementedError
+
+
+class Voc(Kind):
+    name = "a.xml"
+
+    @classmethod
+    def content(cls, rng):
+        return damaged(rng, _XML)
+
+    @staticmethod
+    def read(path):
+        for labelled in voc_files.read_annotation(path).objects:
+            assert labelled.name.strip() == labelled.name != "" and all(map(math.isfinite, labelled.box_yxyx_px))
+
+
+def json_case(rng: random.Random, document) -> bytes:
+    text = json.dumps(document if rng.random() < 0.4 else changed(rng, copy.deepcopy(document))).encode()
+    return damaged(rng, text) if rng.random() < 0.5 else text
+
+
+class Coco(Kind):
+    name = "instances.json"
+
+    @classmethod
+    def content(cls, rng):
+        return json_case(rng, _COCO)
+
+    @staticmethod
+    def read(path):
+        instances = coco.read_instances(path)
+        for annotation in instances.annotations.values():
+            assert all(math.isfinite(side) for each in annotation.objects for side in each.box_yxyx_px)
+        assert all(-(2**63) <= image_id < 2**63 for image_id in instances.file_names)
+
+
+class Config(Kind):
+    name = config_file.CONFIG_FILE
+    _document: ClassVar = json.loads(config_file.to_json(voc_config()))
+
+    @classmethod
+    def content(cls, rng):
+        return json_case(rng, cls._document)
+
+    @staticmethod
+    def read(path):
+        config = config_file.load(str(path.parent))
+        assert config is not None and all(isinstance(name, str) for name in config.class_names)
+
+
+class DatasetInfo(Kind):
+    name = record_files.INFO_NAME
+    _document: ClassVar = {
+        "class_names": ["a", "b"],
+        "splits": {"train": {"images": 3, "skipped": []}},
+        "category_ids": [1, 2],
+    }
+
+    @classmethod
+    def content(cls, rng):
+        return json_case(rng, cls._document)
+
+    @staticmethod
+    def read(path):
+        (path.parent / "labels.txt").write_text("a\nb\n")
+        record_files.class_names(str(path.parent), None)
+
+
+class Labels(Kind):
+    name = "names.txt"
+
+    @classmethod
+    def content(cls, rng):
+        return damaged(rng, "cat\ndog\nüber\n".encode())
+
+    @staticmethod
+    def read(path):
+        assert all(name.strip() for name in labels.read_labels(path))
+
+
+class Results(Kind):
+    name = "results_1.txt"
+
+    @classmethod
+    def content(cls, rng):
+        return damaged(rng, b"".join(b"%06d 0.5%d 1.5 2 30 40.25\n" % (n, n) for n in range(8)))
+
+    @staticmethod
+    def read(path):
+        found = voc_results.read_results(path)
+        assert np.isfinite(found.scores).all() and np.isfinite(found.boxes_yxyx_px).all()
+
+
+class Pictures(Kind):
+    """What the converter takes, training must be able to decode, to the same size."""
+
+    name = "picture.jpg"
+    _formats = ("JPEG", "JPEG", "JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+    _session: ClassVar[Any] = None
+    _encoded: ClassVar[Any] = None
+    _decoded: ClassVar[Any] = None
+
+    @classmethod
+    def content(cls, rng):
+        buffer = io.BytesIO()
+        options = {"progressive": True} if rng.random() < 0.3 else {}
+        picture((60, 40), seed=rng.randrange(5)).save(buffer, rng.choice(cls._formats), **options)
+        return damaged(rng, buffer.getvalue())
+
+    @classmethod
+    def read(cls, path):
+        found = pictures.read_picture(path, (40, 60))
+        if cls._session is None:
+            with tf.Graph().as_default() as graph:
+                cls._encoded = tf.placeholder(tf.string, [])
+                cls._decoded = tf.io.decode_jpeg(cls._encoded, channels=3)
+                cls._session = tf.Session(graph=graph)
+        assert cls._session.run(cls._decoded, {cls._encoded: found.encoded}).shape == (found.height, found.width, 3)
+
+
+class Records(Kind):
+    """TensorFlow must read a file in which no fault is found, and no other."""
+
+    name = "train-00000-of-00001"
+    _stack: ClassVar = contextlib.ExitStack()
+    _count: ClassVar[Any] = None
+
+    @classmethod
+    def content(cls, rng):
+        made = [record(number, objects) for number, objects in enumerate([(CAT,), (), (DOG, CAT), (DIFFICULT,)])]
+        if rng.random() < 0.5:  # a record that is damaged, in a frame that is not
+            place = rng.randrange(len(made))
+            made[place] = damaged(rng, made[place])
+            return b"".join(map(frame, made))
+        return damaged(rng, b"".join(map(frame, made)))
+
+    @classmethod
+    def read(cls, path):
+        cls._count = cls._count or cls._stack.enter_context(scanning.image_counter(20))
+        found = next(faults.faults_in(str(path), 20), None)
+        if found is None:
+            cls._count([str(path)])
+            return
+        with contextlib.suppress(tf.errors.OpError, UnicodeDecodeError):
+            cls._count([str(path)])
+            raise AssertionError(f"TensorFlow reads it, but {found}")
+        raise_user_error(str(found))
+
+
+def raise_user_error(text: str) -> None:
+    raise OSError(text)
+
+
+class Weights(Kind):
+    name = "weights"
+    _sources: ClassVar[list[bytes]] = []
+
+    @classmethod
+    def content(cls, rng):
+        if not cls._sources:
+            cls._sources = list(_small_weight_files())
+        return damaged(rng, rng.choice(cls._sources))
+
+    @staticmethod
+    def read(path):
+        recognise.read(str(path), weight_files.SMALL)
+
+
+def _small_weight_files():
+    import tempfile
+
+    weights = weight_files.vgg_weights(weight_files.SMALL, 1)
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "w"
+        yield weight_files.write_keras(path, weights).read_bytes()
+        path.unlink()
+        yield weight_files.write_torch_zip(path, weight_files.torchvision_arrays(weights)).read_bytes()
+        yield weight_files.write_torch_legacy(path, weight_files.torchvision_arrays(weights)).read_bytes()
+
+
+class TfConfig(Kind):
+    name = "tf_config.json"
+    _document: ClassVar = {
+        "cluster": {"worker": ["one:1", "two:2"], "evaluator": ["three:3"]},
+        "task": {"type": "worker", "index": 0},
+    }
+
+    @classmethod
+    def content(cls, rng):
+        return json_case(rng, cls._document)
+
+    @staticmethod
+    def read(path):
+        cluster.read({cluster.VARIABLE: path.read_bytes().decode(errors="surrogateescape")})
+
+
+class Flags(Kind):
+    """A command line of train_ssd.py, one argument a line."""
+
+    name = "flags.txt"
+    _values = ("0", "1", "-1", "0.5", "1e308", "1e-320", "nan", "inf", "1_0", "٣", "²", "", "x", "99999999999999999999")
+    _more_values = ("1,2,3", "0.1,1", "300x300", "1e9x1", "100000000", "a b", "../x", "$\\x$", "A" * 5000, "true")
+
+    @classmethod
+    def content(cls, rng):
+        if "preset" not in absl_flags.FLAGS:
+            train_flags.define()
+        names = [flag.name for module in ("train", "groups", "config_flags") for flag in _flags_of(module)]
+        lines = [
+            f"--{rng.choice(names)}={rng.choice((*cls._values, *cls._more_values))}"
+            for _ in range(rng.choice((1, 1, 2, 3)))
+        ]
+        return "\n".join(lines).encode()
+
+    @staticmethod
+    def read(path):
+        values = absl_flags.FLAGS
+        for name in values:
+            values[name].unparse()
+        try:
+            values(["train_ssd.py", *path.read_text().split("\n")])
+        except absl_flags.Error as error:
+            raise OSError(quoted_briefly(str(error), [*path.read_text().split("\n")])) from error  # status 2
+        train_flags.check(None)
+        train_flags.config_for(VOC_LIKE)
+
+
+def _flags_of(module: str) -> list:
+    return absl_flags.FLAGS.flags_by_module_dict().get(f"utility.flags.{module}", [])
+
+
+KINDS = {
+    "voc": Voc,
+    "coco": Coco,
+    "config": Config,
+    "dataset_info": DatasetInfo,
+    "labels": Labels,
+    "results": Results,
+    "pictures": Pictures,
+    "records": Records,
+    "weights": Weights,
+    "tf_config": TfConfig,
+    "flags": Flags,
+}
+assert os.name == "posix"  # time limits use signals
