@@ -38,7 +38,8 @@ def main() -> None:
     session = session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction)
     run = run_config(FLAGS.model_dir, session)
     ssd = build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope)
-    evaluation = Evaluation(shards, config, FLAGS.batch_size, FLAGS.num_preprocessing_threads)
+    threads, skip = FLAGS.num_preprocessing_threads, FLAGS.skip_bad_records
+    evaluation = Evaluation(shards, config, FLAGS.batch_size, threads, skip)
     log(f"detecting in {evaluation.images} images with {checkpoint}")
     found = evaluation.detect(ssd, checkpoint)
     pred_dir = Path(FLAGS.model_dir) / "predict"
@@ -46,7 +47,7 @@ def main() -> None:
     labels.write_labels(pred_dir / LABELS_FILE, config.class_names)
     log(f"wrote results_1.txt to results_{config.num_classes - 1}.txt in {pred_dir}")
     if coco:
-        log("\n".join(coco.finish(pred_dir, found)))
+        log("\n".join(coco.finish(pred_dir, found.by_images())))
     evaluation.score(found)
 
 

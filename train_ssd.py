@@ -40,13 +40,13 @@ def _train(shards: list[str], config: Config, task: Task | None) -> None:
     from net.training.strategy import plan_layout
     from utility.checkpoints import checkpoint_files, model_directory
 
-    records = training_records(shards, config, FLAGS.skip_empty_images)
+    records = training_records(shards, config, FLAGS.skip_empty_images, FLAGS.skip_bad_records)
     config = flags.with_epochs(config, records.images)
     layout = plan_layout(config, FLAGS.multi_gpu, FLAGS.accumulate_steps, task)
     evaluation = None
     if FLAGS.eval_every_steps or not layout.trains:
-        every, patience = FLAGS.eval_every_steps, FLAGS.early_stop_evals
-        evaluation = PeriodicEvaluation.of_records(config, FLAGS.data_dir, FLAGS.model_dir, every, patience)
+        every, patience, skip = FLAGS.eval_every_steps, FLAGS.early_stop_evals, FLAGS.skip_bad_records
+        evaluation = PeriodicEvaluation.of_records(config, FLAGS.data_dir, FLAGS.model_dir, every, patience, skip)
     model_directory.open_for_training(FLAGS.model_dir, config, writes=task is None or task.is_chief)
     last_step = config.schedule.max_number_of_steps
     if evaluation and not layout.trains:
@@ -58,10 +58,11 @@ def _train(shards: list[str], config: Config, task: Task | None) -> None:
     parallelism = Parallelism(FLAGS.num_readers, FLAGS.num_preprocessing_threads, FLAGS.deterministic)
     input_fn = training_input_fn(records, config, layout, FLAGS.tf_random_seed, first_step, parallelism)
     ssd = _estimator(config, layout, records.images)
-    if task:
-        worker.train(ssd, input_fn, last_step, task, first_step, worker.settings_to_agree_on(ssd, layout, records))
-    else:
-        loop.train(ssd, input_fn, last_step, evaluation)
+    with records.faults_named(config):
+        if task:
+            worker.train(ssd, input_fn, last_step, task, first_step, worker.settings_to_agree_on(ssd, layout, records))
+        else:
+            loop.train(ssd, input_fn, last_step, evaluation)
 
 
 def _estimator(config: Config, layout: RunLayout, images: int | None = None):

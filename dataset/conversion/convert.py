@@ -56,8 +56,9 @@ def convert(
 
     Raises:
         OSError: a file is missing or cannot be written.
-        ValueError: a bad argument or image; with `strict` also a box that would be clipped or dropped, or a wrong
-            image size in an annotation. `output_directory` is left unchanged.
+        ValueError: a bad argument or image, or another program is writing to `output_directory`; with `strict` also a
+            box that would be clipped or dropped, a wrong image size in an annotation, or a remark on the data set.
+            `output_directory` is left unchanged.
     """
     check_numbers(train_shards=train_shards, validation_shards=validation_shards, num_threads=num_threads)
     shards = {TRAIN: train_shards, VALIDATION: validation_shards}
@@ -65,13 +66,16 @@ def convert(
         if not split.sources:
             raise ValueError(f"no image is left for {prefix}: all are skipped, the first: {split.skipped[0]}")
     _log_plan(data, shards)
+    if strict and data.remarks:
+        raise ValueError(f"--strict: {data.remarks[0]}")
     class_ids = {name: class_id for class_id, name in enumerate(data.class_names, start=1)}
     output = Path(output_directory)
     with staging.staging_folder(output) as folder:
         labels.write_labels(folder / LABELS_FILE, data.class_names)
         converter = Converter(folder, class_ids, num_threads, strict, skip_bad_images)
         splits = {prefix: converter.write_split(prefix, split, shards) for prefix, split in data.splits.items()}
-        info = {"class_names": list(data.class_names), **data.origin, "splits": splits}
+        remarks = {"remarks": list(data.remarks)} if data.remarks else {}
+        info = {"class_names": list(data.class_names), **data.origin, **remarks, "splits": splits}
         text_files.write_whole(folder / record_files.INFO_NAME, json.dumps(info, indent=1, ensure_ascii=False) + "\n")
         staging.publish(folder, output)
     log(f"wrote {output}")
@@ -92,9 +96,10 @@ class Converter:
         """Write the shards of a split to the staging folder, log its summary, and return it.
 
         The summary holds the split's `origin`; numbers of `shards`, `images` and `images_without_objects`; numbers of
-        `objects` by class, and of the `difficult` ones among them; numbers of boxes `dropped`, by reason, and boxes
-        `clipped`; the number of wrong image sizes in annotations, `size_differs`; numbers of `pictures` by what was
-        done to them; and, as lines of text, images `skipped` and `remarks` on annotations.
+        images in each shard, `images_by_shard`: all, those with objects, and those with objects that are not difficult;
+        numbers of `objects` by class, and of the `difficult` ones among them; numbers of boxes `dropped`, by reason,
+        and boxes `clipped`; the number of wrong image sizes in annotations, `size_differs`; numbers of `pictures` by
+        what was done to them; and, as lines of text, images `skipped` and `remarks` on annotations.
         """
         sources = split.sources
         if prefix == TRAIN:
@@ -102,15 +107,16 @@ class Converter:
             order = np.random.RandomState(_SHUFFLE_SEED).permutation(len(sources))
             sources = tuple(sources[i] for i in order)
         shards = min(requested_shards[prefix], len(sources))
-        tally = Tally(skipped=list(split.skipped))
+        planned, tally = staging.balanced(len(sources), shards), Tally(skipped=list(split.skipped))
         staging.write_shards(
             record_files.shard_paths(self.staging, prefix, shards),
-            staging.balanced(len(sources), shards),
-            self._serialized(sources, tally, prefix),
+            planned,
+            self._serialized(sources, np.repeat(range(shards), planned).tolist(), tally, prefix),
         )
         if not tally.images:
-            raise ValueError(f"none of the {len(sources)} images for {prefix} can be read")
-        summary = {**split.origin, "shards": shards, **tally.summary(list(self.class_ids))}
+            first = tally.skipped[len(split.skipped)]
+            raise ValueError(f"none of the {len(sources)} images for {prefix} can be read, the first: {first}")
+        summary = {**split.origin, "shards": shards, **tally.summary(list(self.class_ids), shards)}
         for line in report.lines(prefix, summary, all_remarks=self.strict):
             log(line)
         if self.strict and tally.remarks:
@@ -120,12 +126,15 @@ class Converter:
             )
         return summary
 
-    def _serialized(self, sources: Sequence[Source], tally: Tally, prefix: str) -> Iterator[bytes | None]:
-        """Yield the record of each source in order, None for a skipped one, and count them in `tally`."""
+    def _serialized(
+        self, sources: Sequence[Source], shard_of: Sequence[int], tally: Tally, prefix: str
+    ) -> Iterator[bytes | None]:
+        """Yield the record of each source in order, None for a skipped one, and count them by shard in `tally`."""
         examples = _in_order(self._try_example, sources, self.num_threads)
-        for example in tqdm(examples, desc=prefix, total=len(sources), unit="image", disable=None):
+        progress = tqdm(examples, desc=prefix, total=len(sources), unit="image", disable=None)
+        for shard, example in zip(shard_of, progress, strict=True):
             if isinstance(example, Example):
-                tally.add(example)
+                tally.add(example, shard)
                 yield example.serialized
             elif self.skip_bad_images:
                 tally.skipped.append(str(example))
@@ -157,6 +166,8 @@ def _in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], num_
 
 def _log_plan(data: DataSet, requested_shards: Mapping[str, int]) -> None:
     log(f"{len(data.class_names)} classes: {', '.join(data.class_names)}")
+    for remark in data.remarks:
+        log(f"WARNING: {remark}")
     for prefix, split in data.splits.items():
         images, requested = len(split.sources), requested_shards[prefix]
         fewer = f", not {requested}: a shard needs at least one image" if images < requested else ""

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from dataset.records import record_files, tfrecord
+from dataset.sources.folder_lock import locked
 from utility.config.settings import LABELS_FILE
 
 _STAGING_NAME = ".converting"
@@ -20,14 +21,18 @@ def staging_folder(output_directory: Path) -> Iterator[Path]:
 
     It is on the same file system, so that each file moves to its final name in one step. A folder that a killed run
     has left is emptied.
+
+    Raises:
+        ValueError: another program is writing to `output_directory`.
     """
     folder = output_directory / _STAGING_NAME
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
+    with locked(output_directory, "--output_directory"):
         shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_shards(paths: Sequence[Path], planned: Sequence[int], serialized: Iterator[bytes | None]) -> int:

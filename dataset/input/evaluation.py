@@ -21,7 +21,7 @@ def eval_input_fn(shards: list[str], config: Config, batch_size: int, threads: i
     """
 
     def preprocess(record: tf.Tensor):
-        example = parsing.parse(record)
+        example = parsing.parse(record, len(config.class_names))
         image = preprocess_for_eval(
             decode(example["image_encoded"]), config.network.image_size, config.network.channel_means_rgb
         )

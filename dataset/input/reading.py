@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dataset.records.parsing import parse
+from dataset.records.scanning import faults_named, image_counter
 from dataset.sources.annotations import Annotation, LabelledObject
 
 _CHECKED_PER_FILE = 64  # records of a file whose labels are checked before training starts
@@ -55,16 +56,18 @@ def configured(dataset: tf.data.Dataset, deterministic: bool) -> tf.data.Dataset
 def ground_truth_of(shards: list[str], class_names: Sequence[str]) -> list[Annotation]:
     """Read the objects of records back as annotations; no picture is decoded.
 
-    Boxes are the annotation's raw pixels, rounded to a thousandth. ValueError if a label has no name in
-    `class_names`.
+    Boxes are the annotation's raw pixels, rounded to a thousandth. A ValueError names a broken record, also one with a
+    label without a name in `class_names`.
     """
-    examples = examples_of(lambda: tf.data.TFRecordDataset(shards).map(parse, num_parallel_calls=2))
+    names = len(class_names)
+    with faults_named(shards, names):
+        records = lambda: tf.data.TFRecordDataset(shards)  # noqa: E731
+        examples = examples_of(lambda: records().map(lambda record: parse(record, names), num_parallel_calls=2))
     return [_annotation(example, class_names) for example in examples]
 
 
 def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> Annotation:
     image_id, height, width = example["image_id"].decode(), int(example["height"]), int(example["width"])
-    _check_ids(example, class_names)
     # float32 fractions of the image are exact to about a thousandth of a pixel
     boxes = np.round(example["boxes_yxyx"].astype(np.float64) * [height, width, height, width], 3)
     objects = zip(boxes.tolist(), example["labels"].tolist(), example["difficult"].tolist(), strict=True)
@@ -80,20 +83,12 @@ def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> Annotati
 
 
 def check_labels(shards: list[str], class_names: Sequence[str]) -> None:
-    """Raise a ValueError if one of the first records of each file has a label without a name.
+    """Raise a ValueError if one of the first records of each file is broken or has a label without a name.
 
     They are enough to recognise another data set's labels.txt; checking all records could take minutes.
     """
-    files = tf.data.Dataset.from_tensor_slices
-    firsts = lambda: files(shards).flat_map(lambda shard: tf.data.TFRecordDataset(shard).take(_CHECKED_PER_FILE))  # noqa: E731
-    for example in examples_of(lambda: firsts().map(parse)):
-        _check_ids(example, class_names)
-
-
-def _check_ids(example: dict[str, Any], class_names: Sequence[str]) -> None:
-    ids = example["labels"]
-    if ids.size and not 1 <= ids.min() <= ids.max() <= len(class_names):
-        raise ValueError(
-            f"the record of image {example['image_id'].decode()} has class ids {sorted(set(ids.tolist()))}, but there"
-            f" are {len(class_names)} class names: the records and labels.txt are of different data sets"
-        )
+    firsts = lambda files: tf.data.Dataset.from_tensor_slices(files).flat_map(  # noqa: E731
+        lambda shard: tf.data.TFRecordDataset(shard).take(_CHECKED_PER_FILE)
+    )
+    with faults_named(shards, len(class_names)), image_counter(len(class_names), firsts) as count:
+        count(shards)

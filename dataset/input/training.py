@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dataset.input.reading import InputFn, check_labels, configured, element, examples_of, learnable, without_autograph
+from dataset.input.reading import InputFn, check_labels, configured, element, learnable, without_autograph
 from dataset.records.parsing import parse
-from dataset.records.record_files import count_by_file
+from dataset.records.record_files import count_by_file, image_counts_in_info
+from dataset.records.scanning import faults_named, image_counter, without_faults
 from preprocessing.ssd_preprocessing import preprocess_for_train
 from utility.config.settings import Config
 from utility.run.layout import RunLayout
@@ -35,6 +36,10 @@ class TrainingRecords:
         """Number of images of an epoch."""
         return sum(self.images_by_file.values())
 
+    def faults_named(self, config: Config) -> AbstractContextManager[None]:
+        """Return a context in which a broken record that TensorFlow stumbles over is a ValueError that names it."""
+        return faults_named([*self.images_by_file], len(config.class_names))
+
 
 class Parallelism(NamedTuple):
     """How many records are read and preprocessed at once, and whether their order is exact."""
@@ -44,34 +49,41 @@ class Parallelism(NamedTuple):
     deterministic: bool = False  # the same seed gives the same batches; else the order varies a little, for speed
 
 
-def training_records(shards: list[str], config: Config, skip_empty_images: bool = False) -> TrainingRecords:
+def training_records(
+    shards: list[str], config: Config, skip_empty_images: bool = False, skip_bad_records: bool = False
+) -> TrainingRecords:
     """Count the images of an epoch in each record file; `skip_empty_images` leaves out those without usable objects.
 
-    That takes reading all records; otherwise only lengths and a few records are read.
+    That takes reading all records, unless the converter has counted them; otherwise only lengths and a few records are
+    read. `skip_bad_records` reads all records, and puts copies without the broken ones in the place of record files.
 
     Raises:
         ValueError: as `count_by_file` and `check_labels`; or no image is left, so the first batch would never come.
     """
+    if skip_bad_records:
+        shards = without_faults(shards, len(config.class_names))
     counts = count_by_file(shards)
-    check_labels(shards, config.class_names)
     if skip_empty_images:
-        counts = _count_with_objects(shards, config)
+        counts = _count_with_objects(counts, config)
         if not any(counts.values()):
             raise ValueError(
                 f"--skip_empty_images leaves none of the images in {shards[0]}, ...: none has an object to learn from;"
                 " leave the flag out or check the annotations"
             )
+    else:
+        check_labels(shards, config.class_names)
     return TrainingRecords(counts, skip_empty_images)
 
 
-def _count_with_objects(shards: list[str], config: Config) -> dict[str, int]:
-    def numbered(number: tf.Tensor, shard: tf.Tensor) -> tf.data.Dataset:
-        examples = _examples(tf.data.TFRecordDataset(shard), config, skip_empty_images=True)
-        return examples.map(lambda example: {**example, "file": number})
-
-    examples = examples_of(lambda: tf.data.Dataset.from_tensor_slices(shards).enumerate().flat_map(numbered))
-    counts = Counter(int(example["file"]) for example in examples)
-    return {shard: counts[number] for number, shard in enumerate(shards)}
+def _count_with_objects(counts: Mapping[str, int], config: Config) -> dict[str, int]:
+    """Count the images with objects to learn from in each record file; the files hold `counts` records."""
+    kind, shards = "with_objects" if config.targets.use_difficult else "with_objects_not_difficult", [*counts]
+    written = image_counts_in_info(counts, kind)
+    if written is not None:
+        check_labels(shards, config.class_names)
+        return written
+    with faults_named(shards, len(config.class_names)), image_counter(len(config.class_names)) as count:
+        return {shard: getattr(count([shard]), kind) for shard in shards}
 
 
 def training_input_fn(
@@ -135,7 +147,7 @@ def _augmentation(config: Config, layout: RunLayout, seed: int) -> Callable:
 def _examples(dataset: tf.data.Dataset, config: Config, skip_empty_images: bool, threads: int = 2) -> tf.data.Dataset:
     """Parse records to examples with their usable objects; `skip_empty_images` leaves out those without any."""
     dataset = dataset.map(
-        lambda record: learnable(parse(record), config.targets.use_difficult),
+        lambda record: learnable(parse(record, len(config.class_names)), config.targets.use_difficult),
         num_parallel_calls=threads,
         deterministic=True,
     )

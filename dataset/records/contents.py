@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from dataset.records.parsing import parse
+from dataset.records.scanning import faults_named
 from utility.drawing.detections import draw_detections
 
 _SIZE_LIMITS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # upper ends of the groups by size
@@ -83,8 +84,11 @@ class Contents:
 
 
 def read_examples(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the examples of record files in order: what `parse` returns, as numpy values."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    """Yield the examples of record files in order: what `parse` returns, as numpy values.
+
+    A ValueError names a broken record.
+    """
+    with faults_named(shards), tf.Graph().as_default(), tf.Session() as session:
         dataset = tf.data.TFRecordDataset(list(shards)).map(parse).prefetch(1)
         example = tf.data.make_one_shot_iterator(dataset).get_next()
         while True:

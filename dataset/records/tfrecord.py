@@ -1,4 +1,4 @@
-"""tf.train.Example messages and the frames of TFRecord files, written without TensorFlow, whose import takes 5 s.
+"""tf.train.Example messages and frames of TFRecord files, without TensorFlow, whose import takes 5 s.
 
 google.protobuf serializes the messages. It imports in 40 ms and takes 0.11 ms for a JPEG of 100 kB with 3 objects;
 decoding such a JPEG to check it takes 1.5 ms.
@@ -12,7 +12,7 @@ The numbers are medians on one CPU core. The tests compare the bytes with those 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,10 +60,36 @@ def encode_example(features: Mapping[str, Any]) -> bytes:
     return _MESSAGES["Example"](features=[{"feature": entries}]).SerializeToString(deterministic=True)
 
 
+def decode_example(serialized: bytes) -> dict[str, tuple[str, Sequence[Any]]]:
+    """Return the features of a serialized tf.train.Example by name: the kind "bytes", "float" or "int64", and the list.
+
+    A feature without a value may have no kind, "". Of features with the same name the last counts, as in TensorFlow.
+    A google.protobuf.message.DecodeError if it is none.
+    """
+    example = _MESSAGES["Example"].FromString(serialized)
+    entries = [entry for features in example.features for entry in features.feature if entry.key]
+    return {entry.key[-1].decode(errors="replace"): _values(entry) for entry in entries}
+
+
+def _values(entry: Any) -> tuple[str, Sequence[Any]]:
+    for feature in entry.value[-1:]:
+        for kind in ("bytes", "float", "int64"):
+            lists = getattr(feature, f"{kind}_list")
+            if lists:
+                return kind, [value for each in lists for value in each.value]
+    return "", []
+
+
 def frame(record: bytes) -> bytes:
     """Return a record in the frame of a TFRecord file: uint64 length, its CRC, the record, its CRC."""
     length = struct.pack("<Q", len(record))
-    return b"".join((length, _masked_crc(length), record, _masked_crc(record)))
+    return b"".join((length, masked_crc(length), record, masked_crc(record)))
+
+
+def masked_crc(data: bytes) -> bytes:
+    """Return the checksum as TFRecord stores it: rotated right by 15 bits, plus a constant."""
+    crc = crc32c(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def crc32c(data: bytes) -> int:
@@ -85,12 +111,6 @@ def crc32c(data: bytes) -> int:
     for byte in data[whole:]:
         crc = (crc >> 8) ^ _LAST_BYTE[(crc ^ byte) & 0xFF]
     return crc ^ 0xFFFFFFFF
-
-
-def _masked_crc(data: bytes) -> bytes:
-    """Return the checksum as TFRecord stores it: rotated right by 15 bits, plus a constant."""
-    crc = crc32c(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def _remainder_tables() -> np.ndarray:

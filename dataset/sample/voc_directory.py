@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from tqdm import tqdm
 from dataset.sample import scenes
 from dataset.sources import labels, voc_files
 from dataset.sources.annotations import LabelledObject
+from dataset.sources.folder_lock import locked
 from utility.config.settings import LABELS_FILE
 from utility.files import text_files
 from utility.run.log import log
@@ -29,12 +30,20 @@ def make(output_directory: str | Path, *, num_train: int = 200, num_test: int = 
     are written last, so that an interrupted run leaves nothing that can be converted.
 
     Raises:
-        ValueError: a number is too small, or the folder has a VOC directory that is not a drawn sample.
+        ValueError: a number is too small, the folder has a VOC directory that is not a drawn sample, or another
+            program is writing there.
     """
     root = Path(output_directory)
     for name, value, least in (("num_train", num_train, 1), ("num_test", num_test, 1), ("seed", seed, 0)):
         if value < least:
             raise ValueError(f"--{name}={value} must be at least {least}")
+    with locked(root, "--output_directory"):
+        _draw(root, {"num_train": num_train, "num_test": num_test}, seed)
+    log(f"wrote {num_train} + {num_test} pictures of {', '.join(scenes.CLASS_NAMES)} to {root}")
+
+
+def _draw(root: Path, numbers: Mapping[str, int], seed: int) -> None:
+    """Draw the sample set into a folder; the numbers of pictures are those of the splits, by flag."""
     foreign = [root / split for split, _ in _SPLITS if (root / split).exists()]
     if foreign and not (root / _MARKER).exists():
         raise ValueError(
@@ -43,17 +52,15 @@ def make(output_directory: str | Path, *, num_train: int = 200, num_test: int = 
         )
     for split, image_set in _SPLITS:
         (root / split / "ImageSets" / "Main" / f"{image_set}.txt").unlink(missing_ok=True)
-    arguments = {"num_train": num_train, "num_test": num_test, "seed": seed}
-    text_files.write_whole(root / _MARKER, json.dumps(arguments) + "\n")
+    text_files.write_whole(root / _MARKER, json.dumps({**numbers, "seed": seed}) + "\n")
     labels.write_labels(root / LABELS_FILE, scenes.CLASS_NAMES)
     ids = {
         split: _draw_split(root / split, number, [seed, index])
-        for index, ((split, _), number) in enumerate(zip(_SPLITS, (num_train, num_test), strict=True))
+        for index, ((split, _), number) in enumerate(zip(_SPLITS, numbers.values(), strict=True))
     }
     for split, image_set in _SPLITS:
         path = root / split / "ImageSets" / "Main" / f"{image_set}.txt"
         text_files.write_whole(path, "".join(f"{image_id}\n" for image_id in ids[split]))
-    log(f"wrote {num_train} + {num_test} pictures of {', '.join(scenes.CLASS_NAMES)} to {root}")
 
 
 def _draw_split(split_dir: Path, number: int, seed: list[int]) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def evaluate(
     no score. Ground truth without area and detections in unannotated images are left out, with a warning.
 
     Args:
-        detections: by class id, from 1; classes may be missing. Boxes in pixels, 1-based and inclusive.
+        detections: by class id, from 1; each class is asked for once. Boxes in 1-based, inclusive pixels.
         ground_truth: one annotation for each image of the image set.
         class_names: the name at index i has class id i + 1.
         iou_threshold: in (0, 1].
@@ -83,12 +84,13 @@ def evaluate(
     if unknown:
         raise ValueError(f"detections of class ids {unknown}, but there are {len(class_names)} class names")
     image_index = _index_images(ground_truth)
-    warnings = _ground_truth_warnings(ground_truth, class_names) + _detection_warnings(detections, image_index)
     truth = group_by_class(ground_truth, class_names)
-    classes = {}
+    classes, seen = {}, _Seen()
     for class_id, name in enumerate(class_names, start=1):
-        boxes, images = by_falling_score(detections.get(class_id), image_index)
-        classes[name] = _score_class(boxes, images, truth[name], iou_threshold, use_07_metric)
+        found = detections.get(class_id)
+        seen.add(found)
+        classes[name] = _score_class(by_falling_score(found, image_index), truth[name], iou_threshold, use_07_metric)
+    warnings = _ground_truth_warnings(ground_truth, class_names) + seen.warnings(image_index)
     mean_ap = _mean_ap(classes, len(ground_truth), warnings)
     return EvaluationResult(classes, mean_ap, iou_threshold, use_07_metric, tuple(warnings))
 
@@ -113,8 +115,9 @@ def _index_images(ground_truth: Sequence[Annotation]) -> dict[str, int]:
 
 
 def _score_class(
-    boxes: np.ndarray, images: np.ndarray, truth: ClassTruth, iou_threshold: float, use_07_metric: bool
+    found: tuple[np.ndarray, np.ndarray], truth: ClassTruth, iou_threshold: float, use_07_metric: bool
 ) -> ClassResult:
+    boxes, images = found
     matches = match_detections(boxes, images, truth, iou_threshold)
     ignored = np.zeros(len(matches), dtype=bool)
     ignored[matches >= 0] = truth.difficult[matches[matches >= 0]]
@@ -169,28 +172,37 @@ def _ground_truth_warnings(ground_truth: Sequence[Annotation], class_names: Sequ
     return warnings
 
 
-def _detection_warnings(detections: Mapping[int, voc_results.Detections], image_index: Mapping[str, int]) -> list[str]:
-    counts: Counter[str] = Counter()
-    for found in detections.values():
-        counts.update(found.image_ids.tolist())
-    if not counts:
-        return ["There is no detection at all: every class scores 0."]
-    outside = {image_id: count for image_id, count in counts.items() if image_id not in image_index}
-    if len(outside) == len(counts):
-        raise ValueError(
-            f"none of the {counts.total()} detections is in one of the {len(image_index)} images to score "
-            f"(the first is in {next(iter(counts))!r}): the results are of another split or image set"
-        )
-    warnings = []
-    if outside:
-        warnings.append(
-            f"{sum(outside.values())} detections are left out: their {len(outside)} images, "
-            f"such as {next(iter(outside))!r}, are not in the image set."
-        )
-    largest = max(found.boxes_yxyx_px.max() for found in detections.values() if len(found))
-    if largest <= 2:
-        warnings.append(f"No box reaches beyond pixel {largest:g}: are they fractions of the image, not pixels?")
-    return warnings
+@dataclass
+class _Seen:
+    """Numbers of detections by image, and the largest coordinate of a box, updated class by class."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    largest: float = -math.inf
+
+    def add(self, found: voc_results.Detections | None) -> None:
+        if found is not None and len(found):
+            self.counts.update(found.image_ids.tolist())
+            self.largest = max(self.largest, float(found.boxes_yxyx_px.max()))
+
+    def warnings(self, image_index: Mapping[str, int]) -> list[str]:
+        if not self.counts:
+            return ["There is no detection at all: every class scores 0."]
+        outside = {image_id: count for image_id, count in self.counts.items() if image_id not in image_index}
+        if len(outside) == len(self.counts):
+            raise ValueError(
+                f"none of the {self.counts.total()} detections is in one of the {len(image_index)} images to score "
+                f"(the first is in {next(iter(outside))!r}): the results are of another split or image set"
+            )
+        warnings = []
+        if outside:
+            warnings.append(
+                f"{sum(outside.values())} detections are left out: their {len(outside)} images, "
+                f"such as {next(iter(outside))!r}, are not in the image set."
+            )
+        if self.largest <= 2:
+            reach = f"No box reaches beyond pixel {self.largest:g}"
+            warnings.append(f"{reach}: are they fractions of the image, not pixels?")
+        return warnings
 
 
 def format_report(result: EvaluationResult) -> list[str]:

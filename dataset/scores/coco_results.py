@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from dataset.records import record_files
-from dataset.scores.voc_results import Detections
+from dataset.scores.voc_results import Detections, write_together
 from dataset.sources import coco
 from dataset.sources.annotations import VALIDATION
-from utility.files import text_files
 
 RESULTS_NAME = "detections.json"
 MOST_PER_IMAGE = 100  # "at most 100 top-scoring detections per image (across all categories)", COCO's rules say
@@ -35,10 +34,10 @@ class CocoResults:
     category_ids: tuple[int, ...]
     annotations: Path | None
 
-    def finish(self, pred_dir: Path, detections: Mapping[int, Detections]) -> list[str]:
-        """Write the results and score them; return lines for the log."""
+    def finish(self, pred_dir: Path, parts: Iterable[Mapping[int, Detections]]) -> list[str]:
+        """Write the results, given as in `write`, and score them; return lines for the log."""
         path = pred_dir / RESULTS_NAME
-        write(path, detections, self.category_ids)
+        write(path, parts, self.category_ids)
         wrote = f"wrote {path}, COCO's results format"
         if self.annotations is None:
             return [wrote, f"--coco_annotations=instances.json scores it by COCO's rules; it needs {REQUIREMENT}"]
@@ -86,13 +85,21 @@ def _check_annotations(instances: coco.Instances, info: Mapping[str, Any], data_
         )
 
 
-def write(path: str | Path, detections: Mapping[int, Detections], category_ids: Sequence[int]) -> None:
+def write(path: str | Path, parts: Iterable[Mapping[int, Detections]], category_ids: Sequence[int]) -> None:
     """Write `as_results` of detections as JSON, one detection a line; image ids are COCO's in decimal digits.
 
-    Ten decimals keep any two float32 scores above .01 distinct.
+    Each of the `parts` has all detections of some images by class id; they are written one after the other. Ten
+    decimals keep any two float32 scores above .01 distinct.
     """
-    found = ",\n".join(json.dumps(result) for result in as_results(detections, category_ids))
-    text_files.write_whole(path, f"[\n{found}\n]\n")
+    write_together({Path(path): _json_lines(parts, category_ids)})
+
+
+def _json_lines(parts: Iterable[Mapping[int, Detections]], category_ids: Sequence[int]) -> Iterator[str]:
+    results = (result for part in parts for result in as_results(part, category_ids))
+    yield "[\n"
+    for number, result in enumerate(results):
+        yield (",\n" if number else "") + json.dumps(result)
+    yield "\n]\n"
 
 
 def as_results(detections: Mapping[int, Detections], category_ids: Sequence[int]) -> list[dict[str, Any]]:

@@ -109,8 +109,8 @@ def _find_class_names(pred_dir: str | Path, labels_file: str | Path | None) -> t
 
 def _read_detections(
     pred_dir: str | Path, class_names: Sequence[str]
-) -> tuple[dict[int, voc_results.Detections], tuple[str, ...]]:
-    """Return the detections by class id, and a warning if classes have no file."""
+) -> tuple[voc_results.ResultsFiles, tuple[str, ...]]:
+    """Return the detections by class id, which are read class by class, and a warning if classes have no file."""
     class_ids = voc_results.results_class_ids(pred_dir)
     if not class_ids:
         raise FileNotFoundError(
@@ -124,5 +124,4 @@ def _read_detections(
         )
     missing = [name for class_id, name in enumerate(class_names, start=1) if class_id not in set(class_ids)]
     warnings = (f"There is no results file for {', '.join(missing)}.",) if missing else ()
-    paths = {class_id: voc_results.results_path(pred_dir, class_id) for class_id in class_ids}
-    return {class_id: voc_results.read_results(path) for class_id, path in paths.items()}, warnings
+    return voc_results.ResultsFiles(pred_dir), warnings

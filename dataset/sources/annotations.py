@@ -64,10 +64,12 @@ class Split:
 class DataSet:
     """A data set to convert, with its splits by prefix ('train', 'val').
 
-    The class name at index i has class id i + 1. `origin` is a part of `dataset.json`.
+    The class name at index i has class id i + 1. `origin` is a part of `dataset.json`; `remarks`
+    has a line for each thing in all of the annotations that is probably a mistake.
     """
 
     class_names: tuple[str, ...]
     origin: Mapping[str, Any]
     splits: Mapping[str, Split]
     split_flags: Mapping[str, str]  # by prefix, the flag that names its images
+    remarks: tuple[str, ...] = ()

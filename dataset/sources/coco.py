@@ -7,16 +7,17 @@ multiplying by the size gives COCO's edges again.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Container, Mapping
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset.sources import labels
+from dataset.sources import labels, names, plausibility
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
-from utility.files import text_files
+from utility.files.json_files import read_json
+from utility.files.text_files import shortened
 from utility.flags.data import SourceFlag
 
 FLAGS: tuple[SourceFlag, ...] = (
@@ -26,6 +27,8 @@ FLAGS: tuple[SourceFlag, ...] = (
     SourceFlag("validation_images", "of COCO: folder with the validation images"),
 )
 _SPLIT_FLAGS = {TRAIN: "--annotations", VALIDATION: "--validation_annotations"}
+_MOST_BYTES = 2_000_000_000  # of a JSON file; COCO's largest has 450 MB
+_MOST_ID = 2**63 - 1
 _PAIRS = ("--annotations and --images", "--validation_annotations and --validation_images")
 
 Entry = Mapping[str, Any]
@@ -70,35 +73,49 @@ def read_data_set(
 
     Raises:
         FileNotFoundError: a JSON file or a folder is missing.
-        ValueError: no JSON file, one without folder, a bad one, different categories in two, or missing images.
+        ValueError: no JSON file, one without folder, a bad one, different categories in two, missing images, or
+            boxes that are fractions of the image.
     """
-    folders, read = {}, {}
-    for prefix, instances, folder, flags in (
+    folders: dict[str, Path] = {}
+    read: dict[str, Instances] = {}
+    for prefix, file, folder, flags in (
         (TRAIN, annotations, images, _PAIRS[0]),
         (VALIDATION, validation_annotations, validation_images, _PAIRS[1]),
     ):
-        if instances and folder:
-            read[prefix], folders[prefix] = read_instances(instances), Path(folder)
-        elif instances or folder:
+        if file and folder:
+            read[prefix], folders[prefix] = read_instances(file), Path(folder)
+        elif file or folder:
             raise ValueError(f"{flags} go together: one is the JSON file, the other the folder with its images")
     if not read:
         raise ValueError(f"no images to convert: give {_PAIRS[0]}, or {_PAIRS[1]}, or all four")
-    first, *others = read.values()
-    for other in others:
-        _check_same_categories(first, other)
+    first = _with_same_categories([*read.values()])
     splits = {prefix: find_images(read[prefix], folder, skip_missing) for prefix, folder in folders.items()}
-    names, origin = tuple(first.category_names.values()), {"category_ids": list(first.category_names)}
-    return DataSet(names, origin, splits, _SPLIT_FLAGS)
+    class_names, origin = tuple(first.category_names.values()), {"category_ids": list(first.category_names)}
+    return DataSet(class_names, origin, splits, _SPLIT_FLAGS, _probable_mistakes([*read.values()]))
 
 
-def _check_same_categories(one: Instances, other: Instances) -> None:
-    different = one.category_names.items() ^ other.category_names.items()
-    if different:
-        category_id, name = min(different)
-        raise ValueError(
-            f"{one.path} and {other.path} have different categories: id {category_id}, {name!r}, is not the same in"
-            " both; make the lists equal"
-        )
+def _probable_mistakes(read: Sequence[Instances]) -> tuple[str, ...]:
+    """Return a line for each: boxes with corners in the place of sizes, class names that look alike."""
+    counts = Counter(dict.fromkeys(read[0].category_names.values(), 0))
+    remarks: list[str] = []
+    for instances in read:
+        remarks += plausibility.corners_for_sizes(str(instances.path), instances.annotations.values())
+        counts.update(item.name for each in instances.annotations.values() for item in each.objects)
+    return (*remarks, *names.look_alikes(counts))
+
+
+def _with_same_categories(read: Sequence[Instances]) -> Instances:
+    """Return the first; a ValueError if the others have other categories."""
+    first, *others = read
+    for other in others:
+        different = first.category_names.items() ^ other.category_names.items()
+        if different:
+            category_id, name = min(different)
+            raise ValueError(
+                f"{first.path} and {other.path} have different categories: id {category_id}, {name!r}, is not the same"
+                " in both; make the lists equal"
+            )
+    return first
 
 
 def find_images(instances: Instances, folder: str | Path, skip_missing: bool) -> Split:
@@ -106,7 +123,7 @@ def find_images(instances: Instances, folder: str | Path, skip_missing: bool) ->
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: an image is missing; with `skip_missing` it is left out.
+        ValueError: an image is missing (with `skip_missing` it is left out), or boxes are fractions of the image.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -123,6 +140,7 @@ def find_images(instances: Instances, folder: str | Path, skip_missing: bool) ->
             f"{missing[0]} ({len(missing)} of {len(instances.annotations)} are missing; --skip_bad_images leaves"
             " such images out)"
         )
+    plausibility.refuse_fractions(sources)
     origin = {"annotations": str(instances.path.resolve()), "image_directory": str(folder.resolve())}
     return Split(instances.path.name, origin, tuple(sources), tuple(missing))
 
@@ -133,30 +151,29 @@ def read_instances(path: str | Path) -> Instances:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not JSON, or has a missing list or key, a repeated or non-integer id, an annotation of
-            an unknown image or category, a bad box, or a bad class name.
+            an unknown image or category, a bad box, a bad class name, or a file name that is absolute or leads out of
+            the folder with the images.
     """
     path, document = Path(path), load(path)
     categories = _by_id(document, "categories", ("name",), path)
     images = _by_id(document, "images", ("file_name",), path)
     objects: dict[int, list[LabelledObject]] = {image_id: [] for image_id in images}
-    names = _category_names(categories, path)
+    category_names = _category_names(categories, path)
     for number, entry in _by_id(document, "annotations", ("image_id", "category_id", "bbox"), path).items():
         where = f"{path}: annotation {number}"
         image_id = _known_id(entry, "image_id", images, where)
-        name = names[_known_id(entry, "category_id", names, where)]
+        name = category_names[_known_id(entry, "category_id", category_names, where)]
         objects[image_id].append(LabelledObject(name, _box_yxyx_px(entry, where), _is_crowd(entry, where), False))
     return Instances(
         path=path,
-        category_names=names,
+        category_names=category_names,
         annotations={
             image_id: Annotation(
                 str(image_id), path, _side_px(entry, "height"), _side_px(entry, "width"), tuple(objects[image_id])
             )
             for image_id, entry in images.items()
         },
-        file_names={
-            image_id: _text(entry, "file_name", f"{path}: image {image_id}") for image_id, entry in images.items()
-        },
+        file_names={image_id: _file_name(entry, f"{path}: image {image_id}") for image_id, entry in images.items()},
     )
 
 
@@ -165,23 +182,13 @@ def load(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not JSON, or no JSON object.
+        ValueError: `read_json` refuses the file.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give COCO's instances_*.json, or one like it")
-    try:
-        document = json.loads(text_files.read_utf8(path), object_hook=_without_segmentation)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error}): copy or export it again") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"{path} holds no JSON object with 'images', 'annotations' and 'categories'")
-    return document
-
-
-def _without_segmentation(entry: dict[str, Any]) -> dict[str, Any]:
-    entry.pop("segmentation", None)
-    return entry
+    remedy = "give COCO's instances_*.json, or one like it"
+    return read_json(path, remedy, most_bytes=_MOST_BYTES, without=("segmentation",))
 
 
 def _by_id(document: Entry, kind: str, needed: tuple[str, ...], path: Path) -> dict[int, Entry]:
@@ -197,8 +204,8 @@ def _by_id(document: Entry, kind: str, needed: tuple[str, ...], path: Path) -> d
             raise ValueError(
                 f"{where} has no {', '.join(map(repr, missing))}: add what is missing, or remove the entry"
             )
-        if type(entry["id"]) is not int:
-            raise ValueError(f"{where}: 'id' is {entry['id']!r}, not a whole number")
+        if type(entry["id"]) is not int or abs(entry["id"]) > _MOST_ID:
+            raise ValueError(f"{where}: 'id' is {_quoted(entry['id'])}, not a whole number of at most 64 bits")
         if entry["id"] in found:
             raise ValueError(f"{where} has the id {entry['id']}, as one before it: give each its own")
         found[entry["id"]] = entry
@@ -207,30 +214,42 @@ def _by_id(document: Entry, kind: str, needed: tuple[str, ...], path: Path) -> d
 
 def _category_names(categories: Mapping[int, Entry], path: Path) -> dict[int, str]:
     """Return the category names by ascending id, with runs of white space as one space."""
-    names: dict[int, str] = {}
+    found: dict[int, str] = {}
     for category_id, entry in sorted(categories.items()):
         where = f"{path}: category {category_id}"
         name = " ".join(_text(entry, "name", where).split())
+        fault = names.fault_of_name(name)
+        if fault:
+            raise ValueError(f"{where}: 'name' is {_quoted(name)}, which {fault}: give it another name")
         if name.lower() == labels.BACKGROUND:
             raise ValueError(f"{where} is {name!r}, which is always class id 0: remove it or give it another name")
-        if name in names.values():
+        if name in found.values():
             raise ValueError(f"{where} is {name!r}, as one before it: remove one, or give it another name")
-        names[category_id] = name
-    return names
+        found[category_id] = name
+    return found
 
 
 def _text(entry: Entry, key: str, where: str) -> str:
     value = entry[key]
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{where}: {key!r} is {value!r}, not a text")
+        raise ValueError(f"{where}: {key!r} is {_quoted(value)}, not a text")
     return value
+
+
+def _file_name(entry: Entry, where: str) -> str:
+    """Return the path of an image below the folder with the images; a backslash, as Windows writes it, is a slash."""
+    name = _text(entry, "file_name", where).replace("\\", "/")
+    fault = names.fault_of_relative_path(name)
+    if fault:
+        raise ValueError(f"{where}: 'file_name' is {_quoted(name)}, which {fault}: write it as below the images")
+    return name
 
 
 def _known_id(entry: Entry, key: str, ids: Container[int], where: str) -> int:
     value = entry[key]
     if type(value) is not int or value not in ids:
         raise ValueError(
-            f"{where}: {key!r} is {value!r}, and the file has no such id: correct or remove the annotation"
+            f"{where}: {key!r} is {_quoted(value)}, and the file has no such id: correct or remove the annotation"
         )
     return value
 
@@ -238,16 +257,18 @@ def _known_id(entry: Entry, key: str, ids: Container[int], where: str) -> int:
 def _box_yxyx_px(entry: Entry, where: str) -> tuple[float, float, float, float]:
     """Return the edges of a `bbox`; `examples.make_example` checks whether they are a valid box."""
     box = entry["bbox"]
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
-        raise ValueError(f"{where}: 'bbox' is {box!r}, not four finite numbers x, y, width, height")
-    x, y, width, height = map(float, box)
-    return y, x, y + height, x + width
+    usable = isinstance(box, list) and len(box) == 4 and all(map(_is_finite, box))
+    x, y, width, height = map(float, box) if usable else (math.nan,) * 4
+    edges = (y, x, y + height, x + width)
+    if not all(map(math.isfinite, edges)):
+        raise ValueError(f"{where}: 'bbox' is {_quoted(box)}, not four finite numbers x, y, width, height")
+    return edges
 
 
 def _is_crowd(entry: Entry, where: str) -> bool:
     value = entry.get("iscrowd", 0)
     if value not in (0, 1):
-        raise ValueError(f"{where}: 'iscrowd' is {value!r}, neither 0 nor 1")
+        raise ValueError(f"{where}: 'iscrowd' is {_quoted(value)}, neither 0 nor 1")
     return bool(value)
 
 
@@ -259,3 +280,7 @@ def _side_px(entry: Entry, side: str) -> int:
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _quoted(value: Any) -> str:
+    return f"'{shortened(value)}'" if isinstance(value, str) else shortened(value)

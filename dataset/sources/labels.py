@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from utility.files.text_files import read_utf8, write_whole
+from dataset.sources.names import fault_of_name
+from utility.files.text_files import read_utf8, shortened, write_whole
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -26,7 +27,8 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty or not UTF-8, or a name is blank, repeated, or 'background'.
+        ValueError: the file is empty or not UTF-8, or a name is blank, repeated, too long, or 'background', or
+            has a control character.
     """
     path = Path(path)
     if not path.is_file():
@@ -41,12 +43,13 @@ def write_labels(path: str | Path, names: Sequence[str]) -> None:
     """Write class names as a labels.txt from which `read_labels` returns the same names.
 
     Raises:
-        ValueError: there is no name, or one is blank, repeated, 'background', or has line breaks or outer white space.
+        ValueError: there is no name, or one is blank, repeated, too long, or 'background', or has control characters
+            or outer white space.
     """
     _check_names(names, f"labels for {path}")
     for name in names:
-        if name != name.strip() or "\n" in name or "\r" in name:
-            raise ValueError(f"labels for {path}: {name!r} has a line break or white space around it; strip it")
+        if name != name.strip():
+            raise ValueError(f"labels for {path}: {name!r} has white space around it; strip it")
     write_whole(path, "".join(f"{name}\n" for name in names))
 
 
@@ -57,6 +60,9 @@ def _check_names(names: Sequence[str], where: str) -> None:
     for line, name in enumerate(names, start=1):
         if not name.strip():
             raise ValueError(f"{where}: line {line} is blank; ids are line numbers, so remove it")
+        fault = fault_of_name(name)
+        if fault:
+            raise ValueError(f"{where}: line {line} is '{shortened(name)}', which {fault}; give one class name a line")
         if name.lower() == BACKGROUND:
             raise ValueError(f"{where}: line {line} is {name!r}; background is always id 0, remove the line")
         if name in line_of:

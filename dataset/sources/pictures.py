@@ -9,11 +9,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from dataset.sources.jpeg_markers import fault_of_markers
+
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations that swap height and width
 _JPEG_FORMATS = frozenset({"JPEG", "MPO"})  # an MPO, as phones write it, is a JPEG followed by further pictures
 _JPEG_MODES = frozenset({"RGB", "L"})
+# what a picture file may be, whatever its extension; Pillow would start other programs for some of the others
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 _QUALITY = 95
+_MOST_PIXELS = 2**29 // 3  # TensorFlow refuses 512 MiB of RGB (tensorflow/core/lib/jpeg/jpeg_mem.cc)
+_MOST_PIXELS_PER_BYTE = 512  # a block of 8x8 pixels takes a bit, in each scan that is not left out
+
+Image.MAX_IMAGE_PIXELS = None  # the limit is _MOST_PIXELS; Pillow would warn from half of it on
 
 
 class PictureError(ValueError):
@@ -49,7 +57,7 @@ def read_picture(path: str | Path, annotated_size: tuple[int, int]) -> Picture:
     except OSError as error:
         raise PictureError(f"{path}: the image cannot be read: {error.strerror}") from error
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with _opened(io.BytesIO(data)) as image:
             return _as_jpeg(image, data, annotated_size)
     except Exception as error:  # a broken file makes Pillow raise anything from OSError to struct.error
         reason = str(error).replace(str(path), "").partition(" <")[0]
@@ -63,10 +71,20 @@ def read_upright(path: str | Path) -> np.ndarray:
         PictureError: the file is missing, or is not a whole picture.
     """
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
     except Exception as error:  # as in read_picture
         raise PictureError(f"{path}: the image cannot be read: {str(error).partition(' <')[0]}") from error
+
+
+def _opened(file: io.BytesIO | str | Path) -> Image.Image:
+    """Open a picture without decoding it; a ValueError if it has more pixels than TensorFlow decodes."""
+    image = Image.open(file, formats=_FORMATS)
+    if image.width * image.height > _MOST_PIXELS:
+        raise ValueError(
+            f"its header gives {image.width}x{image.height} pixels, more than {_MOST_PIXELS}: make it smaller"
+        )
+    return image
 
 
 def _as_jpeg(image: Image.Image, data: bytes, annotated_size: tuple[int, int]) -> Picture:
@@ -76,6 +94,11 @@ def _as_jpeg(image: Image.Image, data: bytes, annotated_size: tuple[int, int]) -
         return _encode(ImageOps.exif_transpose(image), "turned upright")
     if image.format not in _JPEG_FORMATS or image.mode not in _JPEG_MODES:
         return _encode(image, f"re-encoded {image.format} {image.mode}")
+    if width * height > len(data) * _MOST_PIXELS_PER_BYTE:
+        raise ValueError(f"its header gives {width}x{height} pixels, too many for a file of {len(data)} bytes")
+    fault = fault_of_markers(data)
+    if fault:
+        raise ValueError(fault)
     # grey at an eighth of the size takes half the time, and still entropy-decodes every byte
     image.draft("L", (1, 1))
     image.load()

@@ -9,13 +9,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dataset.sources import labels, voc_files
+from dataset.sources import labels, names, plausibility, voc_files
 from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source, Split
 from utility.flags.data import SourceFlag
 
 USUAL_TRAIN_SPLITS = ("VOC2007", "VOC2012")
 USUAL_VALIDATION_SPLIT = "VOC2007TEST"
 AUTO = "auto"
+_MOST_UNKNOWN = 20  # class names in a message
 _SPLIT_FLAGS = {TRAIN: "--train_splits", VALIDATION: "--validation_splits"}
 
 FLAGS: tuple[SourceFlag, ...] = (
@@ -76,7 +77,8 @@ def read_data_set(
 
     Raises:
         FileNotFoundError: a folder or file is missing.
-        ValueError: no split, a bad annotation or class name, or a validation image in several splits.
+        ValueError: no split, a bad annotation or class name, a validation image in several splits, or boxes that are
+            fractions of the image.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"--dataset_directory: {root} is not a folder")
@@ -85,13 +87,13 @@ def read_data_set(
     if not (training or validation):
         raise ValueError("--train_splits and --validation_splits are both empty: no split to convert")
     chosen = {TRAIN: (training, train_image_set), VALIDATION: (validation, validation_image_set)}
-    splits = {
-        prefix: read_split(root, names, image_set, skip_bad) for prefix, (names, image_set) in chosen.items() if names
-    }
-    if VALIDATION in splits:
-        _check_distinct(splits[VALIDATION])
-    class_names = choose_class_names(labels_file, [source for split in splits.values() for source in split.sources])
-    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS)
+    splits = {key: read_split(root, folders, name, skip_bad) for key, (folders, name) in chosen.items() if folders}
+    _check_distinct(splits.get(VALIDATION))
+    sources = [source for split in splits.values() for source in split.sources]
+    plausibility.refuse_fractions(sources)
+    class_names = choose_class_names(labels_file, sources)
+    alike = names.look_alikes({**dict.fromkeys(class_names, 0), **_count_names(sources)})
+    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS, alike)
 
 
 def choose_train_splits(root: Path, named: Sequence[str] | None) -> tuple[str, ...]:
@@ -157,31 +159,37 @@ def choose_class_names(labels_file: str | None, sources: Iterable[Source]) -> tu
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: the file or the annotations have no class name or a bad one, or annotations have names that are not
-            in the list; the message has all of them with their counts.
+            in the list; the message has the first of them with their counts.
     """
-    counts = Counter(labelled.name for source in sources for labelled in source.annotation.objects)
+    counts = _count_names(sources)
     if labels_file == AUTO:
         if not counts:
             raise ValueError("--labels_file=auto finds no class: there is no object in any annotation")
         return tuple(sorted(counts))
-    names = labels.read_labels(labels_file) if labels_file else labels.VOC_CLASSES
-    unknown = ", ".join(f"{name} ({counts[name]})" for name in sorted(set(counts) - set(names)))
+    class_names = labels.read_labels(labels_file) if labels_file else labels.VOC_CLASSES
+    unknown = sorted(set(counts) - set(class_names))
     if unknown:
+        told = ", ".join(f"{name} ({counts[name]})" for name in unknown[:_MOST_UNKNOWN])
+        more = f" and {len(unknown) - _MOST_UNKNOWN} more" if len(unknown) > _MOST_UNKNOWN else ""
         whose = labels_file or "the 20 VOC classes, the default"
         raise ValueError(
-            f"class names in the annotations, with counts, that are not in {whose}: {unknown}; "
+            f"class names in the annotations, with counts, that are not in {whose}: {told}{more}; "
             "take all names with --labels_file=auto, or give --labels_file a file with one name a line"
         )
-    return names
+    return class_names
 
 
-def _check_distinct(split: Split) -> None:
+def _count_names(sources: Iterable[Source]) -> Counter[str]:
+    return Counter(labelled.name for source in sources for labelled in source.annotation.objects)
+
+
+def _check_distinct(split: Split | None) -> None:
     """Refuse equal ids of validation images, because results files name images by id only."""
-    ids = Counter(source.annotation.image_id for source in split.sources)
+    ids = Counter(source.annotation.image_id for source in split.sources) if split else {}
     doubled = [image_id for image_id, count in ids.items() if count > 1]
-    if doubled:
-        names = ", ".join(split.origin["source_splits"])
-        raise ValueError(f"image {doubled[0]} is in several of the validation splits {names}: rename it")
+    if split and doubled:
+        folders = ", ".join(split.origin["source_splits"])
+        raise ValueError(f"image {doubled[0]} is in several of the validation splits {folders}: rename it")
 
 
 def _checked(root: Path, named: Sequence[str], flag: str) -> tuple[str, ...]:

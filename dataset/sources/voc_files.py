@@ -13,12 +13,14 @@ from typing import Any
 
 from lxml import etree
 
+from dataset.sources import names
 from dataset.sources.annotations import Annotation, LabelledObject
-from utility.files.text_files import finite_number, read_utf8
+from utility.files.text_files import finite_number, read_utf8, shortened
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _TRUE_WORDS = frozenset({"true", "yes"})
 _FALSE_WORDS = frozenset({"", "false", "no", "unspecified"})
+_MOST_BYTES = 50_000_000  # of an annotation, which would be some 200,000 objects
 _PER_CLASS_FLAGS = frozenset({"1", "-1", "0"})
 
 
@@ -33,8 +35,8 @@ def read_annotation(path: str | Path) -> Annotation:
     parser read other files or exhaust the memory.
 
     Raises:
-        AnnotationError: the file is missing, is not XML, has a DOCTYPE, or has an object without a name or with a box
-            coordinate that is missing or not a finite number.
+        AnnotationError: the file is missing, is too large, is not XML, has a DOCTYPE, or has an object without a name,
+            with a name that cannot be one, or with a box coordinate that is missing or not a finite number.
     """
     path = Path(path)
     root = _parse_xml(path)
@@ -54,18 +56,21 @@ def read_annotation(path: str | Path) -> Annotation:
 
 def _parse_xml(path: Path) -> Any:
     try:
-        data = path.read_bytes()
+        size = path.stat().st_size
+        data = path.read_bytes() if size <= _MOST_BYTES else b""
     except OSError as error:
         raise AnnotationError(f"{path}: the annotation cannot be read: {error.strerror}") from error
+    if size > _MOST_BYTES:
+        raise AnnotationError(f"{path}: the annotation has {size / 1e6:.0f} MB, more than {_MOST_BYTES / 1e6:.0f}")
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
-        raise AnnotationError(f"{path}: the annotation is not well-formed XML: {error.msg}") from error
+        raise AnnotationError(f"{path}: the annotation is not well-formed XML: {shortened(error.msg)}") from error
     if root.getroottree().docinfo.internalDTD is not None:
         raise AnnotationError(f"{path}: the annotation has a DOCTYPE or an entity, which is refused; remove it")
     if root.tag != "annotation":
-        raise AnnotationError(f"{path}: not a VOC annotation: the root is <{root.tag}>, not <annotation>")
+        raise AnnotationError(f"{path}: not a VOC annotation: the root is <{shortened(root.tag)}>, not <annotation>")
     return root
 
 
@@ -74,7 +79,10 @@ def _read_object(element: Any, where: str) -> LabelledObject:
     name = texts.get("name", "").strip()
     if not name:
         raise AnnotationError(f"{where} has no <name>")
-    where = f"{where} ({name})"
+    fault = names.fault_of_name(name)
+    if fault:
+        raise AnnotationError(f"{where}: <name> is '{shortened(name)}', which {fault}: give it another name")
+    where = f"{where} ({shortened(name)})"
     box = element.find("bndbox")
     if box is None:
         raise AnnotationError(f"{where} has no <bndbox>")
@@ -98,7 +106,7 @@ def _coordinate_px(sides: Mapping[str, str], side: str, where: str) -> float:
         raise AnnotationError(f"{where}: <bndbox> has no <{side}>")
     value = finite_number(sides[side])
     if value is None:
-        raise AnnotationError(f"{where}: <{side}> is {sides[side].strip()!r}, not a finite number")
+        raise AnnotationError(f"{where}: <{side}> is '{shortened(sides[side].strip())}', not a finite number")
     return value
 
 
@@ -110,7 +118,7 @@ def _read_flag(texts: Mapping[str, str], tag: str, where: str) -> bool:
         return value != 0
     if text in _TRUE_WORDS or text in _FALSE_WORDS:
         return text in _TRUE_WORDS
-    raise AnnotationError(f"{where}: <{tag}> is {text!r}, neither 0 nor 1")
+    raise AnnotationError(f"{where}: <{tag}> is '{shortened(text)}', neither 0 nor 1")
 
 
 def _side_px(size: Mapping[str, str], tag: str) -> int:
@@ -131,7 +139,7 @@ def read_image_set(split_dir: str | Path, image_set: str) -> list[str]:
 
     Raises:
         FileNotFoundError: there is no such list; the message names those that exist.
-        ValueError: the list is empty, or has an id twice.
+        ValueError: the list is empty, or has an id twice or one that cannot name a file.
     """
     path = Path(split_dir) / "ImageSets" / "Main" / f"{image_set}.txt"
     if not path.is_file():
@@ -143,6 +151,9 @@ def read_image_set(split_dir: str | Path, image_set: str) -> list[str]:
         raise ValueError(f"image set {path} is empty: it must hold one image id a line")
     if _is_per_class_list(split_dir, ids):
         ids = [line.rsplit(None, 1)[0] for line in ids]
+    for image_id in ids:
+        if fault := names.fault_of_image_id(image_id):
+            raise ValueError(f"image set {path}: the id '{shortened(image_id)}' {fault}: correct or remove the line")
     doubles = [image_id for image_id, count in Counter(ids).items() if count > 1]
     if doubles:
         raise ValueError(f"image set {path} holds {len(doubles)} ids more than once, the first is {doubles[0]!r}")

@@ -13,9 +13,10 @@ import tensorflow.compat.v1 as tf
 from model.weight_formats.inputs import CAFFE_BGR, CAFFE_RGB
 from model.weight_formats.vgg import FULLY_CONNECTED, VGG16, Layer, VggSizes, VggSource
 from utility.checkpoints import checkpoint_files
+from utility.files.text_files import shortened
 
 _SCOPE = "vgg_16"
-_CONVOLUTION = re.compile(rf"{_SCOPE}/conv\d/(conv\d_\d)/weights")
+_CONVOLUTION = re.compile(rf"{_SCOPE}/conv[0-9]/(conv[0-9]_[0-9])/weights")
 
 
 def read(prefix: str, sizes: VggSizes = VGG16) -> VggSource:
@@ -38,7 +39,7 @@ def read(prefix: str, sizes: VggSizes = VGG16) -> VggSource:
             f"it has no {_SCOPE}/fc6, whose shape distinguishes TF-slim's RGB weights from BGR weights; a checkpoint"
             " that this importer wrote needs no import"
         )
-    layers = {layer: partial(_layer, reader, name) for layer, name in names.items()}
+    layers = {layer: partial(_layer, reader, layer, name, sizes) for layer, name in names.items()}
     if tuple(shapes[names["fc6"]]) == sizes.full()["fc6"]:
         return VggSource("TF-slim's VGG-16", layers, lambda kernel: CAFFE_RGB)
     return VggSource("a reduced VGG-16 with the reference's names", layers, lambda kernel: CAFFE_BGR)
@@ -47,11 +48,16 @@ def read(prefix: str, sizes: VggSizes = VGG16) -> VggSource:
 def _hint(shapes: Mapping[str, list[int]]) -> str:
     if "ssd300/conv1/conv1_1/kernel" in shapes:
         return ", but a whole detector, which needs no import: give it to --checkpoint_path"
-    return f", but {', '.join(sorted(shapes)[:3])}, ..."
+    return f", but {shortened(', '.join(sorted(shapes)[:3]))}, ..."
 
 
-def _layer(reader: tf.train.NewCheckpointReader, weights: str) -> Layer:
-    return Layer(reader.get_tensor(weights), reader.get_tensor(weights.removesuffix("weights") + "biases"))
+def _layer(reader: tf.train.NewCheckpointReader, layer: str, weights: str, sizes: VggSizes) -> Layer:
+    names = weights, weights.removesuffix("weights") + "biases"
+    shapes = reader.get_variable_to_shape_map()
+    if names[1] not in shapes:
+        raise ValueError(f"its {layer} has no bias, {names[1]}")
+    sizes.check(layer, *(tuple(shapes[name]) for name in names))
+    return Layer(*map(reader.get_tensor, names))
 
 
 def vgg_variables(layers: Mapping[str, Layer]) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.weight_formats.inputs import InputConvention, fold
+from utility.files.text_files import shortened
 
 FULLY_CONNECTED = ("fc6", "fc7")
 
@@ -50,6 +51,19 @@ class VggSizes:
             "fc6": (3, 3, self.last_filters, self.reduced_fc),
             "fc7": (1, 1, self.reduced_fc, self.reduced_fc),
         }
+
+    def check(self, layer: str, kernel: tuple[int, ...], bias: tuple[int, ...]) -> None:
+        """Raise a ValueError if a layer, given by the shapes in its file, has more numbers than VGG-16's.
+
+        For use before it is read; whether the shapes are the right ones is seen afterwards, in this project's layout.
+        """
+        shapes = [shapes[layer] for shapes in (self.convolutions(), self.full(), self.reduced()) if layer in shapes]
+        most = max(map(math.prod, shapes)), max(shape[-1] for shape in shapes)
+        if math.prod(kernel) > most[0] or math.prod(bias) > most[1]:
+            raise ValueError(
+                f"{layer} has a kernel of {shortened(kernel)} and a bias of {shortened(bias)} in the file, but VGG-16's"
+                f" have {most[0]:,} and {most[1]:,} numbers"
+            )
 
 
 VGG16 = VggSizes()
@@ -117,11 +131,15 @@ def _check_complete(layers: Mapping[str, object], sizes: VggSizes) -> None:
 
 
 def _checked(name: str, layer: Layer, shapes: Sequence[tuple[int, ...]]) -> Layer:
+    for values in layer:
+        if values.dtype.kind != "f":
+            raise ValueError(f"{name} holds {shortened(str(values.dtype))}, and weights are floating-point numbers")
     if layer.kernel.shape not in shapes or layer.bias.shape != layer.kernel.shape[-1:]:
         expected = " or ".join(str(shape) for shape in shapes)
+        kernel, bias = shortened(layer.kernel.shape), shortened(layer.bias.shape)
         raise ValueError(
-            f"{name} has a kernel of {layer.kernel.shape} and a bias of {layer.bias.shape} (height, width, inputs,"
-            f" outputs), but VGG-16's is {expected}"
+            f"{name} has a kernel of {kernel} and a bias of {bias} (height, width, inputs, outputs), but VGG-16's is"
+            f" {expected}"
         )
     return layer
 
@@ -184,7 +202,7 @@ def from_keras_dense(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 def _side(inputs: int, channels: int) -> int:
     """Return the side of a square feature map with that many values in all, or raise a ValueError."""
-    side = math.isqrt(inputs // channels)
-    if side * side * channels != inputs or not side:
+    side = math.isqrt(inputs // channels) if channels else 0
+    if not side or side * side * channels != inputs:
         raise ValueError(f"a fully connected layer has {inputs} inputs, which is no square map of {channels} channels")
     return side

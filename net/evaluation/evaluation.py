@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 
 import tensorflow.compat.v1 as tf
 
 from dataset.input.evaluation import eval_input_fn
 from dataset.input.reading import ground_truth_of
 from dataset.records.record_files import count_records
+from dataset.records.scanning import faults_named, without_faults
 from dataset.scores import average_precision, voc_results
 from dataset.sources.annotations import Annotation
 from net.estimator.prediction import detect
@@ -22,7 +24,14 @@ _BATCH = 8  # images at once
 class Evaluation:
     """Detects objects in the images of some records, and scores the detections against the records' ground truth."""
 
-    def __init__(self, shards: list[str], config: Config, batch_size: int = _BATCH, threads: int = 24):
+    def __init__(
+        self,
+        shards: list[str],
+        config: Config,
+        batch_size: int = _BATCH,
+        threads: int = 24,
+        skip_bad_records: bool = False,
+    ):
         """Count the images.
 
         Args:
@@ -30,10 +39,12 @@ class Evaluation:
             config: of the network, with the class names.
             batch_size: images at once.
             threads: that prepare images.
+            skip_bad_records: leave out broken records; otherwise they are a ValueError.
         """
-        self._shards, self._config = shards, config
-        self.images = count_records(shards)
-        self.input_fn = eval_input_fn(shards, config, batch_size, threads)
+        self._shards = without_faults(shards, len(config.class_names)) if skip_bad_records else shards
+        self._config = config
+        self.images = count_records(self._shards)
+        self.input_fn = eval_input_fn(self._shards, config, batch_size, threads)
 
     @cached_property
     def ground_truth(self) -> list[Annotation]:
@@ -42,8 +53,11 @@ class Evaluation:
 
     def detect(
         self, estimator: tf.estimator.Estimator, checkpoint: str, after_image: Callable[[], None] = lambda: None
-    ) -> dict[int, voc_results.Detections]:
-        """Return the detections of a checkpoint by class id, in pixels; `after_image` may raise to interrupt it."""
+    ) -> voc_results.StoredDetections:
+        """Return the detections of a checkpoint by class id, in pixels; `after_image` may raise to interrupt it.
+
+        They are kept in an unnamed file in the model directory, not in memory. A ValueError names a broken record.
+        """
 
         def images():
             found = detect(estimator, self.input_fn, checkpoint)
@@ -51,9 +65,12 @@ class Evaluation:
                 after_image()
                 yield image
 
-        return voc_results.detections_by_class(images())
+        folder = Path(estimator.model_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        with faults_named(self._shards, len(self._config.class_names)):
+            return voc_results.detections_by_class(images(), folder)
 
-    def score(self, found: dict[int, voc_results.Detections]) -> average_precision.EvaluationResult:
+    def score(self, found: Mapping[int, voc_results.Detections]) -> average_precision.EvaluationResult:
         """Return VOC07's average precisions, and log them."""
         result = average_precision.evaluate(found, self.ground_truth, self._config.class_names)
         for warning in result.warnings:

@@ -38,10 +38,12 @@ def single_image_signature(config: Config, model_scope: str) -> Signature:
       input `image`, uint8 RGB [1, h, w, 3]; outputs as `formats.write_saved_model` lists them, without `class_names`.
     """
     image = tf.placeholder(tf.uint8, [1, None, None, 3], "image")
-    # cast before resizing, because TensorFlow Lite resizes integers to integers
-    network_input, size = _preprocess(tf.cast(image[0], tf.float32), config)
-    detections = _detect(network_input[tf.newaxis], config, model_scope, nms_per_class)
-    return _named(Signature({"image": image}, _outputs(detections, size[tf.newaxis])))
+    # cast before resizing, because TensorFlow Lite resizes integers to integers. Its interpreter lets a caller change
+    # the static 1, and would run on with the first picture, or with none: squeeze makes that an error.
+    network_input, size = _preprocess(tf.cast(tf.squeeze(image, 0), tf.float32), config)
+    sizes = size[tf.newaxis]
+    detections = _detect(network_input[tf.newaxis], sizes, config, model_scope, nms_per_class)
+    return _named(Signature({"image": image}, _outputs(detections, sizes)))
 
 
 def batch_signature(
@@ -58,28 +60,51 @@ def batch_signature(
     Returns:
       input `batch`; outputs as `formats.write_saved_model` lists them.
     """
-    dtypes = (tf.float32, tf.float32)
+    dtypes, count = (tf.float32, tf.float32), tf.shape(batch)[0]
     images, sizes = tf.map_fn(lambda item: _preprocess(decode(item), config), batch, fn_output_signature=dtypes)
-    detections = _detect(images, config, model_scope, combined_nms)
+    images, sizes = _at_least_one(images), _at_least_one(sizes)
+    detections = _detect(images, sizes, config, model_scope, combined_nms)
     max_count = tf.reduce_max(detections.count)  # beyond this there is only padding
-    boxes, scores, classes = (values[:, :max_count] for values in detections[:3])
-    outputs = _outputs(Detections(boxes, scores, classes, detections.count), sizes)
+    boxes, scores, classes = (values[:count, :max_count] for values in detections[:3])
+    outputs = _outputs(Detections(boxes, scores, classes, detections.count[:count]), sizes[:count])
     names = tf.constant(["", *config.class_names])
     outputs["class_names"] = tf.gather(names, outputs["classes"])
     return _named(Signature({batch.op.name: batch}, outputs))
 
 
 def _preprocess(image: tf.Tensor, config: Config) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the network's input for an image [h, w, 3], and the image's height and width, float32 [2]."""
-    network = config.network
+    """Return the network's input for an image [h, w, 3], and the image's height and width, float32 [2].
+
+    For an image without rows or columns it is that of a black pixel, because resizing nothing is an error, and in
+    TensorFlow Lite a segmentation fault; `_detect` leaves out what the network sees there.
+    """
+    network, shape = config.network, tf.shape(image)
+    lacking = tf.maximum(1 - shape, 0) * [1, 1, 0]
+    image = tf.pad(image, tf.stack([tf.zeros_like(lacking), lacking], axis=1))
     network_input = preprocess_for_eval(image, network.image_size, network.channel_means_rgb)
-    return network_input, tf.cast(tf.shape(image)[:2], tf.float32)
+    return network_input, tf.cast(shape[:2], tf.float32)
 
 
-def _detect(images: tf.Tensor, config: Config, model_scope: str, nms: NonMaxSuppression) -> Detections:
+def _at_least_one(values: tf.Tensor) -> tf.Tensor:
+    """Return values [B, ...], or zeros [1, ...] in place of no values: TensorFlow's fused convolutions fail on none."""
+    lacking = tf.maximum(1 - tf.shape(values)[:1], 0)
+    return tf.concat([values, tf.zeros(tf.concat([lacking, tf.shape(values)[1:]], 0), values.dtype)], 0)
+
+
+def _detect(
+    images: tf.Tensor, sizes: tf.Tensor, config: Config, model_scope: str, nms: NonMaxSuppression
+) -> Detections:
+    """Return the detections in images of heights and widths `sizes`, none where one of these is 0."""
     with tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE):  # signatures share the variables
         output = ssd_network(images, config, "channels_last", model_scope)
-    return detect(output, default_boxes(config), config.detection, nms)
+    found = detect(output, default_boxes(config), config.detection, nms)
+    has_pixels = tf.reduce_min(sizes, axis=1, keepdims=True) > 0  # [B, 1]
+    return Detections(
+        boxes_yxyx=tf.where_v2(has_pixels[:, tf.newaxis], found.boxes_yxyx, 0.0),
+        scores=tf.where_v2(has_pixels, found.scores, 0.0),
+        classes=tf.where_v2(has_pixels, found.classes, 0),
+        count=tf.where_v2(has_pixels[:, 0], found.count, 0),
+    )
 
 
 def _outputs(detections: Detections, sizes: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -73,6 +73,8 @@ def write_saved_model(folder: str, checkpoint: str, config: Config, model_scope:
       class_names: string [B, D], empty for padding
       count: int32 [B], number of detections without padding
 
+    A picture without rows or columns has none; a file that cannot be decoded is an InvalidArgumentError for its batch.
+
     Args:
       folder: path of the SavedModel; must not exist.
       checkpoint: prefix of the checkpoint.
@@ -101,7 +103,8 @@ def tflite_model(checkpoint: str, config: Config, model_scope: str) -> bytes:
     """Return the detector as a float32 TensorFlow Lite model that needs built-in operators only.
 
     The input of its signature `serving_default` is `image`, uint8 RGB [1, h, w, 3], of any size. The outputs are those
-    of `write_saved_model` without `class_names`; D is the largest number that the detection settings allow.
+    of `write_saved_model` without `class_names`; D is the largest number that the detection settings allow. A picture
+    without rows or columns has none; another number of pictures than one is an error of the interpreter.
 
     Raises:
       ValueError: the checkpoint is of another network.

@@ -126,3 +126,20 @@ def test_flags_that_do_not_go_together_are_named(tmp_path, arguments, status, me
     done = run(*arguments, f"--output_directory={tmp_path / 'records'}")
     assert (done.returncode, message in done.stderr) == (status, True), done.stderr
     assert not (tmp_path / "records").exists()
+
+
+def test_of_two_that_start_at_once_one_is_refused_or_waits_its_turn(tmp_path):
+    """Whatever their order, the records are of one of them."""
+    sets = {"one": 3, "two": 7}
+    for name, images in sets.items():
+        VocBuilder(tmp_path / name).add_many(images)
+    output = tmp_path / "records"
+    processes = [start(VocBuilder(tmp_path / name), output, "--train_shards=1") for name in sets]
+    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in processes]
+    for err, status in ends:
+        refused = err.startswith("error: --output_directory=") and "another program is writing there" in err
+        assert (status, err.count("\n"), refused) in ((0, 0, False), (1, 1, True))
+    assert [status for _, status in ends].count(0) >= 1
+    info = record_files.read_dataset_info(output)["splits"]["train"]["images"]
+    assert len(list(read_examples(record_files.find_shards(output, "train")))) == info
+    assert contents_names(output) == ["dataset.json", "labels.txt", "train-00000-of-00001"]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from utility.checkpoints.checkpoint_files import open_checkpoint
+from utility.files.text_files import shortened
 
 MISSING = "no counterpart in the checkpoint"
 
@@ -86,7 +87,7 @@ def once_for_all_replicas(load: Callable[[], None]) -> None:
 
 def scopes_in(stored: Iterable[str]) -> str:
     """Return the outermost scopes of some variables, for a message."""
-    return ", ".join(sorted({name.split("/")[0] for name in stored if "/" in name})) or "none"
+    return shortened(", ".join(sorted({name.split("/")[0] for name in stored if "/" in name}))) or "none"
 
 
 def check_fits(checkpoint: str) -> list[Assignment]:
@@ -136,4 +137,4 @@ def _by_layer(plan: Sequence[Assignment]) -> list[tuple[tuple[str, str], list[As
 
 
 def _shape(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "scalar"
+    return shortened("x".join(map(str, shape))) or "scalar"

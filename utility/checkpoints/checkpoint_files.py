@@ -8,18 +8,26 @@ these files truncated.
 
 from __future__ import annotations
 
+import glob
+import math
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 import tensorflow.compat.v1 as tf
 
+from utility.checkpoints import state_file
+from utility.files.text_files import shortened
 from utility.run.log import first_line, log
 
 IMPORTABLE = (".h5", ".hdf5", ".pth", ".pt", ".caffemodel")
 IMPORT = "python model/import_weights.py --source="
+STEP = "global_step"
 SHOWN = 8  # names of files or variables in a message
-STATE_FILE = "checkpoint"  # TensorFlow's list of a folder's checkpoints
+_FILE = re.compile(r"\.(index|meta|data-[0-9]{5}-of-[0-9]{5})$")  # what follows the prefix in the names of its files
+_LARGEST_RATIO = 8  # of a variable to a V1 file: an int64 takes a byte or more there
+_LONGEST_REASON = 200  # characters of TensorFlow's message
 _TABLE_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")  # the end of a LevelDB table: a V1 file, or a V2 index
 
 
@@ -30,6 +38,8 @@ def resolve(path: str) -> str:
         FileNotFoundError: there is no checkpoint; the message lists the files of the folder.
         ValueError: a folder holds several and no checkpoint state, or a checkpoint cannot be read.
     """
+    if state_file.is_too_long(path):
+        raise FileNotFoundError(f"there is no checkpoint {shortened(path)}: no file can have a name as long as that")
     if Path(path).is_dir():
         found = newest(path)
         if found is None:
@@ -56,8 +66,11 @@ def newest(folder: str) -> str | None:
     for prefix in [*listed, *_not_listed(Path(folder), listed)]:
         problems[prefix] = problem_of(prefix)
         if problems[prefix] is None:
-            for damaged, problem in list(problems.items())[:-1]:
-                log(f"checkpoint {damaged} {problem}: taking {prefix}, the one before it")
+            damaged = list(problems.items())[:-1]
+            for other, problem in damaged[:SHOWN]:
+                log(printable(f"checkpoint {other} {problem}: taking {prefix}, the one before it"))
+            if len(damaged) > SHOWN:
+                log(f"and {len(damaged) - SHOWN} more that {folder} lists")
             return prefix
     # a run that was killed while it wrote its first checkpoint, of step 0, starts again without an error
     if listed or any(step_in_name(prefix) != 0 for prefix in problems):
@@ -70,7 +83,13 @@ def _check_readable(problems: dict[str, str | None]) -> None:
     lines = [f"checkpoint {prefix} {problem}" for prefix, problem in problems.items() if problem]
     if lines:
         more = "; no other can be read: remove them to start anew" if len(lines) > 1 else ""
-        raise ValueError(f"{'; '.join(lines[:SHOWN])}{more}")
+        left_out = f"; and {len(lines) - SHOWN} others" if len(lines) > SHOWN else ""
+        raise ValueError(printable(f"{'; '.join(lines[:SHOWN])}{left_out}{more}"))
+
+
+def printable(text: str) -> str:
+    """Return a text with names from a file in one line, and without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def is_checkpoint(path: str) -> bool:
@@ -97,27 +116,25 @@ def what_is_there(path: str) -> str:
     names = [entry.name for entry in folder.iterdir() if not entry.name.startswith((".", "__"))]
     names = [name for name in names if ".data-" not in name]  # the .index stands for the checkpoint
     names.sort(key=lambda name: (not name.endswith(".index"), name))
-    shown = ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
+    shown = printable(", ".join(names[:SHOWN])) + ", ..." * (len(names) > SHOWN)
     return f"; {folder} holds {shown}" if names else f"; {folder} is empty"
 
 
 def prefix_of(path: str) -> str:
     """Return the prefix of the checkpoint to which a file belongs; other paths are returned unchanged."""
-    return path.removesuffix(".index").removesuffix(".meta").split(".data-")[0]
+    return _FILE.sub("", path)
 
 
 def listed_in_state(folder: Path) -> list[str]:
     """Return the prefixes in a folder's checkpoint state, the newest first; [] if it is missing or unreadable.
 
     The state of a copied folder may hold absolute paths of the original; a file of that name in this folder is
-    preferred.
+    preferred. A name may also be that of one of a checkpoint's files.
+
+    Raises:
+        ValueError: a folder stands in the place of the state.
     """
-    try:
-        state = tf.train.get_checkpoint_state(str(folder))
-    except (ValueError, UnicodeDecodeError):  # empty, as a power cut may leave it
-        return []
-    paths = [state.model_checkpoint_path, *reversed(state.all_model_checkpoint_paths)] if state else []
-    return list(dict.fromkeys(_preferably_in(folder, path) for path in paths))
+    return list(dict.fromkeys(_preferably_in(folder, prefix_of(path)) for path in state_file.listed(folder)))
 
 
 def _preferably_in(folder: Path, path: str) -> str:
@@ -128,11 +145,12 @@ def _preferably_in(folder: Path, path: str) -> str:
 def _not_listed(folder: Path, listed: Sequence[str]) -> list[str]:
     """Return the folder's checkpoints that its state does not list, the highest step first."""
     prefixes = [str(index.with_suffix("")) for index in sorted(folder.glob("*.index"))]
-    others = [prefix for prefix in prefixes if prefix not in listed]
+    known = set(listed)
+    others = [prefix for prefix in prefixes if prefix not in known]
     numbered = sorted((p for p in others if step_in_name(p) is not None), key=step_in_name, reverse=True)  # type: ignore[arg-type]
     stems = {prefix.rpartition("-")[0] for prefix in numbered}
     if not listed and len(others) > 1 and (len(numbered) < len(others) or len(stems) > 1):
-        names = ", ".join(others[:SHOWN])
+        names = printable(", ".join(others[:SHOWN]))
         raise ValueError(
             f"{folder} holds {len(others)} checkpoints and no checkpoint state that names the newest; name one: {names}"
         )
@@ -142,7 +160,7 @@ def _not_listed(folder: Path, listed: Sequence[str]) -> list[str]:
 def step_in_name(prefix: str) -> int | None:
     """Return the step that ends a checkpoint's name, such as 500 of model.ckpt-500."""
     number = prefix.rpartition("-")[2]
-    return int(number) if number.isdecimal() else None
+    return int(number) if number.isdecimal() and len(number) < 20 else None
 
 
 def problem_of(prefix: str) -> str | None:
@@ -154,18 +172,41 @@ def problem_of(prefix: str) -> str | None:
         return f"is not complete: {name}.data-* must lie beside its .index"
     try:
         reader = open_checkpoint(prefix)
+        _check_sizes(prefix, reader)
         for variable in reader.get_variable_to_shape_map():
             reader.get_tensor(variable)
-    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
-        return f"cannot be read: {first_line(error)}"
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError, KeyError, TypeError) as error:
+        return f"cannot be read: {_brief(error)}"
     return None
+
+
+def _check_sizes(prefix: str, reader: tf.train.NewCheckpointReader) -> None:
+    """Raise a ValueError if a variable would be larger than the files, before the memory for it is taken."""
+    files = (
+        [Path(prefix)]
+        if Path(prefix).is_file()
+        else Path(prefix).parent.glob(f"{glob.escape(Path(prefix).name)}.data-*")
+    )
+    stored = sum(path.stat().st_size for path in files)
+    if Path(prefix).is_file():
+        stored *= _LARGEST_RATIO
+    dtypes = reader.get_variable_to_dtype_map()
+    for name, shape in reader.get_variable_to_shape_map().items():
+        size = math.prod(shape) * (1 if dtypes[name] == tf.string else dtypes[name].size)
+        if size > stored:
+            raise ValueError(f"{shortened(name)} would have {size} bytes, and the data has {stored}")
+
+
+def _brief(error: Exception) -> str:
+    line = first_line(error)
+    return printable(line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}...")
 
 
 def _has_data(prefix: str) -> bool:
     """Tell whether all data files lie beside a V2 index: name.data-00000-of-00002 and so on."""
     if not Path(f"{prefix}.index").is_file():
         return True
-    parts = [path.name for path in Path(prefix).parent.glob(f"{Path(prefix).name}.data-*-of-*")]
+    parts = [path.name for path in Path(prefix).parent.glob(f"{glob.escape(Path(prefix).name)}.data-*-of-*")]
     parts = [name for name in parts if name.rpartition("-of-")[2].isdecimal()]  # without temporary files
     return bool(parts) and len(parts) == int(parts[0].rpartition("-of-")[2])
 
@@ -175,7 +216,7 @@ def open_checkpoint(prefix: str) -> tf.train.NewCheckpointReader:
     try:
         return tf.train.load_checkpoint(prefix)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise ValueError(f"checkpoint {prefix} cannot be read: {first_line(error)}") from error
+        raise ValueError(printable(f"checkpoint {prefix} cannot be read: {_brief(error)}")) from error
 
 
 def step_reader(folder: str, once: bool) -> Callable[[], int]:
@@ -186,7 +227,14 @@ def step_reader(folder: str, once: bool) -> Callable[[], int]:
 
 def step_of(prefix: str | None) -> int:
     """Return the global step of a checkpoint, 0 for None or one without a step."""
-    if prefix is None:
-        return 0
-    reader = open_checkpoint(prefix)
-    return int(reader.get_tensor("global_step")) if reader.has_tensor("global_step") else 0
+    return 0 if prefix is None else stored_step(open_checkpoint(prefix)) or 0
+
+
+def stored_step(reader: tf.train.NewCheckpointReader) -> int | None:
+    """Return a checkpoint's global step, None if it has none; a ValueError if that is no whole number."""
+    if not reader.has_tensor(STEP):
+        return None
+    shape, dtype = reader.get_variable_to_shape_map()[STEP], reader.get_variable_to_dtype_map()[STEP]
+    if shape or not dtype.is_integer:
+        raise ValueError(f"the checkpoint's {STEP} is no whole number, but {dtype.name} of shape {shortened(shape)}")
+    return int(reader.get_tensor(STEP))

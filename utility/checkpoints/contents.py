@@ -11,7 +11,6 @@ from utility.checkpoints import checkpoint_files
 
 # What TensorFlow's optimizers append to a variable's name.
 _SLOTS = re.compile(r".+/(Momentum|Adam(_1)?|RMSProp(_1)?|Adagrad|ExponentialMovingAverage)")
-_STEP = "global_step"
 
 
 class Variable(NamedTuple):
@@ -29,7 +28,7 @@ def describe_checkpoint(path: str, *, slots: bool) -> str:
     prefix = checkpoint_files.resolve(path)
     reader = checkpoint_files.open_checkpoint(prefix)
     variables = variables_of(reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map())
-    step = int(reader.get_tensor(_STEP)) if reader.has_tensor(_STEP) else None
+    step = checkpoint_files.stored_step(reader)
     return f"{prefix}\n{describe(variables, step, slots=slots)}"
 
 
@@ -38,7 +37,11 @@ def variables_of(shapes: Mapping[str, Sequence[int]], dtypes: Mapping) -> list[V
     variables = []
     for name, shape in shapes.items():
         numbers = math.prod(shape)
-        variables.append(Variable(name, tuple(shape), dtypes[name].name, numbers, numbers * dtypes[name].size))
+        variables.append(
+            Variable(
+                checkpoint_files.printable(name), tuple(shape), dtypes[name].name, numbers, numbers * dtypes[name].size
+            )
+        )
     return sorted(variables, key=lambda variable: _natural(variable.name))
 
 
@@ -55,7 +58,9 @@ def describe(variables: Sequence[Variable], step: int | None, *, slots: bool) ->
         f"  {v.name:{width}}  {v.dtype:8} {'x'.join(map(str, v.shape)) or 'scalar':>16} {_bytes(v.bytes):>10}"
         for v in listed
     ]
-    network = [variable for variable in variables if variable not in of_optimizer and variable.name != _STEP]
+    network = [
+        variable for variable in variables if variable not in of_optimizer and variable.name != checkpoint_files.STEP
+    ]
     lines.append(_sum(network, "variable"))
     if of_optimizer:
         lines.append(_sum(of_optimizer, "optimizer's variable") + ("" if slots else "; --slots lists them"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utility.checkpoints.assignment import Scopes, assign, network_variables, once_for_all_replicas, table, unassigned
-from utility.checkpoints.checkpoint_files import IMPORT, IMPORTABLE, newest, open_checkpoint, resolve
+from utility.checkpoints.checkpoint_files import IMPORT, IMPORTABLE, newest, open_checkpoint, resolve, stored_step
 from utility.checkpoints.warm_start import WarmStart
 from utility.config import config_file
 from utility.config.settings import Config
@@ -38,7 +38,7 @@ class Resume(NamedTuple):
                 f" {Path(self.checkpoint).name}: {unfit[0].name} has {unfit[0].reason} ({len(unfit)} variables"
                 " differ); choose another --model_dir, or the settings it was trained with"
             )
-        step = f", step {reader.get_tensor('global_step')}" if "global_step" in stored else ""
+        step = "".join(f", step {step}" for step in [stored_step(reader)] if step is not None)
         log(f"going on from {self.checkpoint}{step}, with the optimizer's variables\n{table(plan)}")
 
 

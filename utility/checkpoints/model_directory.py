@@ -9,7 +9,8 @@ from pathlib import Path
 
 import tensorflow.compat.v1 as tf
 
-from utility.checkpoints.checkpoint_files import STATE_FILE, is_checkpoint, listed_in_state, newest, prefix_of
+from utility.checkpoints.checkpoint_files import is_checkpoint, listed_in_state, newest, prefix_of
+from utility.checkpoints.state_file import STATE_FILE
 from utility.config import config_file
 from utility.config.settings import Config
 from utility.run.log import log

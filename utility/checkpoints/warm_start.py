@@ -19,6 +19,7 @@ from utility.checkpoints.assignment import (
     table,
 )
 from utility.checkpoints.checkpoint_files import SHOWN, open_checkpoint
+from utility.files.text_files import shortened
 from utility.run.log import log
 
 
@@ -65,10 +66,11 @@ class WarmStart(NamedTuple):
 
 
 def _nothing_fits(start: WarmStart, stored: dict[str, list[int]]) -> str:
+    names = shortened(", ".join(sorted(stored)[:3]))
     return (
-        f"--checkpoint_path={start.checkpoint}: nothing of it was loaded. Its variables are"
-        f" {', '.join(sorted(stored)[:3])}, ...; --checkpoint_model_scope={start.scopes.checkpoint} should be one"
-        f" of its scopes ({scopes_in(stored)}), and --checkpoint_exclude_scopes must not leave out all"
+        f"--checkpoint_path={start.checkpoint}: nothing of it was loaded. Its variables are {names}, ...;"
+        f" --checkpoint_model_scope={start.scopes.checkpoint} should be one of its scopes ({scopes_in(stored)}), and"
+        " --checkpoint_exclude_scopes must not leave out all"
     )
 
 
@@ -82,6 +84,6 @@ def _unused(start: WarmStart, plan: Sequence[Assignment], stored: dict[str, list
     if slots or "global_step" in stored:
         lines.append(f"  not taken over: the source's step and {len(slots)} variables of its optimizer")
     if others:
-        names = ", ".join(others[:SHOWN]) + ", ..." * (len(others) > SHOWN)
+        names = ", ".join(map(shortened, others[:SHOWN])) + ", ..." * (len(others) > SHOWN)
         lines.append(f"  not in the network: {len(others)} of the checkpoint's variables: {names}")
     return "".join(f"\n{line}" for line in lines)

@@ -10,6 +10,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from utility.drawing.names import one_line
+
 _Colour = tuple[int, int, int]
 _Corners = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax: 0-based inclusive pixels, as in Pillow
 
@@ -18,6 +20,7 @@ _Corners = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax: 0-based inclusiv
 # in CIELAB).
 _HUE_STEP = 0.616
 _SATURATION_AND_VALUE = ((0.95, 1.0), (0.5, 1.0), (1.0, 0.6))
+_LONGEST_NAME = 40  # characters of a label
 _BLACK: _Colour = (0, 0, 0)
 _WHITE: _Colour = (255, 255, 255)
 
@@ -87,7 +90,8 @@ def _as_rgb(image: Image.Image | np.ndarray) -> Image.Image:
 
 
 def _class_name(class_names: Sequence[str], class_id: int) -> str:
-    return class_names[class_id - 1] if 1 <= class_id <= len(class_names) else f"class {class_id}"
+    name = class_names[class_id - 1] if 1 <= class_id <= len(class_names) else f"class {class_id}"
+    return one_line(name, _LONGEST_NAME)
 
 
 def _clipped(box_yxyx_px: np.ndarray, size: tuple[int, int]) -> _Corners | None:

@@ -14,6 +14,7 @@ from model.weight_formats.vgg import VGG16, Layer, VggSizes, VggSource, from_oih
 from utility.config.feature_maps import boxes_per_cell
 from utility.config.presets import preset
 from utility.config.settings import Config
+from utility.files.text_files import shortened
 
 Blobs = Mapping[str, Sequence[np.ndarray]]  # layer -> weights and bias
 
@@ -32,7 +33,7 @@ def vgg(blobs: Blobs, sizes: VggSizes = VGG16) -> VggSource:
     expected = [*sizes.convolutions(), "fc6", "fc7"]
     unknown = sorted(name for name in blobs if _CONVOLUTION.fullmatch(name) and name not in expected)
     if "conv1_1" not in blobs or unknown:
-        reason = f"it has a {unknown[0]}" if unknown else f"it has {', '.join(list(blobs)[:3])}, ..."
+        reason = f"it has {unknown[0] if unknown else shortened(', '.join(list(blobs)[:3]))}"
         raise ValueError(f"no VGG-16 of Caffe: {reason}")
     layers = {
         name: partial(_layer, blobs, name, sizes.last_filters if name == "fc6" else None)
@@ -50,7 +51,7 @@ def _layer(blobs: Blobs, name: str, channels: int | None = None) -> Layer:
     if kernel.ndim == 4 and kernel.shape[:2] == (1, 1):
         kernel = kernel[0, 0]
     if kernel.ndim not in (2, 4):
-        raise ValueError(f"the weights of its layer {name} have the shape {kernel.shape}")
+        raise ValueError(f"the weights of its layer {name} have the shape {shortened(kernel.shape)}")
     return Layer(from_oihw(kernel, channels or kernel.shape[1]), bias.reshape(-1))
 
 
@@ -68,7 +69,7 @@ def detector(blobs: Blobs, sizes: VggSizes = VGG16) -> tuple[dict[str, np.ndarra
     layers = {**_backbone(blobs, sizes), **_extras(blobs), **_heads(blobs, config)}
     for name, shape in _shapes(config, sizes).items():
         if layers[name].kernel.shape != shape or layers[name].bias.shape != shape[-1:]:
-            raise ValueError(f"{name} would be {layers[name].kernel.shape}, but SSD300's is {shape}")
+            raise ValueError(f"{name} would be {shortened(layers[name].kernel.shape)}, but SSD300's is {shape}")
     variables = {f"{_SCOPE}/{name}/kernel": layer.kernel for name, layer in layers.items()}
     variables |= {f"{_SCOPE}/{name}/bias": layer.bias for name, layer in layers.items()}
     variables[f"{_SCOPE}/conv4_3_scale/weights"] = _scale(blobs, sizes.stages[3][1])
@@ -84,7 +85,7 @@ def _check_heads(blobs: Blobs, config: Config) -> None:
     missing = [name for name in heads if name not in blobs]
     if missing or "conv10_2_mbox_loc" in blobs:
         raise ValueError(f"no SSD300: it has {f'no {missing[0]}' if missing else 'a conv10_2_mbox_loc'}")
-    outputs, boxes = blobs[f"{_HEADS[0]}_mbox_conf"][0].shape[0], boxes_per_cell(config.anchors)[0]
+    outputs, boxes = blobs[f"{_HEADS[0]}_mbox_conf"][-1].size, boxes_per_cell(config.anchors)[0]
     if outputs != boxes * config.num_classes:
         raise ValueError(
             f"an SSD300 for {outputs / boxes:g} classes, background included; only the models for VOC, with"
@@ -131,8 +132,8 @@ def box_order(ratios: Sequence[float]) -> list[int]:
 def _reordered(layer: Layer, boxes: Sequence[int], parts: Sequence[int]) -> Layer:
     """Reorder a head's outputs [boxes * parts]; the parts of a box are its coordinates or its classes."""
     count = len(boxes) * len(parts)
-    if layer.bias.shape != (count,):
-        raise ValueError(f"a head has {layer.bias.shape[0]} outputs instead of {count}")
+    if layer.bias.shape != (count,) or layer.kernel.shape[-1] != count:
+        raise ValueError(f"a head has {layer.bias.size} outputs instead of {count}")
     outputs = np.arange(count).reshape(len(boxes), len(parts))[boxes][:, parts].reshape(-1)
     return Layer(layer.kernel[..., outputs], layer.bias[outputs])
 

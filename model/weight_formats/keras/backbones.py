@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -15,12 +14,16 @@ from model.weight_formats.keras import hdf5
 from net.network.backbones import BACKBONE_FUNCTIONS
 from net.network.layers import Layers
 from utility.config.settings import NetworkConfig
+from utility.files.text_files import shortened
 
 _EPSILON = 1.001e-5  # of the batch norm in net/network/layers.py
 _SUFFIX = re.compile(r"_(conv|bn)$")  # conv2_block1_1_conv and conv2_block1_1_bn are one layer here
 _KINDS = ("kernel", "depthwise_kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 _CLASSIFIER = ("conv_preds", "predictions", "probs")
 
+_WIDEST = 2  # depth multiplier, as in utility/config/checks.py
+
+Datasets = dict[tuple[str, str], hdf5.Dataset]  # layer, kind
 Parameters = dict[str, dict[str, np.ndarray]]  # layer -> kind -> values
 
 
@@ -79,8 +82,7 @@ def url(backbone: str, depth_multiplier: float) -> str:
 
 def family_of(path: str) -> Family | None:
     """Return the network of `FAMILIES` that an HDF5 file holds, or None."""
-    with hdf5.opened(path) as file:
-        layers = {layer for layer, _ in _datasets(file)}
+    layers = {layer for layer, _ in _datasets(path)}
     return next((family for family in FAMILIES if family.marker in layers), None)
 
 
@@ -93,13 +95,10 @@ def read(path: str, family: Family, means_rgb: tuple[float, float, float]) -> Ba
     Raises:
       ValueError: the file is damaged, or a layer is missing, has another shape, or is not finite.
     """
-    with hdf5.opened(path) as file:
-        layers = _values(file)
-    if "kernel" not in layers.get("conv1", {}):
-        raise ValueError(f"no {family.backbone} of Keras: it has no conv1")
-    width = layers["conv1"]["kernel"].shape[-1] / family.filters
-    expected = _expected(family.backbone, width)
-    _check(layers, expected, family.backbone)
+    datasets = _datasets(path)
+    width = _width(datasets, family)
+    _check_shapes(datasets, _expected(family.backbone, width), family.backbone)
+    layers = _values(path, datasets)
     variables: dict[str, np.ndarray] = {}
     for layer, kinds in layers.items():
         converted = _converted(layer, kinds, family, means_rgb)
@@ -109,27 +108,37 @@ def read(path: str, family: Family, means_rgb: tuple[float, float, float]) -> Ba
     return Backbone(family, width, variables, [note, "biases and epsilons folded into batch norm"])
 
 
-def _datasets(file: h5py.File) -> dict[tuple[str, str], str]:
-    """Return (layer, kind) -> path in the file; a ValueError if the values lie in another file."""
-    paths: dict[tuple[str, str], str] = {}
-
-    def visit(path: str, node: h5py.Dataset | h5py.Group) -> None:
-        folders, leaf = path.split("/")[:-1], path.rpartition("/")[2].split(":")[0]
-        if not isinstance(node, h5py.Dataset) or leaf not in _KINDS or "optimizer_weights" in folders or not folders:
-            return
-        if folders[-1] in _CLASSIFIER:
-            return
-        hdf5.check_inside(path, node)
-        paths[_SUFFIX.sub("", folders[-1]), leaf] = path
-
-    file.visititems(visit)
-    return paths
+def _datasets(path: str) -> Datasets:
+    """Return (layer, kind) -> dataset of the values of convolutions and batch norms."""
+    found: Datasets = {}
+    for dataset in hdf5.datasets(path):
+        folders, leaf = dataset.path.split("/")[:-1], dataset.path.rpartition("/")[2].split(":")[0]
+        if leaf in _KINDS and folders and "optimizer_weights" not in folders and folders[-1] not in _CLASSIFIER:
+            found[_SUFFIX.sub("", folders[-1]), leaf] = dataset
+    return found
 
 
-def _values(file: h5py.File) -> Parameters:
+def _width(datasets: Datasets, family: Family) -> float:
+    """Return the depth multiplier, by which conv1's filters are more or fewer than the published network's."""
+    conv1 = datasets.get(("conv1", "kernel"))
+    if conv1 is None:
+        raise ValueError(f"no {family.backbone} of Keras: it has no conv1")
+    most = _WIDEST * family.filters
+    if len(conv1.shape) != 4 or not 0 < conv1.shape[-1] <= most:
+        raise ValueError(
+            f"its conv1/kernel has the shape {shortened(conv1.shape)}, but {family.backbone}'s has four sides, the last"
+            f" from 1 to {most}"
+        )
+    return conv1.shape[-1] / family.filters
+
+
+def _values(path: str, datasets: Datasets) -> Parameters:
     layers: Parameters = {}
-    for (layer, kind), path in _datasets(file).items():
-        layers.setdefault(layer, {})[kind] = np.asarray(file[path][...], np.float64)
+    for (layer, kind), dataset in datasets.items():
+        values = hdf5.read(path, dataset.path, np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(f"{layer}/{kind} holds values that are infinite or not a number")
+        layers.setdefault(layer, {})[kind] = values
     return layers
 
 
@@ -141,19 +150,19 @@ def _expected(backbone: str, width: float) -> dict[str, tuple[int, ...]]:
         return {variable.op.name: tuple(variable.shape.as_list()) for variable in tf.global_variables()}
 
 
-def _check(layers: Parameters, expected: Mapping[str, tuple[int, ...]], backbone: str) -> None:
-    values_by_name = {f"{layer}/{kind}": values for layer, kinds in layers.items() for kind, values in kinds.items()}
-    for name, shape in expected.items():
-        if name not in values_by_name:
-            raise ValueError(f"{backbone}'s {name} is not in it")
-        if values_by_name[name].shape != shape:
-            raise ValueError(f"its {name} has the shape {values_by_name[name].shape}, but {backbone}'s is {shape}")
-    unknown = sorted(name for name in values_by_name if name not in expected and not name.endswith("/bias"))
-    if unknown:
-        raise ValueError(f"it has a {unknown[0]}, which {backbone} has not")
-    not_finite = [name for name, values in values_by_name.items() if not np.isfinite(values).all()]
-    if not_finite:
-        raise ValueError(f"{not_finite[0]} holds values that are infinite or not a number")
+def _check_shapes(datasets: Datasets, expected: Mapping[str, tuple[int, ...]], backbone: str) -> None:
+    """Raise a ValueError unless the file has the network's layers; a convolution may have a bias."""
+    biases = {f"{layer}/bias": expected[f"{layer}/gamma"] for layer, _ in datasets if f"{layer}/gamma" in expected}
+    shapes = {f"{layer}/{kind}": dataset.shape for (layer, kind), dataset in datasets.items()}
+    missing = sorted(set(expected) - set(shapes))
+    if missing:
+        raise ValueError(f"{backbone}'s {missing[0]} is not in it")
+    for name, shape in sorted(shapes.items()):
+        wanted = expected.get(name, biases.get(name))
+        if wanted is None:
+            raise ValueError(f"it has a {shortened(name)}, which {backbone} has not")
+        if shape != wanted:
+            raise ValueError(f"its {name} has the shape {shortened(shape)}, but {backbone}'s is {wanted}")
 
 
 def _converted(layer: str, kinds: Mapping[str, np.ndarray], family: Family, means_rgb) -> dict[str, np.ndarray]:

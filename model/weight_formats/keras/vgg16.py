@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from functools import partial
 
-import h5py
 import numpy as np
 
 from model.weight_formats.inputs import CAFFE_BGR
 from model.weight_formats.keras import hdf5
+from model.weight_formats.keras.hdf5 import Dataset
 from model.weight_formats.vgg import VGG16, Layer, VggSizes, VggSource, from_keras_dense
+from utility.files.text_files import shortened
 
 _CONVOLUTION = re.compile(r"block(\d)_conv(\d)")
 _DENSE = {"fc1": "fc6", "fc2": "fc7"}
@@ -18,37 +20,32 @@ _DENSE = {"fc1": "fc6", "fc2": "fc7"}
 
 def read(path: str, sizes: VggSizes = VGG16) -> VggSource:
     """Return VGG-16 from an HDF5 file of Keras 2, channels last; a ValueError says what does not fit."""
-    with hdf5.opened(path) as file:
-        paths = _paths(file)
-    names = {layer for layer, _ in paths}
+    found = _layers(hdf5.datasets(path))
+    names = {layer for layer, _ in found}
     unknown = sorted(names - {*sizes.convolutions(), *_DENSE.values()})
     if not names or unknown:
         reason = f"it has a {unknown[0]}, which VGG-16 has not" if unknown else "it has no layer block1_conv1"
         raise ValueError(f"no VGG16 of Keras: {reason}")
-    layers = {layer: partial(_layer, path, layer, paths, sizes.last_filters) for layer in sorted(names)}
+    layers = {layer: partial(_layer, path, layer, found, sizes) for layer in sorted(names)}
     top = "with" if "fc6" in layers else "without"
     return VggSource(f"Keras' VGG16 {top} top", layers, lambda kernel: CAFFE_BGR)
 
 
-def _paths(file: h5py.File) -> dict[tuple[str, bool], str]:
-    """Return (VGG's layer name, is bias) -> path in the file, which differs between versions of Keras.
+def _layers(datasets: Iterable[Dataset]) -> dict[tuple[str, bool], Dataset]:
+    """Return (VGG's layer name, is bias) -> dataset; where it lies in the file differs between versions of Keras.
 
-    The layer's name is part of the path; a bias has one axis. `visititems` follows no links to other files.
+    The layer's name is part of the path; a bias has one axis.
     """
-    paths: dict[tuple[str, bool], str] = {}
-
-    def visit(path: str, node: h5py.Dataset | h5py.Group) -> None:
-        layer = _layer_of(path)
-        if layer is None or not isinstance(node, h5py.Dataset):
-            return
-        hdf5.check_inside(path, node)
-        key = (layer, node.ndim == 1)
-        if key in paths:
-            raise ValueError(f"it has two VGG16 networks: {paths[key]} and {path}")
-        paths[key] = path
-
-    file.visititems(visit)
-    return paths
+    found: dict[tuple[str, bool], Dataset] = {}
+    for dataset in datasets:
+        layer = _layer_of(dataset.path)
+        if layer is None:
+            continue
+        key = (layer, len(dataset.shape) == 1)
+        if key in found:
+            raise ValueError(f"it has two VGG16 networks: {shortened(found[key].path)} and {shortened(dataset.path)}")
+        found[key] = dataset
+    return found
 
 
 def _layer_of(path: str) -> str | None:
@@ -64,12 +61,13 @@ def _layer_of(path: str) -> str | None:
     return None
 
 
-def _layer(path: str, layer: str, paths: dict[tuple[str, bool], str], channels: int) -> Layer:
-    missing = [kind for is_bias, kind in ((False, "kernel"), (True, "bias")) if (layer, is_bias) not in paths]
+def _layer(path: str, layer: str, found: Mapping[tuple[str, bool], Dataset], sizes: VggSizes) -> Layer:
+    missing = [kind for is_bias, kind in ((False, "kernel"), (True, "bias")) if (layer, is_bias) not in found]
     if missing:
         raise ValueError(f"its {layer} has no {missing[0]}")
-    with hdf5.opened(path, f"its {layer}") as file:
-        kernel, bias = (np.asarray(file[paths[layer, is_bias]][...]) for is_bias in (False, True))
+    parts = found[layer, False], found[layer, True]
+    sizes.check(layer, *(part.shape for part in parts))
+    kernel, bias = (hdf5.read(path, part.path, np.float32) for part in parts)
     if kernel.ndim == 2:
-        kernel = from_keras_dense(kernel, channels if layer == "fc6" else kernel.shape[0])
+        kernel = from_keras_dense(kernel, sizes.last_filters if layer == "fc6" else kernel.shape[0])
     return Layer(kernel, bias)

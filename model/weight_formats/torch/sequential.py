@@ -14,6 +14,7 @@ import numpy as np
 
 from model.weight_formats.torch import unpickling
 from model.weight_formats.torch.unpickling import Storage, Tensor
+from utility.files.text_files import shortened
 
 # MAGIC_NUMBER and PROTOCOL_VERSION of torch.serialization
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -37,9 +38,9 @@ def read(path: str) -> tuple[dict[str, Tensor], Callable[[Storage], np.ndarray]]
     loaded, itemsizes = unpickling.unpickle(file)
     tensors = unpickling.tensors(loaded)
     keys, _ = unpickling.unpickle(file)
-    if not isinstance(keys, list):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise ValueError("it has no list of its storages")
-    positions = _positions(file, [str(key) for key in keys], itemsizes)
+    positions = _positions(file, keys, itemsizes)
     return tensors, lambda storage: _elements(file, positions, storage)
 
 
@@ -49,17 +50,17 @@ def _positions(file: mmap.mmap, keys: list[str], itemsizes: dict[str, int]) -> d
     position = file.tell()
     for key in keys:
         if key not in itemsizes:
-            raise ValueError(f"its storage {key} belongs to no tensor")
+            raise ValueError(f"its storage {shortened(key)} belongs to no tensor")
         length = int.from_bytes(file[position : position + 8], "little")
         positions[key] = (position + 8, length)
         position += 8 + length * itemsizes[key]
         if position > len(file):
-            raise ValueError(f"it is cut off: storage {key} would end at byte {position} of {len(file)}")
+            raise ValueError(f"it is cut off: storage {shortened(key)} would end at byte {position} of {len(file)}")
     return positions
 
 
 def _elements(file: mmap.mmap, positions: dict[str, tuple[int, int]], storage: Storage) -> np.ndarray:
     position, length = positions.get(storage.key, (0, -1))
     if length != storage.total:
-        raise ValueError(f"storage {storage.key} has another size than its tensors say")
+        raise ValueError(f"storage {shortened(storage.key)} has another size than its tensors say")
     return np.frombuffer(file, "<" + storage.dtype, length, position)

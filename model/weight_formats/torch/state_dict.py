@@ -14,6 +14,9 @@ import numpy as np
 
 from model.weight_formats.torch import sequential, zip_archive
 from model.weight_formats.torch.unpickling import Storage, Tensor
+from utility.files.text_files import shortened
+
+_MOST_AXES = 8  # of a tensor; a kernel has four
 
 
 class StateDict:
@@ -28,13 +31,19 @@ class StateDict:
         """Return the names of all tensors, sorted."""
         return sorted(self._tensors)
 
-    def array(self, name: str) -> np.ndarray:
-        """Return a tensor as a read-only view of its storage; a ValueError if it exceeds the storage."""
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return a tensor's shape; a ValueError if the tensor exceeds its storage."""
         storage, offset, shape, strides = self._tensors[name]
         if not isinstance(storage, Storage) or not _fits(storage.size, offset, shape, strides):
-            raise ValueError(f"tensor {name} does not lie within its storage")
+            raise ValueError(f"tensor {shortened(name)} does not lie within its storage")
         if storage.start + storage.size > storage.total:
-            raise ValueError(f"the storage of tensor {name} is cut off")
+            raise ValueError(f"the storage of tensor {shortened(name)} is cut off")
+        return shape
+
+    def array(self, name: str) -> np.ndarray:
+        """Return a tensor as a read-only view of its storage; a ValueError if it exceeds the storage."""
+        shape = self.shape(name)
+        storage, offset, _, strides = self._tensors[name]
         elements = self._read_storage(storage)[storage.start :][offset:]
         byte_strides = [stride * elements.itemsize for stride in strides]
         return np.lib.stride_tricks.as_strided(elements, shape, byte_strides, writeable=False)
@@ -48,10 +57,14 @@ def _fits(size: int, offset: Any, shape: Any, strides: Any) -> bool:
     """
     if not (isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)):
         return False
-    if not all(isinstance(number, int) and number >= 0 for number in (offset, *shape, *strides)):
+    if len(shape) > _MOST_AXES or not all(_is_count(number) for number in (offset, *shape, *strides)):
         return False
     last = sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
     return 0 < math.prod(shape) <= size and offset + last < size
+
+
+def _is_count(number: Any) -> bool:
+    return isinstance(number, int) and 0 <= number < 1 << 63
 
 
 def is_torch_file(head: bytes) -> bool:

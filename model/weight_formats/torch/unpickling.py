@@ -1,19 +1,24 @@
 """Unpickling of a state dict without PyTorch and without running anything that the file names.
 
 A pickle can call any function by its name. `pickle.Unpickler` is the reader; its `find_class` and `persistent_load`
-here give it only ordered dictionaries, storages and tensors, so everything else is refused before it is called.
+here give it only ordered dictionaries, storages and tensors, so everything else is refused before it is called. What
+the pickle would build is weighed first (`weighing.py`), since a hundred bytes can stand for a tuple without end.
 """
 
 from __future__ import annotations
 
+import io
 import pickle
-import pickletools
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import numpy as np
 
-_MAX_MEMO = 1 << 20  # objects in one pickle; a network has far fewer names and shapes
+from model.weight_formats.torch import weighing
+from utility.files.text_files import shortened
+
+MOST_BYTES = 1 << 24  # of a pickle; a state dict of thousands of tensors has less than one megabyte
+_MOST_ENTRIES = 100_000  # that a pickle's ordered dictionaries are made with
 _DTYPES = {
     "FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "LongStorage": "i8", "IntStorage": "i4",
     "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
@@ -62,8 +67,26 @@ class _RebuildParameter:
         return tensor
 
 
+class _MakeOrderedDict:
+    """Replaces OrderedDict, and limits what one pickle's are made with: Python 2 gave them a list of their entries."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = _MOST_ENTRIES
+
+    def __call__(self, entries: Any = ()) -> OrderedDict:
+        if not isinstance(entries, (list, tuple, dict)):
+            raise _RefusedError("its pickle is damaged: an ordered dictionary of no entries")
+        self._left -= len(entries)
+        if self._left < 0:
+            raise _RefusedError(
+                f"its ordered dictionaries have more than {_MOST_ENTRIES} entries, as no network's have"
+            )
+        return OrderedDict(entries)
+
+
 _GLOBALS: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor"): _RebuildTensor(),
     ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
     ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
@@ -81,29 +104,31 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, file: Any):
         super().__init__(file, encoding="utf-8")
         self.itemsizes: dict[str, int] = {}  # storage key -> bytes of an element
+        self._globals = {**_GLOBALS, ("collections", "OrderedDict"): _MakeOrderedDict()}
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         try:
-            return _GLOBALS[module_name, global_name]
+            return self._globals[module_name, global_name]
         except KeyError:
-            raise _RefusedError(
-                f"it names {module_name:.40}.{global_name:.40}; only tensors and containers are read, none is run"
-            ) from None
+            name = shortened(f"{module_name:.40}.{global_name:.40}")
+            raise _RefusedError(f"it names {name}; only tensors and containers are read, none is run") from None
 
     def persistent_load(self, pid: Any) -> Storage:
-        kind, storage_type, key, _, total, *view = pid
-        if kind != "storage" or not isinstance(storage_type, _StorageType):
-            raise _RefusedError(f"it holds a {kind!r}, and only tensors and containers are read")
+        kind, storage_type, key, _, total, *view = (
+            pid if isinstance(pid, tuple) and len(pid) >= 5 else (pid,) + 4 * ("",)
+        )
+        if kind != "storage" or not isinstance(storage_type, _StorageType) or not isinstance(key, str):
+            raise _RefusedError(f"it holds a '{shortened(kind)}', and only tensors and containers are read")
         start, size = 0, total
         if view and view[0] is not None:  # part of a storage, in files from before PyTorch 0.4
             _, start, size = view[0]
-        self.itemsizes[str(key)] = np.dtype(storage_type.dtype).itemsize
-        return Storage(str(key), storage_type.dtype, _count(start), _count(size), _count(total))
+        self.itemsizes[key] = np.dtype(storage_type.dtype).itemsize
+        return Storage(key, storage_type.dtype, _count(start), _count(size), _count(total))
 
 
 def _count(value: Any) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r} is no number of elements")
+    if not isinstance(value, int) or not 0 <= value < 1 << 48:
+        raise ValueError(f"{shortened(value)} is no number of elements")
     return value
 
 
@@ -113,23 +138,19 @@ def unpickle(file: Any) -> tuple[Any, dict[str, int]]:
     Raises:
       ValueError: the pickle is damaged, or names anything but tensors and containers.
     """
+    start = file.tell()
+    pickled = io.BytesIO(file.read(MOST_BYTES))
     try:
-        _check_memo(file)
-        unpickler = _Unpickler(file)
-        return unpickler.load(), unpickler.itemsizes
+        weighing.check(pickled)
+        pickled.seek(0)
+        unpickler = _Unpickler(pickled)
+        loaded = unpickler.load()
     except _RefusedError:
         raise
     except Exception as error:  # a damaged pickle can raise almost anything
-        raise ValueError(f"its pickle is damaged: {type(error).__name__}: {error}") from error
-
-
-def _check_memo(file: Any) -> None:
-    """Refuse a truncated pickle, and one with a high memo index, for which pickle would allocate gigabytes."""
-    start = file.tell()
-    for opcode, argument, _ in pickletools.genops(file):
-        if opcode.name.endswith("PUT") and int(argument or 0) > _MAX_MEMO:
-            raise ValueError(f"place {argument} in the memo")
-    file.seek(start)
+        raise ValueError(f"its pickle is damaged: {type(error).__name__}: {shortened(str(error))}") from error
+    file.seek(start + pickled.tell())
+    return loaded, unpickler.itemsizes
 
 
 def tensors(loaded: Any) -> dict[str, Tensor]:
@@ -145,5 +166,5 @@ def tensors(loaded: Any) -> dict[str, Tensor]:
         raise ValueError("it holds no dictionary of tensors")
     for name, tensor in dict.items(loaded):
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise ValueError(f"it holds {name!r:.80}, which is no tensor")
+            raise ValueError(f"it holds '{shortened(name)}', which is no tensor")
     return dict(dict.items(loaded))

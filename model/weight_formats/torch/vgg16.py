@@ -11,6 +11,7 @@ from model.weight_formats.inputs import CAFFE_BGR, CAFFE_RGB, TORCHVISION, Input
 from model.weight_formats.torch import state_dict
 from model.weight_formats.torch.state_dict import StateDict
 from model.weight_formats.vgg import VGG16, Layer, VggSizes, VggSource, from_oihw
+from utility.files.text_files import shortened
 
 _WEIGHT = re.compile(r"((?:features\.|classifier\.)?\d+)\.weight")
 
@@ -26,14 +27,14 @@ def read(path: str, sizes: VggSizes = VGG16) -> VggSource:
         modules = _ports_modules(sizes)
         description, inputs = "the reduced VGG-16 of PyTorch's SSD ports", _ports_inputs
     else:
-        raise ValueError(f"no VGG-16: it holds {', '.join(state.names()[:3])}, ...; expected features.0.weight, ...")
+        raise ValueError(
+            f"no VGG-16: it holds {shortened(', '.join(state.names()[:3]))}, ...; expected features.0.weight, ..."
+        )
     unknown = sorted(in_file - set(modules.values()) - {"classifier.6"})
     if unknown:
-        raise ValueError(f"no VGG-16 without batch normalization: it has a {unknown[0]}.weight")
+        raise ValueError(f"no VGG-16 without batch normalization: it has a {shortened(unknown[0])}.weight")
     layers = {
-        layer: partial(_layer, state, module, sizes.last_filters if layer == "fc6" else None)
-        for layer, module in modules.items()
-        if module in in_file
+        layer: partial(_layer, state, layer, module, sizes) for layer, module in modules.items() if module in in_file
     }
     return VggSource(description, layers, inputs)
 
@@ -78,9 +79,11 @@ def _ports_inputs(kernel: np.ndarray) -> InputConvention:
     return CAFFE_BGR if original_vgg_order(kernel) == "bgr" else CAFFE_RGB
 
 
-def _layer(state: StateDict, module: str, channels: int | None) -> Layer:
-    kernel = state.array(f"{module}.weight")
-    if f"{module}.bias" not in state.names():
+def _layer(state: StateDict, layer: str, module: str, sizes: VggSizes) -> Layer:
+    names = f"{module}.weight", f"{module}.bias"
+    if names[1] not in state.names():
         raise ValueError(f"its {module} has no bias")
-    in_channels = channels or (kernel.shape[1] if kernel.ndim > 1 else 1)
-    return Layer(from_oihw(kernel, in_channels), state.array(f"{module}.bias"))
+    sizes.check(layer, *map(state.shape, names))
+    kernel, bias = map(state.array, names)
+    channels = sizes.last_filters if layer == "fc6" else kernel.shape[1] if kernel.ndim > 1 else 1
+    return Layer(from_oihw(kernel, channels), bias)

@@ -159,7 +159,7 @@ def test_mistakes_are_named(voc, details, message, tmp_path):
 def test_no_image_is_an_error(voc):
     voc.add("000001", image=b"")
     voc.add("000002").unlink()
-    with pytest.raises(ValueError, match="none of the 1 images for train"):
+    with pytest.raises(ValueError, match=r"none of the 1 images for train can be read, the first: .*000001\.jpg"):
         run_convert(voc, skip_bad_images=True)
     (voc.root / "VOC2007" / "JPEGImages" / "000001.jpg").unlink()
     with pytest.raises(ValueError, match=r"no image is left for train: all are skipped, the first: .*000001"):
@@ -196,3 +196,14 @@ def test_genuine_photographs(voc_sample, tmp_path):
     example = next(read_examples(record_files.find_shards(tmp_path, "val")))
     path = voc_sample / "VOC2007TEST" / "JPEGImages" / f"{example['image_id'].decode()}.jpg"
     assert example["image_encoded"] == path.read_bytes()
+
+
+def test_images_with_objects_are_counted_by_shard(voc):
+    """A picture that is left out counts in none; the fourth has an object that is difficult, and no other."""
+    for number, boxes in enumerate([[box(1, 1, 9, 9)], [], [box(1, 1, 9, 9)], [box(1, 1, 9, 9, difficult=1)]]):
+        voc.add(f"{number}", *boxes, split="VOC2007TEST", image_set="test")
+    (voc.root / "VOC2007TEST" / "JPEGImages" / "2.jpg").write_bytes(b"bad")
+    info, output = run_convert(voc, train_splits=[], validation_shards=2, skip_bad_images=True)
+    assert ids(output, "val") == [["0", "1"], ["3"]]
+    counted = {"images": [2, 1], "with_objects": [1, 1], "with_objects_not_difficult": [1, 0]}
+    assert info["splits"]["val"]["images_by_shard"] == counted

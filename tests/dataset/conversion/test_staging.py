@@ -72,3 +72,24 @@ def test_a_failing_disk_leaves_the_old_data_set(voc, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         run_convert(voc, labels_file="auto")
     assert contents(output) == before
+
+
+def test_a_second_converter_is_refused_and_the_first_goes_on(voc, tmp_path):
+    voc.add_many(3)
+    output = tmp_path / "records"
+    with staging.staging_folder(output) as folder:
+        (folder / "unfinished").touch()
+        with pytest.raises(ValueError, match=rf"--output_directory={output}: another program is writing there"):
+            run_convert(voc)
+        assert (folder / "unfinished").exists()
+    run_convert(voc)
+    assert set(contents(output)) == {*record_files.shard_names("train", 3), "labels.txt", "dataset.json"}
+
+
+def test_what_a_killed_converter_left_does_not_matter(voc, tmp_path):
+    voc.add_many(3)
+    folder = tmp_path / "records" / ".converting"
+    folder.mkdir(parents=True)
+    (folder / "train-00000-of-00009").touch()
+    _, output = run_convert(voc)
+    assert set(contents(output)) == {*record_files.shard_names("train", 3), "labels.txt", "dataset.json"}

@@ -1,5 +1,7 @@
 """The input function of training: which images come, in which order, with which labels."""
 
+import contextlib
+import json
 import time
 
 import numpy as np
@@ -8,6 +10,8 @@ import tensorflow.compat.v1 as tf
 
 from dataset.input import training
 from dataset.input.training import Parallelism, training_records
+from dataset.records import record_files
+from tests.builders.convert import convert_voc
 from tests.builders.records import (
     CAT,
     DIFFICULT,
@@ -17,6 +21,7 @@ from tests.builders.records import (
     elements,
     ids_of,
     images_of,
+    mixed_images,
     one_epoch,
     record,
     train_input,
@@ -192,3 +197,70 @@ def test_leaving_out_every_image_is_an_error_not_an_endless_wait(tmp_path, objec
     with pytest.raises(ValueError, match=r"--skip_empty_images.*train-00000-of-00001"):
         training_records(shards, config(), skip_empty_images=True)
     assert len(elements(train_input(shards, config(), parallelism=Parallelism()), 2)) == 2
+
+
+@pytest.fixture
+def files_read(monkeypatch):
+    """The record files of which all records were read, in order."""
+    read: list[str] = []
+    original = training.image_counter
+
+    def counter(num_classes):
+        @contextlib.contextmanager
+        def noting():
+            with original(num_classes) as count:
+
+                def counted(shards):
+                    read.extend(shards)
+                    return count(shards)
+
+                yield counted
+
+        return noting()
+
+    monkeypatch.setattr(training, "image_counter", counter)
+    return read
+
+
+@pytest.mark.parametrize(("use_difficult", "wanted"), [(False, [2, 1]), (True, [2, 2])])
+def test_images_with_objects_are_read_once_or_not_if_the_converter_has_counted_them(
+    tmp_path, files_read, use_difficult, wanted
+):
+    shards, setting = mixed_images(tmp_path), config(targets__use_difficult=use_difficult)
+    by_shard = {"images": [3, 2], "with_objects": [2, 2], "with_objects_not_difficult": [2, 1]}
+
+    def counted(**changes):
+        files_read.clear()
+        split = {"images": 5, "images_by_shard": {**by_shard, **changes}}
+        (tmp_path / "dataset.json").write_text(json.dumps({"splits": {"train": split}}))
+        return [*training_records(shards, setting, skip_empty_images=True).images_by_file.values()]
+
+    assert counted() == wanted and files_read == []
+    cases: tuple[dict, ...] = (
+        {"images": [2, 3]},
+        {"images": None},
+        *({key: value} for key in list(by_shard)[1:] for value in ([1], [9, 1], [-1, 1], ["1", 1], None, {"a": 1})),
+    )
+    for wrong in cases:
+        assert counted(**wrong) == wanted
+        used = "with_objects" if use_difficult else "with_objects_not_difficult"
+        assert files_read == (shards if {"images", used} & wrong.keys() else [])
+    (tmp_path / "dataset.json").unlink()
+    files_read.clear()
+    assert [*training_records(shards, setting, skip_empty_images=True).images_by_file.values()] == wanted
+    assert files_read == shards
+
+
+def test_what_the_converter_counts_is_what_reading_finds(tmp_path, voc_sample, files_read):
+    """Some of the photographs have difficult objects only."""
+    convert_voc(dataset_directory=voc_sample, output_directory=tmp_path, validation_splits=[], train_shards=4)
+    shards = record_files.find_shards(tmp_path, "train")
+    for use_difficult in (False, True):
+        setting = config(targets__use_difficult=use_difficult)
+        told = training_records(shards, setting, skip_empty_images=True).images_by_file
+        assert files_read == []
+        (tmp_path / "dataset.json").rename(tmp_path / "away")
+        assert training_records(shards, setting, skip_empty_images=True).images_by_file == told
+        (tmp_path / "away").rename(tmp_path / "dataset.json")
+        assert files_read == shards
+        files_read.clear()

@@ -6,6 +6,7 @@ from PIL import Image
 from dataset.sample import scenes
 from dataset.sample.voc_directory import make
 from dataset.sources import labels, voc_files
+from dataset.sources.folder_lock import locked
 
 
 def contents(root):
@@ -84,3 +85,10 @@ def test_a_voc_directory_of_somebody_else_is_left_alone(tmp_path):
 def test_numbers_that_are_too_small_are_named(tmp_path, name):
     with pytest.raises(ValueError, match=f"--{name}=-1 must be at least"):
         make(tmp_path, **{name: -1})
+
+
+def test_a_folder_that_another_program_writes_to_is_left_alone(tmp_path):
+    message = rf"--output_directory={tmp_path}: another program is writing there"
+    with locked(tmp_path, "--output_directory"), pytest.raises(ValueError, match=message):
+        make(tmp_path, num_train=1, num_test=1)
+    assert contents(tmp_path) == {}

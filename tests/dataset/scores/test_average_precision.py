@@ -126,3 +126,28 @@ def test_nothing_to_find_is_an_error():
         evaluate({}, [annotate("a", ("rat", (1, 1, 20, 20)))], CLASSES)
     with pytest.raises(ValueError, match="'a' is annotated twice"):
         evaluate({}, [annotate("a"), annotate("a")], CLASSES)
+
+
+class ReadOnce(dict):
+    """Detections that note which class was asked for."""
+
+    def __init__(self, found):
+        super().__init__(found)
+        self.asked = []
+
+    def get(self, class_id, default=None):
+        self.asked.append(class_id)
+        return super().get(class_id, default)
+
+    def values(self):
+        raise AssertionError("all classes at once")
+
+    __getitem__ = items = values  # type: ignore[assignment]
+
+
+def test_each_class_is_asked_for_once_so_that_one_is_in_memory_at_a_time():
+    annotations = [annotate("a", ("cat", (1, 1, 20, 20)))]
+    found = ReadOnce({1: detect(("a", 0.5, (1, 1, 20, 20))), 3: detect(("x", 0.5, (1, 1, 20, 20)))})
+    result = evaluate(found, annotations, CLASSES)
+    assert found.asked == [1, 2, 3]
+    assert (result.mean_ap, len(result.warnings)) == (1.0, 1)

@@ -90,11 +90,11 @@ def test_the_best_hundred_of_each_image_are_kept():
 def test_the_file_is_json_and_keeps_scores_apart(tmp_path):
     path = tmp_path / "predict" / "detections.json"
     scores = np.array([0.3, np.nextafter(np.float32(0.3), np.float32(1))], np.float32)
-    coco_results.write(path, {1: found_in(["1", "1"], scores, np.tile([1, 1, 9, 9], (2, 1)))}, [44])
+    coco_results.write(path, [{1: found_in(["1", "1"], scores, np.tile([1, 1, 9, 9], (2, 1)))}], [44])
     read = json.loads(path.read_text())
     assert [np.float32(result["score"]) for result in read] == [scores[1], scores[0]]
     assert {result["category_id"] for result in read} == {44}
-    coco_results.write(path, {}, [44])
+    coco_results.write(path, [{}], [44])
     assert json.loads(path.read_text()) == []
 
 
@@ -103,7 +103,7 @@ def test_ground_truth_in_records_comes_back_as_it_was(coco_tiny, tmp_path):
     data_dir = tmp_path / "records"
     convert_coco(validation_annotations=path, validation_images=coco_tiny / "val2017", output_directory=data_dir)
     target = coco_target(data_dir, None)
-    lines = target.finish(tmp_path, truth_as_detections(data_dir))
+    lines = target.finish(tmp_path, [truth_as_detections(data_dir)])
     assert "--coco_annotations" in lines[1] and "requirements-coco.txt" in lines[1]
     given = [entry for entry in json.loads(path.read_text())["annotations"] if not entry["iscrowd"]]
     results = json.loads((tmp_path / "detections.json").read_text())
@@ -124,7 +124,7 @@ def test_ground_truth_as_detections_scores_one(coco_tiny, tmp_path):
     convert_coco(validation_annotations=path, validation_images=coco_tiny / "val2017", output_directory=data_dir)
     target = coco_target(data_dir, path)
     perfect = truth_as_detections(data_dir)
-    lines = target.finish(tmp_path, perfect)
+    lines = target.finish(tmp_path, [perfect])
     assert len(lines) == 13
     assert lines[1].startswith("Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all") and lines[1].endswith("1.000")
     figures, _ = coco_results.score(tmp_path / "detections.json", path)
@@ -133,7 +133,7 @@ def test_ground_truth_as_detections_scores_one(coco_tiny, tmp_path):
     assert 0.9 < figures[0] < 1  # crowds are objects to be found then
     for one in perfect.values():
         one.boxes_yxyx_px[:, 2:] += 1  # VOC's inclusive ends, which COCO does not have
-    coco_results.write(tmp_path / "detections.json", perfect, target.category_ids)
+    coco_results.write(tmp_path / "detections.json", [perfect], target.category_ids)
     assert coco_results.score(tmp_path / "detections.json", path)[0][0] < 0.96
 
 
@@ -149,10 +149,10 @@ def without(path, folder, keys):
 @needs_pycocotools
 def test_no_detection_scores_zero_and_one_of_another_image_is_an_error(builder, tmp_path):
     path = tmp_path / "detections.json"
-    coco_results.write(path, {}, [3, 90])
+    coco_results.write(path, [{}], [3, 90])
     figures, lines = coco_results.score(path, builder.path)
     assert figures == [0] * 12 and "no detection" in lines[0]
-    coco_results.write(path, {1: found_in(["8"], [0.5], [(1, 1, 9, 9)])}, [3, 90])
+    coco_results.write(path, [{1: found_in(["8"], [0.5], [(1, 1, 9, 9)])}], [3, 90])
     with pytest.raises(ValueError, match=r"detections in 1 images, the first 8, that .*instances\.json does not"):
         coco_results.score(path, builder.path)
 
@@ -204,6 +204,17 @@ def test_the_score_follows_from_the_rank_of_the_right_box(builder, tmp_path):
         boxes = np.tile([30.0, 1, 38, 5], (rank, 1))
         boxes[-1] = (2, 1, 22, 31)
         found = {1: found_in(["7"] * rank, scores, boxes), 2: found_in(["5"], [0.5], [(9, 8, 20, 18)])}
-        coco_results.write(tmp_path / "detections.json", found, [3, 90])
+        coco_results.write(tmp_path / "detections.json", [found], [3, 90])
         figures[rank] = coco_results.score(tmp_path / "detections.json", builder.path)[0][0]
     assert figures == pytest.approx({rank: (1 / rank + 1) / 2 for rank in (1, 4, 100)})
+
+
+def test_parts_of_the_images_are_written_one_after_the_other(tmp_path):
+    parts = [{1: found_in(["9"], [0.5], [(1, 1, 9, 9)])}, {}, {2: found_in(["4", "4"], [0.2, 0.3], [(1, 1, 9, 9)] * 2)}]
+    coco_results.write(tmp_path / "detections.json", iter(parts), [3, 90])
+    read = json.loads((tmp_path / "detections.json").read_text())
+    assert [(result["image_id"], result["score"]) for result in read] == [(9, 0.5), (4, 0.3), (4, 0.2)]
+    with pytest.raises(IndexError):
+        coco_results.write(tmp_path / "detections.json", (parts[number] for number in range(9)), [3, 90])
+    assert [path.name for path in tmp_path.iterdir()] == ["detections.json"]
+    assert json.loads((tmp_path / "detections.json").read_text()) == read

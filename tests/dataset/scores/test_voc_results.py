@@ -1,5 +1,7 @@
 """Results files are written, read back, and refused where they are broken."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,3 +95,108 @@ def test_results_there_and_back(tmp_path_factory, rows):
     np.testing.assert_allclose(again.boxes_yxyx_px, found.boxes_yxyx_px, atol=5.1e-5, rtol=0)
     # Scores are float32 in the network: they come back bit for bit, so no two change places.
     np.testing.assert_array_equal(again.scores.astype(np.float32), found.scores.astype(np.float32))
+
+
+def images_with_detections(count, classes=5):
+    """As `prediction.detect` yields them; the third has none."""
+    rng = np.random.default_rng(3)
+    for number in range(count):
+        found = 0 if number == 2 else int(rng.integers(1, 40))
+        yield {
+            "image_id": f"image {number}".encode(),
+            "size": np.array([100 + number, 333], np.int32),
+            "boxes_yxyx": rng.random((found, 4), np.float32),
+            "scores": rng.random(found, np.float32),
+            "classes": rng.integers(1, classes + 1, found, dtype=np.int32),
+        }
+
+
+def grouped_in_memory(images):
+    """Class id -> rows, one after the other."""
+    found: dict[int, list] = {}
+    for image in images:
+        for box, score, class_id in zip(image["boxes_yxyx"], image["scores"], image["classes"], strict=True):
+            pixels = box.astype(np.float64) * np.tile(image["size"], 2)
+            found.setdefault(int(class_id), []).append((image["image_id"].decode(), score, *pixels))
+    return {class_id: make_detections(*rows) for class_id, rows in found.items()}
+
+
+def assert_same_detections(one, other):
+    assert one.keys() == other.keys()
+    for class_id, found in one.items():
+        for name in ("image_ids", "scores", "boxes_yxyx_px"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(other[class_id], name))
+
+
+@pytest.mark.parametrize("rows", [1, 50, 10**6])
+def test_stored_detections_are_those_of_the_images_bit_by_bit(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(voc_results.StoredDetections, "_ROWS_OF_PART", rows)
+    stored = voc_results.detections_by_class(images_with_detections(30), tmp_path)
+    assert not list(tmp_path.iterdir()), "the file has no name, so that nothing is left of a run that is killed"
+    assert [*stored] == [1, 2, 3, 4, 5] and len(stored) == 5 and stored.get(6) is None
+    assert_same_detections(grouped_in_memory(images_with_detections(30)), stored)
+    parts = [*stored.by_images()]
+    assert len(parts) == {1: 29, 50: len(parts), 10**6: 1}[rows]
+    owners = [{image_id for found in part.values() for image_id in found.image_ids} for part in parts]
+    assert sum(map(len, owners)) == len(set().union(*owners)) == 29, "no image is in two parts"
+    for path, found in (("one", stored), ("other", grouped_in_memory(images_with_detections(30)))):
+        voc_results.write_results(tmp_path / path, found, num_classes=7)
+    for class_id in range(1, 7):
+        one, other = (voc_results.results_path(tmp_path / path, class_id) for path in ("one", "other"))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_no_detection_can_be_stored_too(tmp_path):
+    for images in (
+        [],
+        [next(images_with_detections(1)) | {"boxes_yxyx": np.zeros((0, 4)), "scores": [], "classes": []}],
+    ):
+        stored = voc_results.detections_by_class(images, tmp_path)
+        assert dict(stored) == {} and [found for part in stored.by_images() for found in part] == []
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path):
+    """A thousand images of 2000 detections take 96 MB of the file; a class in five, and a part, less than a third."""
+
+    def images(count):
+        boxes, scores = np.random.default_rng(0).random((2000, 4), np.float32), np.full(2000, 0.5, np.float32)
+        classes = np.arange(2000) % 5 + 1
+        for number in range(count):
+            name = f"{number}".encode()
+            size = np.array([100, 100])
+            yield {"image_id": name, "size": size, "boxes_yxyx": boxes, "scores": scores, "classes": classes}
+
+    peaks = []
+    for count in (150, 1000):
+        tracemalloc.start()
+        stored = voc_results.detections_by_class(images(count), tmp_path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(stored[3]) == 400 * count
+    assert peaks[1] < 1.1 * peaks[0] < 40e6
+
+
+def test_results_that_break_off_leave_the_earlier_set_whole(tmp_path):
+    voc_results.write_results(tmp_path, {1: make_detections(("old", 1, 1, 1, 2, 2))}, num_classes=4)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    new = make_detections(("new", 1, 1, 1, 2, 2))
+    with pytest.raises(ValueError, match="class 3 in image b"):
+        voc_results.write_results(tmp_path, {1: new, 3: make_detections(("b", np.nan, 1, 1, 2, 2))}, num_classes=4)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_results_files_are_read_when_they_are_asked_for(tmp_path):
+    found = {1: make_detections(("a", 1, 1, 1, 2, 2)), 3: make_detections(("b", 0.5, 1, 1, 2, 2))}
+    voc_results.write_results(tmp_path, found, num_classes=4)
+    files = voc_results.ResultsFiles(tmp_path)
+    voc_results.results_path(tmp_path, 2).write_text("broken")
+    assert [*files] == [1, 2, 3] and files[3].image_ids.tolist() == ["b"] and files.get(4) is None
+    with pytest.raises(ValueError, match=r"results_2\.txt, line 1"):
+        files[2]
+
+
+def test_a_full_disk_is_named(file_system):
+    folder = file_system("size=64k")
+    with pytest.raises(OSError, match="No space left on device for the detections") as caught:
+        voc_results.detections_by_class(images_with_detections(200), folder)
+    assert caught.value.filename == str(folder)

@@ -123,7 +123,22 @@ def twice(kind):
         (entry("annotations", category_id=4), "annotation 1000: 'category_id' is 4, and the file has no such id"),
         (entry("annotations", category_id=[3]), r"'category_id' is \[3\]"),
         (entry("annotations", bbox=[1, 2, 3]), r"annotation 1000: 'bbox' is \[1, 2, 3\], not four finite numbers"),
-        (entry("annotations", bbox=[1, 2, 3, float("nan")]), "not four finite numbers"),
+        (entry("annotations", bbox=[1, 2, 3, float("nan")]), "is not JSON .NaN is no number of JSON"),
+        (entry("annotations", bbox=[1e308, 2, 1e308, 3]), "not four finite numbers"),
+        (entry("annotations", bbox="9" * 10**6), r"'bbox' is '9+\.\.\.', not four"),
+        (entry("annotations", image_id=10**30), "'image_id' is 10+, and the file has no such id"),
+        (entry("images", id=2**63), "'id' is 9223372036854775808, not a whole number of at most 64 bits"),
+        (entry("images", id=True), "'id' is True, not a whole number"),
+        (
+            entry("images", file_name="../a.jpg"),
+            r"image 7: 'file_name' is '\.\./a\.jpg', which leads out of the folder",
+        ),
+        (entry("images", file_name="a\\..\\..\\b.jpg"), "leads out of the folder"),
+        (entry("images", file_name="/etc/passwd"), "is absolute"),
+        (entry("images", file_name="C:\\a.jpg"), "is absolute"),
+        (entry("images", file_name="\ud800.jpg"), r"has the character '\\ud800'"),
+        (entry("categories", name="a\0b"), r"category 90: 'name' is .*, which has the character '\\x00'"),
+        (entry("categories", name="x" * 10**6), "which has 1000000 characters, more than 200"),
         (entry("annotations", bbox=[1, 2, 3, "4"]), "not four finite numbers"),
         (entry("annotations", iscrowd="yes"), "annotation 1000: 'iscrowd' is 'yes', neither 0 nor 1"),
         (entry("images", file_name=5), "image 7: 'file_name' is 5, not a text"),
@@ -135,16 +150,30 @@ def twice(kind):
 def test_a_json_with_a_fault_is_refused_with_its_place(builder, tmp_path, spoil, message):
     spoil(builder.document)
     builder.save()
-    with pytest.raises(ValueError, match=rf"instances\.json.*{message}"):
+    with pytest.raises(ValueError, match=rf"instances\.json.*{message}") as caught:
         convert(builder, tmp_path / "records", skip_bad_images=True)
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()
     assert contents(tmp_path / "records") == {}
 
 
 def test_a_file_that_is_no_instances_json_is_named(builder, tmp_path):
-    for text, message in (("{", r"instances\.json is not JSON \("), ("[]", r"instances\.json holds no JSON object")):
-        builder.path.write_text(text)
-        with pytest.raises(ValueError, match=message):
+    for content, message in (
+        (b"{", r"is not JSON \("),
+        (b"", r"is not JSON \("),
+        (b"\0" * 10**6, r"is not JSON \("),
+        (b"[" * 10**5, r"is not JSON .*nested too deeply"),
+        (b'{"images": ' + b"9" * 5000 + b"}", r"is not JSON \(a number of 5000 digits"),
+        (b'{"a": "k\xe4fer"}', "is not UTF-8"),
+        ("{}".encode("utf-16"), "is not UTF-8"),
+        (b"[]", r"must hold an object \{\.\.\.\}, but holds \[\]"),
+        (b"null", r"must hold an object .*, but holds None"),
+        (b"{}", "has no list 'categories', or it is empty"),
+    ):
+        builder.path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"instances\.json {message}") as caught:
             coco.read_instances(builder.path)
+        assert len(str(caught.value)) < 300
     with pytest.raises(FileNotFoundError, match=r"nowhere\.json does not exist"):
         coco.read_instances(tmp_path / "nowhere.json")
     builder.save()
@@ -190,3 +219,33 @@ def test_genuine_coco(coco_tiny, tmp_path):
             ids = [info["category_ids"][label - 1] for label in example["labels"]]
             assert ids == [entry["category_id"] for entry in mine]
             assert example["difficult"].tolist() == [entry["iscrowd"] == 1 for entry in mine]
+
+
+def test_a_backslash_is_a_slash(builder, tmp_path):
+    (builder.folder / "sub").mkdir()
+    (builder.folder / "000000000007.jpg").rename(builder.folder / "sub" / "a.jpg")
+    entry("images", file_name="sub\\a.jpg")(builder.document)
+    builder.save()
+    assert convert(builder, tmp_path / "records")["splits"]["train"]["images"] == 2
+
+
+def test_what_is_probably_a_mistake_is_told(builder, tmp_path, capsys):
+    builder.document["categories"].append({"id": 91, "name": "Hot Dog"})
+    builder.document["annotations"].clear()
+    builder.add(8, (20, 20, 60, 40), (30, 5, 50, 30), (1, 1, 9, 9))
+    info = convert(builder, tmp_path / "records")
+    corners, alike = info["remarks"]
+    assert corners.startswith(f"{builder.path}: the boxes look like x1, y1, x2, y2, but COCO's are x, y, width, height")
+    assert "2 of 3 reach far beyond their image, and as corners 3 fit" in corners
+    assert "Hot Dog (0), hot dog (3)" in alike
+    assert record_files.read_dataset_info(tmp_path / "records")["remarks"] == info["remarks"]
+    assert capsys.readouterr().out.count("WARNING: ") == 2
+    with pytest.raises(ValueError, match=r"^--strict: .*instances\.json: the boxes look like x1"):
+        convert(builder, tmp_path / "strict", strict=True)
+
+
+def test_fractions_of_the_image_are_refused(builder, tmp_path):
+    entry("annotations", bbox=[0.1, 0.2, 0.3, 0.5])(builder.document)
+    builder.save()
+    with pytest.raises(ValueError, match=r"instances\.json, image 7: the box xmin 0\.1 .* looks like fractions"):
+        convert(builder, tmp_path / "records")

@@ -33,6 +33,8 @@ def test_what_editors_leave_behind_does_not_count(tmp_path):
         (b"background\ncat\n", "line 1 is 'background'"),
         (b"cat\n\ndog\n", "line 2 is blank"),
         (b"k\xe4fer\n", "not UTF-8"),
+        (b"cat\na\0b\n", r"line 2 is .*, which has the character '\\x00'"),
+        (b'{"a": ' + b"1" * 10**6 + b"}", "line 1 is .*which has 1000007 characters, more than 200"),
     ],
 )
 def test_bad_files_are_named(tmp_path, content, message):
@@ -41,6 +43,7 @@ def test_bad_files_are_named(tmp_path, content, message):
     with pytest.raises(ValueError, match=message) as caught:
         labels.read_labels(path)
     assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 250
 
 
 def test_a_missing_file_is_named(tmp_path):

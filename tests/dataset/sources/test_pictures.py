@@ -1,6 +1,8 @@
 """Every kind of picture file that VOC directories hold, whole and broken."""
 
 import io
+import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -134,3 +136,107 @@ def test_what_is_not_a_whole_picture_is_named(tmp_path, data):
 def test_a_missing_picture_is_named(tmp_path):
     with pytest.raises(PictureError, match=r"none\.jpg: the image cannot be read: No such file"):
         read_picture(tmp_path / "none.jpg", (0, 0))
+
+
+def with_size(data, height, width):
+    """A JPEG whose header gives another size."""
+    start = data.index(b"\xff\xc0") + 5
+    return data[:start] + height.to_bytes(2, "big") + width.to_bytes(2, "big") + data[start + 4 :]
+
+
+def segment(data, marker):
+    start = data.index(marker)
+    return data[start : start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")]
+
+
+THUMBNAIL = b"\xff\xe1" + (len(JPEG) + 2).to_bytes(2, "big") + JPEG
+REFUSED_BY_TENSORFLOW = {
+    "unknown marker": JPEG[:-2] + b"\xff\x5c\xff\xd9",
+    "unknown marker and no end": JPEG[:-2] + b"\xff\x5c",
+    "a second start": JPEG[:-2] + JPEG,
+    "a second frame": JPEG[:-2] + segment(JPEG, b"\xff\xc0") + b"\xff\xd9",
+    "other bytes at the end": JPEG[:-2] + bytes(100),
+    "a comment at the end": JPEG[:-2] + b"\xff\xfe\x00\x04ab",
+    "a whole thumbnail": JPEG[:2] + THUMBNAIL + JPEG[2:-2] + bytes(100),
+}
+
+
+@pytest.mark.parametrize("data", REFUSED_BY_TENSORFLOW.values(), ids=REFUSED_BY_TENSORFLOW.keys())
+def test_what_tensorflow_refuses_is_refused(tmp_path, data):
+    with pytest.raises(PictureError, match=r"a\.jpg: the image cannot be decoded: it(s data is corrupt| ends without)"):
+        read(tmp_path, data)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_like_training(data)
+
+
+@pytest.mark.parametrize("name", ["m95.jpg", "m425.jpg"])
+def test_pictures_that_ended_a_training_are_refused(cases, name):
+    with pytest.raises(PictureError, match=rf"{name}: the image cannot be decoded"):
+        read_picture(cases / "jpeg_tf_refuses" / "VOC2007" / "JPEGImages" / name, (0, 0))
+
+
+@pytest.mark.parametrize("tail", [b"", b"\0" * 9, b"\xff\xd9", JPEG, b"\xff\x5c"])
+def test_what_stands_behind_the_end_does_not_matter(tmp_path, tail):
+    data = JPEG[:2] + THUMBNAIL + JPEG[2:] + tail
+    assert read(tmp_path, data).encoded == data
+    decode_like_training(data)
+
+
+def decode_like_training(data):
+    with tf.Graph().as_default(), tf.Session() as session:
+        return session.run(tf.io.decode_image(data, channels=3, expand_animations=False))
+
+
+def test_tensorflow_decodes_every_damaged_picture_that_is_taken(tmp_path):
+    rng = np.random.default_rng(5)
+    kinds: list[dict[str, int]] = [{}, {"progressive": 1}, {"restart_marker_blocks": 5}, {"quality": 20}]
+    taken = 0
+    with tf.Graph().as_default(), tf.Session() as session:
+        placeholder = tf.placeholder(tf.string, [])
+        decoded = tf.io.decode_image(placeholder, channels=3, expand_animations=False)
+        for number in range(300):
+            data = bytearray(encoded(picture((120, 90), seed=number), **kinds[number % 4]))
+            start = int(rng.integers(2, len(data))) if number % 3 else len(data) - int(rng.integers(2, 60))
+            length = int(rng.choice([1, 2, 60]))
+            data[start : start + length] = rng.bytes(length)
+            try:
+                read(tmp_path, bytes(data))
+            except PictureError:
+                continue
+            taken += 1
+            session.run(decoded, {placeholder: bytes(data)})
+    assert taken > 50
+
+
+def with_png_size(data, width, height):
+    header = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + data[24:29]
+    return data[:12] + header + zlib.crc32(header).to_bytes(4, "big") + data[33:]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (with_size(JPEG, 60000, 60000), "its header gives 60000x60000 pixels, more than 178956970"),
+        (with_size(JPEG, 9000, 9000), rf"its header gives 9000x9000 pixels, too many for a file of {len(JPEG)} bytes"),
+        (with_png_size(PNG, 60000, 60000), "its header gives 60000x60000 pixels, more than 178956970: make it smaller"),
+        (with_png_size(PNG, 10000, 14000), "truncated|broken|data"),
+        (with_size(JPEG, 0, 500), "."),
+    ],
+)
+def test_a_size_that_is_not_the_pictures_is_refused(tmp_path, data, message):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(PictureError, match=rf"a\.jpg: the image cannot be decoded: .*({message})"):
+            read(tmp_path, data)
+
+
+def test_a_picture_of_one_colour_is_no_lie(tmp_path):
+    data = encoded(Image.new("L", (6000, 6000)), optimize=True, quality=1, progressive=True)
+    assert read(tmp_path, data).encoded == data
+
+
+def test_only_the_usual_formats_are_opened(tmp_path):
+    assert read(tmp_path, encoded(picture(), "BMP")).note == "re-encoded BMP RGB"
+    for kind in ("EPS", "PDF"):
+        with pytest.raises(PictureError, match="cannot identify image file"):
+            read(tmp_path, encoded(picture(), kind))

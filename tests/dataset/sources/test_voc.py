@@ -93,3 +93,26 @@ def test_a_validation_image_in_two_splits_is_refused(voc):
         voc.add("000002", split=split, image_set="test")
     with pytest.raises(ValueError, match="image 000002 is in several of the validation splits one, two"):
         run_convert(voc, validation_splits=["one", "two"])
+
+
+def test_fractions_of_the_image_are_one_error(voc):
+    for number in range(3):
+        voc.add(f"00000{number}", box(0.1, 0.2, 0.5, 1))
+    with pytest.raises(ValueError, match=r"000000\.xml: the box xmin 0\.1 .* looks like fractions .* 3 of 3 images"):
+        run_convert(voc, skip_bad_images=True)
+
+
+def test_names_that_differ_only_by_case_are_told(voc, capsys):
+    voc.add("000001", box(1, 1, 9, 9, name="Cat"), box(1, 1, 9, 9), box(5, 5, 9, 9))
+    info, output = run_convert(voc, labels_file="auto")
+    (remark,) = info["remarks"]
+    assert "Cat (1), cat (2)" in remark
+    assert record_files.read_dataset_info(output)["remarks"] == [remark]
+    assert f"WARNING: {remark}\n" in capsys.readouterr().out
+
+
+def test_not_all_of_a_thousand_unknown_names_are_listed(voc):
+    voc.add("000001", *(box(1, 1, 9, 9, name=f"thing{number:04d}") for number in range(1000)))
+    with pytest.raises(ValueError, match=r"thing0019 \(1\) and 980 more; take all names") as caught:
+        run_convert(voc)
+    assert len(str(caught.value)) < 800

@@ -82,7 +82,15 @@ def test_marks(tmp_path, text, value):
             "<ymax> is 'NaN', not a finite number",
         ),
         (f"<object><name>cat</name>{BOX.replace('40', '1e999')}</object>", "not a finite number"),
+        (f"<object><name>cat</name>{BOX.replace('40', '4_0')}</object>", "<ymax> is '4_0', not a finite number"),
+        (f"<object><name>cat</name>{BOX.replace('40', '٤٠')}</object>", "<ymax> is '٤٠', not a finite number"),
+        (f"<object><name>cat</name>{BOX.replace('40', 'x' * 10**6)}</object>", "<ymax> is 'x+...', not"),
         (f"<object><name>cat</name>{BOX}<difficult>perhaps</difficult></object>", "<difficult> is 'perhaps'"),
+        (f"<object><name>cat</name>{BOX}<difficult>{'x' * 10**6}</difficult></object>", "<difficult> is 'x+...'"),
+        (f"<object><name>{'x' * 10**6}</name>{BOX}</object>", "<name> is 'x+...', which has 1000000 characters"),
+        (f"<object><name>{'x' * 150}</name></object>", r"object 1 \(x+\.\.\.\) has no <bndbox>"),
+        (f"<object><name>hot&#10;dog</name>{BOX}</object>", r"<name> is .*, which has the character '\\n'"),
+        (f"<object><{'x' * 10**6}></object>", "not well-formed XML"),
         ("<object>", "not well-formed XML"),
         ("&secret;", "not well-formed XML"),
     ],
@@ -92,6 +100,8 @@ def test_broken_annotations_are_named(tmp_path, body, message):
     with pytest.raises(voc_files.AnnotationError, match=message) as caught:
         voc_files.read_annotation(path)
     assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 250
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -121,6 +131,13 @@ def test_entities_that_would_fill_the_memory_are_refused(tmp_path):
         (tmp_path / "a.xml").write_text(f"<!DOCTYPE a [{entities}]>{body}")
         with pytest.raises(voc_files.AnnotationError):
             voc_files.read_annotation(tmp_path / "a.xml")
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    with (tmp_path / "a.xml").open("wb") as file:
+        file.truncate(10**9)
+    with pytest.raises(voc_files.AnnotationError, match=r"a\.xml: the annotation has 1000 MB, more than 50"):
+        voc_files.read_annotation(tmp_path / "a.xml")
 
 
 def test_a_missing_annotation_is_named(tmp_path):
@@ -166,6 +183,22 @@ def test_bad_image_sets_are_named(tmp_path):
         voc_files.read_image_set(tmp_path, "trainval")
     with pytest.raises(ValueError, match=r"val\.txt holds 2 ids more than once, the first is 'a'"):
         voc_files.read_image_set(tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"../a", r"the id '\.\./a' has a '/', and so names another folder"),
+        (b"sub\\a", ".*and so names another folder"),
+        (b"a\0b", r".*has the character '\\x00'"),
+        (b"x" * 10**6, r"the id 'x+\.\.\.' has 1000000 characters, more than 200"),
+    ],
+)
+def test_an_id_that_cannot_name_a_file_is_refused(tmp_path, line, message):
+    write_image_set(tmp_path, b"000005\n" + line)
+    with pytest.raises(ValueError, match=rf"trainval\.txt: {message}") as caught:
+        voc_files.read_image_set(tmp_path, "trainval")
+    assert len(str(caught.value)) < len(str(tmp_path)) + 250
 
 
 def test_images_are_found_by_id(tmp_path):

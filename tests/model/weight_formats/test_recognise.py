@@ -1,6 +1,7 @@
 """Each format of VGG-16 weights: the converted numbers, what a network computes with them, and what is refused."""
 
 import gzip
+import time
 
 import numpy as np
 import pytest
@@ -111,6 +112,23 @@ def test_a_foreign_or_damaged_file_is_one_clear_line(tmp_path, kind):
         recognise.read(str(tmp_path / "vgg16.h5"))
     assert str(caught.value).startswith(f"--source={tmp_path}/vgg16.h5: ")
     assert "\n" not in str(caught.value)
+
+
+HEAVY = {
+    "hash_nested.pth": "an object that is larger than any of a network, or nested",
+    "dims_300k.caffemodel": "an array of more than 32 axes",
+    "kernel_6GB.h5": r"conv1_1 has a kernel of \(3, 3, 30000, 6000\)",
+    "mob_scalar.h5": r"conv1/kernel has the shape \(\), but mobilenet_v1's has four sides",
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_a_small_file_that_stands_for_gigabytes_or_hours_is_one_line_at_once(cases, name):
+    start = time.process_time()
+    with pytest.raises(ValueError, match=HEAVY[name]) as caught:
+        recognise.read(str(cases / "weights" / name))
+    assert time.process_time() - start < 5
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 300
 
 
 def test_a_wrong_path_says_what_is_there(tmp_path):

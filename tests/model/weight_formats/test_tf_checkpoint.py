@@ -1,12 +1,15 @@
 """TensorFlow checkpoints of VGG-16."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model.weight_formats import recognise
+from model.weight_formats import recognise, tf_checkpoint
 from tests.builders import weight_files as files
 from tests.builders.weight_files import SMALL
+from tests.model.weight_formats.helpers import refuse
 
 
 def test_a_result_of_the_importer_or_the_references_own_checkpoint_stays_as_it_is(tmp_path, weights):
@@ -49,3 +52,31 @@ def test_a_checkpoint_without_fc6_does_not_tell_its_order_of_channels(tmp_path):
         tf.train.Saver().save(session, str(tmp_path / "model.ckpt"))
     with pytest.raises(ValueError, match="no vgg_16/fc6, whose shape distinguishes TF-slim's RGB weights from BGR"):
         recognise.read(str(tmp_path / "model.ckpt"))
+
+
+SCOPE = "vgg_16/conv1/conv1_1"
+UNUSABLE: dict[str, tuple[dict[str, Any], str | None]] = {
+    "no bias": ({f"{SCOPE}/biases": None}, "conv1_1 has no bias"),
+    "a kernel of another size": ({f"{SCOPE}/weights": np.zeros((3, 3, 300, 40), np.float32)}, "3, 3, 300, 40"),
+    "a scalar": ({f"{SCOPE}/weights": np.float32(1)}, r"kernel of \(\)"),
+    "whole numbers": ({f"{SCOPE}/weights": np.zeros((3, 3, 3, 4), np.int32)}, "int32, and weights are floating-point"),
+    "texts": ({f"{SCOPE}/biases": np.array([b"a"] * 4)}, "object, and weights are floating-point"),
+    "yes and no": ({f"{SCOPE}/weights": np.zeros((3, 3, 3, 4), bool)}, "weights are floating-point"),
+    "complex numbers": ({f"{SCOPE}/biases": np.zeros(4, np.complex64)}, "weights are floating-point"),
+    "another script's digits": ({"vgg_16/conv\u0663/conv\u0663_1/weights": np.zeros(3, np.float32)}, None),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_a_variable_that_is_no_kernel_is_refused(tmp_path, weights, kind):
+    changed, message = UNUSABLE[kind]
+    files.write_slim(tmp_path / "a.ckpt", weights)
+    reader = tf.train.load_checkpoint(str(tmp_path / "a.ckpt"))
+    variables = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    variables = {name: value for name, value in {**variables, **changed}.items() if value is not None}
+    (tmp_path / "b").mkdir()
+    tf_checkpoint.write(str(tmp_path / "b" / "b.ckpt"), variables)
+    if message:
+        refuse(tmp_path / "b" / "b.ckpt", message)
+    else:
+        assert len(recognise.read(str(tmp_path / "b"), SMALL).variables) == 30

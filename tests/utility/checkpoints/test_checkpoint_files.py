@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -234,6 +235,91 @@ def test_a_full_file_system_is_one_line(three, file_system):
         prepare(str(mounted))
     (mounted / "filling").unlink()
     assert prepare(str(mounted)) == str(mounted / "m.ckpt-3")
+
+
+# --- notes that are not what TensorFlow writes ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".index", ".meta", ".data-00000-of-00001"])
+def test_a_note_that_names_a_file_means_its_checkpoint(three, ending):
+    (three / "checkpoint").write_text(
+        f'model_checkpoint_path: "m.ckpt-2{ending}"\nall_model_checkpoint_paths: "m.ckpt-1"\n'
+    )
+    assert newest(str(three)) == resolve(str(three)) == prepare(str(three)) == str(three / "m.ckpt-2")
+    assert tf.train.latest_checkpoint(str(three)) == str(three / "m.ckpt-2")
+
+
+def test_the_note_of_the_cases_means_a_checkpoint(three, cases):
+    text = (cases / "note_index" / "checkpoint").read_text()
+    (three / "checkpoint").write_text(text.replace("model.ckpt-600", "m.ckpt-2").replace("model.ckpt", "m.ckpt"))
+    assert resolve(str(three)) == str(three / "m.ckpt-2")
+
+
+UNUSABLE = {
+    "UTF-16": 'model_checkpoint_path: "m.ckpt-1"\n'.encode("utf-16"),
+    "UTF-16 without its mark": 'model_checkpoint_path: "m.ckpt-1"\n'.encode("utf-16-le"),
+    "megabytes": b'model_checkpoint_path: "m.ckpt-1"\n' + b"#" * 2_000_000,
+    "line breaks": b'model_checkpoint_path: "m.ckpt-1\\n/x\\033[2J"\n',
+    "a NUL": b'model_checkpoint_path: "m.ckpt-1\\000"\n',
+    "a name too long": b'model_checkpoint_path: "' + b"m" * 300 + b'"\n',
+    "a path too long": b'model_checkpoint_path: "' + b"m/" * 3000 + b'"\n',
+    "another message": b'name: "x" { { { {\n',
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_a_note_that_cannot_be_used_leaves_the_highest_step(three, capsys, kind):
+    (three / "checkpoint").write_bytes(UNUSABLE[kind])
+    assert newest(str(three)) == str(three / "m.ckpt-3")
+    said = capsys.readouterr().out
+    assert len(said) < 500 and said.count("\n") <= 1
+
+
+def test_a_note_of_thousands_of_absent_names_is_a_few_lines(three, capsys):
+    names = [f"/elsewhere/logs/m.ckpt-{number}" for number in range(10, 9000)]
+    lines = [f'model_checkpoint_path: "{names[-1]}"', *(f'all_model_checkpoint_paths: "{name}"' for name in names)]
+    (three / "checkpoint").write_text("\n".join(lines))
+    assert newest(str(three)) == str(three / "m.ckpt-3")
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == checkpoint_files.SHOWN + 1 and "more that" in said[-1]
+    for path in three.glob("m.ckpt*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="is not there") as caught:
+        newest(str(three))
+    assert len(str(caught.value)) < 200 * checkpoint_files.SHOWN
+
+
+def test_a_folder_in_the_place_of_a_file_is_one_line(three):
+    (three / "checkpoint").unlink()
+    (three / "checkpoint").mkdir()
+    for find in (newest, resolve, prepare):
+        with pytest.raises(ValueError, match=r"checkpoint is a folder, .*: rename that folder"):
+            find(str(three))
+    (three / "checkpoint").rmdir()
+    (three / DATA).unlink()
+    (three / DATA).mkdir()
+    assert newest(str(three)) == str(three / "m.ckpt-2")
+
+
+def test_the_index_of_another_checkpoint_is_one_line(three, tmp_path):
+    save(tmp_path / "other" / "m.ckpt", {"b": floats([0] * 100_000)}, global_step=1)
+    shutil.copyfile(tmp_path / "other" / "m.ckpt-1.index", three / "m.ckpt-3.index")
+    with pytest.raises(ValueError, match=r"m\.ckpt-3 cannot be read: b would have 400000 bytes, and the data has"):
+        resolve(str(three / "m.ckpt-3"))
+    assert newest(str(three)) == str(three / "m.ckpt-2")
+
+
+def test_a_path_longer_than_any_file_has_is_one_short_line():
+    with pytest.raises(FileNotFoundError, match="no file can have a name as long") as caught:
+        resolve("/tmp/" + "x" * 100_000)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("step", [floats(1), floats([1, 2]), np.array(b"7"), np.zeros((2, 2), np.int64)])
+def test_a_step_that_is_no_whole_number_is_one_line(tmp_path, step):
+    prefix = save(tmp_path / "m.ckpt", {"global_step": step})
+    with pytest.raises(ValueError, match="global_step is no whole number"):
+        checkpoint_files.step_of(prefix)
 
 
 # --- copies -----------------------------------------------------------------------------------------------------

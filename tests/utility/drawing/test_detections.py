@@ -168,3 +168,11 @@ ROWS = st.tuples(st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS), st.floats(0, 1),
 @given(st.tuples(st.integers(1, 200), st.integers(1, 200)), st.lists(ROWS, max_size=6))
 def test_anything_can_be_drawn(size, rows):
     assert draw(size, *rows).shape == (size[1], size[0], 3)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "x" * 100_000, "nul\0", "\x1b[2J", "$\\x$", "\u72ac", "\udcff"])
+def test_any_name_is_drawn_on_one_line_inside_the_picture(name):
+    grey = Image.new("RGB", (300, 200), (128, 128, 128))
+    drawn = detections.draw_detections(grey, np.array([[60, 40, 150, 260]]), np.array([0.9]), np.array([1]), (name,))
+    _, xmin, _, xmax = extent(np.array(drawn), detections.class_colour(1))
+    assert 1 <= xmin < xmax <= 300

@@ -1,5 +1,7 @@
 """Caffemodels: the wire format in all its forms, and damaged files."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -72,3 +74,40 @@ def test_a_file_cut_off_anywhere_is_refused_or_lacks_its_last_layers(tmp_path):
             assert "as a caffemodel" in str(error)
         else:
             assert all(np.array_equal(found[name][0], BLOBS[name][0]) for name in found)
+
+
+def axes(count):
+    return files.field(7, files.field(1, b"\x03" * count))
+
+
+HEAVY = {
+    "an array of 300,000 axes": (files.field(7, axes(300_000)), "more than 32 axes"),
+    "300,000 axes one by one": (
+        files.field(7, files.field(7, files.field(1, 2**63 - 1) * 100_000)),
+        "more than 30000 f",
+    ),
+    "axes one by one": (files.field(7, files.field(7, files.field(1, 2**63 - 1) * 1000)), "array of 1000 axes"),
+    "millions of blobs": (files.field(7, b"") * 2_000_000, "more than 8 blobs"),
+    "a blob in millions of parts": (files.field(7, files.field(5, b"") * 1_000_000), "more than 30000 fields"),
+    "groups within groups": (files.varint(9 << 3 | 3) * 1_000_000, "damaged or cut off"),
+    "a number without an end": (files.varint(9 << 3) + b"\x80" * 1_000_000, "damaged or cut off"),
+    "a length beyond the end": (files.varint(9 << 3 | 2) + files.varint(2**63), "damaged or cut off"),
+}
+
+
+@pytest.mark.parametrize("kind", HEAVY)
+def test_what_no_network_has_is_refused_before_it_is_built(tmp_path, kind):
+    content, message = HEAVY[kind]
+    (tmp_path / "f").write_bytes(files.field(100, files.field(1, b"a") + content))
+    start = time.process_time()
+    with pytest.raises(ValueError, match=message):
+        caffemodel.read(str(tmp_path / "f"))
+    assert time.process_time() - start < 2
+
+
+def test_a_long_name_with_line_breaks_is_quoted_in_short(tmp_path):
+    layer = files.field(1, b"\n\x1b" * 10_000) + files.field(7, axes(1) + files.field(5, bytes(4)))
+    (tmp_path / "f").write_bytes(files.field(100, layer))
+    with pytest.raises(ValueError, match="4 bytes of numbers") as caught:
+        caffemodel.read(str(tmp_path / "f"))
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 200

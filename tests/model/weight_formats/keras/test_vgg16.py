@@ -1,5 +1,8 @@
 """Keras' VGG16: files that Keras itself writes, and what is refused."""
 
+import tracemalloc
+from typing import Any
+
 import h5py
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
 from model.weight_formats import recognise
+from model.weight_formats.keras import hdf5
 from tests.builders import weight_files as files
 from tests.builders.weight_files import KERAS_SAVED, SMALL
 from tests.model.weight_formats.helpers import PICTURE, project_maps, refuse
@@ -72,3 +76,73 @@ def test_an_hdf5_file_cut_off_is_refused(tmp_path, length):
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(ValueError, match="cannot be read"):
         recognise.read(str(path), files.SMALL)
+
+
+# --- what stands for more than it has -------------------------------------------------------------------------
+
+
+def replaced(tmp_path, weights, **options):
+    """Write a VGG-16 with another kernel of conv1_1."""
+    path = files.write_keras(tmp_path / "w.h5", weights)
+    with h5py.File(path, "a") as file:
+        del file["block1_conv1/block1_conv1_W_1:0"]
+        file.create_dataset("block1_conv1/block1_conv1_W_1:0", **options)
+    return path
+
+
+KERNEL = (3, 3, 3, 4)
+UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
+    "6 GB that were never written": ({"shape": (3, 3, 30000, 6000), "dtype": "f4"}, "30000, 6000.* numbers"),
+    "30 axes": ({"shape": (10**5,) * 30, "dtype": "f4"}, "conv1_1 has a kernel of"),
+    "a chunk of gigabytes": ({"shape": KERNEL, "dtype": "f4", "chunks": (100,) * 4, "maxshape": (None,) * 4}, "chunks"),
+    "compressed": ({"shape": KERNEL, "dtype": "f4", "compression": "gzip"}, "compressed .*h5repack"),
+    "a scalar": ({"data": np.float32(1)}, r"conv1_1 has a kernel of \(\)"),
+    "nothing": ({"data": h5py.Empty("f4")}, "weights are floating-point"),
+    "texts": ({"shape": KERNEL, "dtype": h5py.string_dtype()}, "holds object, and weights are floating-point"),
+    "short texts": ({"shape": KERNEL, "dtype": "S9"}, "weights are floating-point"),
+    "a compound": ({"shape": KERNEL, "dtype": [("a" * 5000, "f4"), ("b", "f8")]}, "weights are floating-point"),
+    "references": ({"shape": KERNEL, "dtype": h5py.ref_dtype}, "weights are floating-point"),
+    "arrays": ({"shape": KERNEL, "dtype": h5py.vlen_dtype(np.float32)}, "weights are floating-point"),
+    "yes and no": ({"shape": KERNEL, "dtype": "?"}, "weights are floating-point"),
+    "complex numbers": ({"shape": KERNEL, "dtype": "c8"}, "weights are floating-point"),
+    "whole numbers": ({"shape": KERNEL, "dtype": "i4"}, "weights are floating-point"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_a_dataset_that_is_no_kernel_is_refused_before_it_is_read(tmp_path, weights, kind):
+    options, message = UNUSABLE[kind]
+    path = replaced(tmp_path, weights, **options)
+    tracemalloc.start()
+    refuse(path, message)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+
+
+def test_a_kernel_in_millions_of_chunks_is_refused(tmp_path):
+    shape = (7 * 7 * 512, 4096)
+    path = files.write_keras(tmp_path / "w.h5", files.vgg_weights(SMALL, 0))
+    with h5py.File(path, "a") as file:
+        file.create_dataset("other", shape, "f4", chunks=(1, 1))
+    with pytest.raises(ValueError, match=r"other is in chunks of \(1, 1\).*h5repack"):
+        hdf5.read(str(path), "other", np.float32)
+
+
+def test_groups_in_a_circle_and_links_elsewhere_are_not_followed(tmp_path, weights):
+    path = files.write_keras(tmp_path / "w.h5", weights)
+    with h5py.File(path, "a") as file:
+        file["circle"] = file["/"]
+        file["block1_conv1/circle"] = file["block1_conv1"]
+        file["block1_conv1/elsewhere"] = h5py.ExternalLink("/etc/passwd", "/")
+        file["block1_conv1/nowhere"] = h5py.SoftLink("/block1_conv1/nowhere")
+    assert len(recognise.read(str(path), SMALL).variables) == 30
+
+
+@pytest.mark.parametrize(("levels", "groups"), [(400, 1), (1, 10_001)])
+def test_more_groups_than_a_network_has_are_refused(tmp_path, weights, levels, groups):
+    path = files.write_keras(tmp_path / "w.h5", weights)
+    with h5py.File(path, "a") as file:
+        for number in range(groups):
+            file.create_group(str(number) + "/d" * levels)
+    refuse(path, "more deeply nested groups")

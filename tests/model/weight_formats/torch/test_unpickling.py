@@ -1,6 +1,7 @@
 """Unpickling: nothing but tensors and containers gets through, and nothing is run."""
 
 import io
+import time
 
 import pytest
 
@@ -88,6 +89,46 @@ def test_a_dictionary_that_holds_itself_is_refused(write):
     data = b"\x80\x02}q\x00(" + text("w") + b"h\x00u."
     with pytest.raises(ValueError, match="holds 'w', which is no tensor"):
         state_dict.read(str(write(data)))
+
+
+TWICE = b"2\x86"  # DUP, TUPLE2
+HEAVY = {
+    "a key that is hashed without end": b")" + TWICE * 60 + b"Ns",
+    "a key from the memo": b")" + b"".join(b"q%c2" % n + b"h%c\x86" % n for n in range(60)) + b"Ns",
+    "a value that is printed without end": text("w") + b")" + TWICE * 60 + b"s",
+    "a persistent id that is printed without end": text("w") + b")" + TWICE * 60 + b"Qs",
+    "a storage's key that is printed without end": (
+        text("w")
+        + files.a_tuple([text("storage"), named("torch", "FloatStorage"), b")" + TWICE * 60, text("cpu"), number(1)])
+        + b"Qs"
+    ),
+    "a tuple 100,000 levels deep": b")" + b"\x85" * 100_000 + b"Ns",
+    "a shape of 100,000 sides": text("w") + files.tensor("0", [2] * 100_000, [1], 24) + b"s",
+    "millions of objects": b"N0" * 2_000_000 + text("w") + b"Ns",
+    "a number of megabytes": text("w") + b"\x8b" + (2**20).to_bytes(4, "little") + b"\x7f" * 2**20 + b"s",
+    "dictionaries of the same long list": (
+        b"]q\x01(" + b"))" * 10_000 + b"e0" + text("w") + (named("collections", "OrderedDict") + b"h\x01\x85R0") * 9_000
+        + b"Ns"
+    ),
+    "attributes set again and again": text("w") + files.ORDERED_DICT + b"}b" * 5000 + b"s",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HEAVY)
+def test_what_no_network_has_is_refused_before_it_is_built(write, kind):
+    data = b"\x80\x02" + files.ORDERED_DICT + HEAVY[kind] + b"."
+    start = time.process_time()
+    with pytest.raises(ValueError, match=r"pickle is damaged|only tensors|which is no tensor") as caught:
+        state_dict.read(str(write(data)))
+    assert time.process_time() - start < 3
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 250
+
+
+def test_an_ordered_dictionary_of_python_2_is_read(tmp_path):
+    entries = b"](](" + text("w") + files.tensor("0", [2], [1], 24) + b"ee"
+    data = b"\x80\x02" + named("collections", "OrderedDict") + entries + b"\x85R."
+    path = files.write_torch_zip(tmp_path / "f", files.TORCH_ARRAYS, data)
+    assert state_dict.read(str(path)).array("w").tolist() == [0, 1]
 
 
 def test_the_helpers_write_what_pickle_reads():

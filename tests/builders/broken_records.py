@@ -1,0 +1,108 @@
+"""Records with one fault each, and record files that hold them."""
+
+from typing import Any
+
+import numpy as np
+
+from dataset.records import tfrecord
+from dataset.records.schema import BOX, RecordObject, serialize
+from tests.builders.records import encoded, record
+
+NUMBER = 2  # the broken record's place in its file, from 1
+
+
+def without(name):
+    features = tfrecord.decode_example(record(1))
+    return encode({key: value for key, value in features.items() if key != name})
+
+
+def with_values(name, kind, values):
+    return encode({**tfrecord.decode_example(record(1)), name: (kind, values)})
+
+
+def encode(features):
+    make: dict[str, Any] = {
+        "bytes": tfrecord.bytes_feature,
+        "float": tfrecord.float_feature,
+        "int64": tfrecord.int64_feature,
+    }
+    return tfrecord.encode_example({name: make[kind or "int64"](values) for name, (kind, values) in features.items()})
+
+
+def with_box(*box, label=8):
+    return serialize(encoded(1), "001.jpg", 40, 48, [RecordObject(box, label, "", False, False)])
+
+
+RECORDS = {
+    "no example": (b"\xff\xff\xff", "no tf.train.Example"),
+    "no picture": (without("image/encoded"), "feature image/encoded is missing"),
+    "empty picture": (with_values("image/encoded", "bytes", [b""]), "feature image/encoded is empty"),
+    "no name": (without("image/filename"), "feature image/filename is missing"),
+    "two heights": (with_values("image/height", "int64", [40, 40]), "image/height has 2 values"),
+    "no width": (with_values("image/width", "int64", [0]), "image/width is 0"),
+    "huge height": (with_values("image/height", "int64", [2**40]), "image/height is 1099511627776"),
+    "another kind": (with_values(BOX + "label", "float", [8.0]), "label holds no int64"),
+    "latin-1": (with_values("image/filename", "bytes", ["caf\xe9.jpg".encode("latin-1") * 99]), "is not UTF-8"),
+    "surrogate": (with_values("image/filename", "bytes", [b"\xed\xa0\x80.jpg"]), "is not UTF-8"),
+    "line break": (with_values("image/filename", "bytes", [b"a\nb.jpg"]), "control character"),
+    "NUL": (with_values("image/filename", "bytes", [b"a\x00b.jpg"]), "control character"),
+    "empty name": (with_values("image/filename", "bytes", [b""]), "is empty"),
+    "more labels": (with_values(BOX + "label", "int64", [8, 8]), "unequal lengths: 1 ymin, .* 2 label, 1 difficult"),
+    "no difficult": (without(BOX + "difficult"), "unequal lengths: .* 0 difficult"),
+    "fewer sides": (with_values(BOX + "xmax", "float", []), "unequal lengths: .* 0 xmax"),
+    "NaN": (with_box(0.1, np.nan, 0.5, 0.5), "a xmin of its boxes is not finite"),
+    "infinite": (with_box(0.1, 0.1, np.inf, 0.5), "a ymax of its boxes is not finite"),
+    "label 0": (with_box(0.1, 0.1, 0.5, 0.5, label=0), r"class ids \[0\], but there are 20 class names"),
+    "label 21": (with_box(0.1, 0.1, 0.5, 0.5, label=21), r"class ids \[21\], but there are 20 class names"),
+}
+
+
+def flipped_bit(frames):
+    return damaged(frames, 12 + 40)
+
+
+def flipped_checksum(frames):
+    return damaged(frames, len(frames[1]) - 1)
+
+
+def damaged(frames, position):
+    broken = bytearray(frames[1])
+    broken[position] ^= 16
+    return b"".join([frames[0], bytes(broken), *frames[2:]])
+
+
+def flipped_length(frames):
+    return damaged(frames, 2)
+
+
+def cut_off(frames):
+    return frames[0] + frames[1][:-9]
+
+
+BYTES = {
+    "flipped bit": (flipped_bit, "its bytes are damaged"),
+    "flipped checksum": (flipped_checksum, "its bytes are damaged"),
+}
+ENDS = {
+    "flipped length": (flipped_length, "its length is cut off or damaged, so the rest of the file is lost"),
+    "cut off": (cut_off, "it is cut off, so the rest of the file is lost"),
+}
+
+
+def shard_of(kind):
+    """The bytes of a file of five records, the second of which is broken, and a pattern of what is wrong with it."""
+    if kind in RECORDS:
+        broken, reason = RECORDS[kind]
+        frames = [tfrecord.frame(broken if n == NUMBER - 1 else record(n)) for n in range(5)]
+        return b"".join(frames), reason
+    spoil, reason = {**BYTES, **ENDS}[kind]
+    return spoil([tfrecord.frame(record(n)) for n in range(5)]), reason
+
+
+def write(folder, kind, prefix="train"):
+    """Write two shards, the second of which has the broken record; returns the paths, and the reason as a pattern."""
+    paths = [folder / f"{prefix}-0000{n}-of-00002" for n in (0, 1)]
+    paths[0].write_bytes(tfrecord.frame(record(9)))
+    data, reason = shard_of(kind)
+    paths[1].write_bytes(data)
+    return [str(path) for path in paths], reason

@@ -1,0 +1,63 @@
+"""Texts that cannot be names, and names that look alike."""
+
+import pytest
+
+from dataset.sources import names
+
+
+@pytest.mark.parametrize(
+    "name", ["cat", "traffic light", "Käfer", "猫", "می‌خواهم", "👩‍👩‍👧", "a/b", "$\\x$", "x" * 200]
+)
+def test_names(name):
+    assert names.fault_of_name(name) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("a\0", r"has the character '\x00'"),
+        ("a\nb", r"has the character '\n'"),
+        ("\x85", r"has the character '\x85'"),
+        ("a\u2028b", r"has the character '\u2028'"),
+        ("\ud800", r"has the character '\ud800'"),
+        ("x" * 201, "has 201 characters, more than 200"),
+    ],
+)
+def test_faults_of_names(name, fault):
+    assert names.fault_of_name(name) == names.fault_of_image_id(name) == fault
+
+
+@pytest.mark.parametrize("image_id", ["../x", "a/b", "a\\b", "/x"])
+def test_an_image_id_that_leads_elsewhere(image_id):
+    assert "and so names another folder" in names.fault_of_image_id(image_id)
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("a.jpg", ""),
+        ("sub/./a..b.jpg", ""),
+        ("sub/../a.jpg", ""),
+        ("a:b.jpg", ""),
+        ("/etc/passwd", "is absolute"),
+        ("C:/a.jpg", "is absolute"),
+        ("../a.jpg", "leads out of the folder"),
+        ("a/../../images/a.jpg", "leads out of the folder"),
+        ("a\0.jpg", r"has the character '\x00'"),
+        ("sub/\ud800", r"has the character '\ud800'"),
+        ("é" * 150, "has a part of more than 255 bytes"),
+        ("x/" * 600, "has 1200 characters, more than 1000"),
+    ],
+)
+def test_paths_below_a_folder(path, fault):
+    assert names.fault_of_relative_path(path) == fault
+
+
+def test_names_that_look_alike_are_told_with_counts():
+    counts = {"Cat": 3, "cat": 1, "hot dog": 2, "HotDog": 0, "café": 5, "cafe": 6, "dog": 7, "กิ": 1, "กา": 1}
+    remarks = names.look_alikes(counts)
+    assert [remark.partition("objects: ")[2].partition(";")[0] for remark in remarks] == [
+        "Cat (3), cat (1)",
+        "HotDog (0), hot dog (2)",
+        "cafe (6), café (5)",
+    ]
