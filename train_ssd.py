@@ -27,7 +27,8 @@ def main() -> None:
     if task:
         set_log_prefix(task.name())
     shards = record_files.find_shards(FLAGS.data_dir, TRAIN)
-    config = flags.config_for(record_files.class_names(FLAGS.data_dir, FLAGS.num_classes))
+    names = record_files.class_names(FLAGS.data_dir, FLAGS.num_classes)
+    config = flags.config_for(names).replace({"views": record_files.views(FLAGS.data_dir)})
     flags.check(task)
     start_tensorflow()
     _train(shards, config, task)

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset.conversion.convert import convert
+from dataset.sources.annotations import TRAIN, VALIDATION
 from dataset.sources.formats import FORMATS
 from utility.flags import data as flags
 from utility.run import command
@@ -29,11 +30,11 @@ def main() -> None:
     convert(
         source.read({flag.name: FLAGS[flag.name].value for flag in source.FLAGS}, FLAGS.skip_bad_images),
         FLAGS.output_directory,
-        train_shards=FLAGS.train_shards,
-        validation_shards=FLAGS.validation_shards,
+        shards={TRAIN: FLAGS.train_shards, VALIDATION: FLAGS.validation_shards},
         num_threads=FLAGS.num_threads,
         strict=FLAGS.strict,
         skip_bad_images=FLAGS.skip_bad_images,
+        views=flags.views(),
     )
 
 

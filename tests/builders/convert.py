@@ -1,6 +1,7 @@
 """Data sets that tests convert, with the command line's flags as keywords."""
 
 from dataset.conversion.convert import check_numbers, convert
+from dataset.sources.annotations import TRAIN, VALIDATION
 from dataset.sources.formats import FORMATS
 
 _NUMBERS = ("train_shards", "validation_shards", "num_threads")
@@ -19,6 +20,7 @@ def convert_coco(*, output_directory, **flags):
 def _convert(format_name, output_directory, flags):
     source = FORMATS[format_name]
     check_numbers(**{name: flags[name] for name in _NUMBERS if name in flags})
+    shards = {TRAIN: flags.pop("train_shards", 16), VALIDATION: flags.pop("validation_shards", 16)}
     values = {flag.name: flags.pop(flag.name, flag.default) for flag in source.FLAGS}
     data = source.read(values, flags.get("skip_bad_images", False))
-    return convert(data, output_directory, **flags)
+    return convert(data, output_directory, shards=shards, **flags)

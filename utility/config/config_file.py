@@ -48,7 +48,7 @@ def save(config: Config, model_dir: str) -> None:
 
 # Settings that define the network and its outputs, and settings that may change when a training is resumed
 _MODEL = ("class_names", "network", "anchors", "targets.coordinates", "targets.prior_variances")
-_TRAINING = ("schedule", "loss", "augment", "targets")
+_TRAINING = ("views", "schedule", "loss", "augment", "targets")
 
 
 def check_same_model(config: Config, model_dir: str) -> list[str]:

@@ -85,6 +85,9 @@ _FRACTION_BELOW_1 = Range(0, 1, below=True)
 _FACTOR = Range(0.001, 1000)
 
 RANGES: dict[str, Range] = {
+    "views.max_side": Range(32, 16384),
+    "views.tile_size": Range(32, 16384),
+    "views.tile_overlap": Range(0, 0.75),
     "network.depth_multiplier": Range(0.01, 2),
     "network.image_size": Range(1, 16384),
     "network.l2_norm_scale": Range(0, 10**6, above=True),

@@ -52,6 +52,15 @@ BACKBONES = {
 
 
 @dataclass(frozen=True)
+class ViewConfig:
+    """What the network is shown of a picture (preprocessing/views.py); dataset.json has it of the records."""
+
+    max_side: int | None = None  # to which the longer side of a larger picture or tile is reduced, pixels; None: never
+    tile_size: int | None = None  # side of tiles, pixels of the picture as it came; None: whole pictures
+    tile_overlap: float = 0.2  # least part of a tile's side that it shares with its neighbour
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """The network from the images to the feature maps: SSD300, arXiv 1512.02325, section 2.1 and figure 2."""
 
@@ -163,6 +172,7 @@ class Config:
 
     preset: str = "ssd300_voc"
     class_names: tuple[str, ...] = ()
+    views: ViewConfig = field(default_factory=ViewConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     targets: TargetConfig = field(default_factory=TargetConfig)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from absl import flags
 
+from utility.config.settings import ViewConfig
 from utility.flags import numbers
 
 FLAGS = flags.FLAGS
@@ -34,9 +35,29 @@ def define_convert(formats: Mapping[str, Sequence[SourceFlag]]) -> None:
     numbers.define_integer("train_shards", 16, "number of training record files")
     numbers.define_integer("validation_shards", 16, "number of validation record files")
     numbers.define_integer("num_threads", 8, "threads that read and check pictures")
+    numbers.define_integer(
+        "max_side",
+        640,
+        "pixels to which the longer side of larger pictures is reduced, also in use",
+        "views.max_side",
+    )
+    numbers.define_integer(
+        "tile_size", None, "side in pixels of tiles that pictures are cut into, also in use", "views.tile_size"
+    )
+    numbers.define_float(
+        "tile_overlap",
+        ViewConfig.tile_overlap,
+        "least part of a tile's side that its neighbour shares",
+        "views.tile_overlap",
+    )
     flags.DEFINE_boolean("strict", False, "take a bad annotation as an error instead of mending or dropping it")
     flags.DEFINE_boolean("skip_bad_images", False, "leave out pictures that cannot be read, instead of stopping")
     flags.register_validator("format", lambda chosen: _check_format(chosen, formats))
+
+
+def views() -> ViewConfig:
+    """Return the flags that say what the network is shown of a picture."""
+    return ViewConfig(FLAGS.max_side, FLAGS.tile_size, FLAGS.tile_overlap)
 
 
 def _check_format(chosen: str, formats: Mapping[str, Sequence[SourceFlag]]) -> bool:

@@ -55,7 +55,7 @@ def make(tmp_path, *objects, **details):
     image_path = builder.add("000001", *objects, **details)
     annotation = voc_files.read_annotation(voc_files.annotation_path(tmp_path / "VOC2007", "000001"))
     source = Source("VOC2007/Annotations/000001.xml", annotation, image_path)
-    example = examples.make_example(source, {"cat": 1, "dog": 2})
+    (example,) = examples.make_examples(source, {"cat": 1, "dog": 2})
     (tmp_path / "shard").write_bytes(frame(example.serialized))
     (record,) = read_examples([str(tmp_path / "shard")])
     return example, record

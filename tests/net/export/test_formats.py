@@ -168,7 +168,7 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     with pytest.MonkeyPatch.context() as patch:
         config = tiny_ssd.tiny_config(patch.setitem).replace(
-            {"detection.select_threshold": 0.5, "targets.coordinates": "absolute"}
+            {"detection.select_threshold": 0.5, "targets.coordinates": "absolute", "views.max_side": 100}
         )
         # small weights, because scores that are all close to 1 would be in another order in each program
         checkpoint = save_network(config, folder, class_heads=0.3)
