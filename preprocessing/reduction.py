@@ -45,10 +45,14 @@ def reduce(image: tf.Tensor, max_side: int | None, resample: Resample = antialia
     """
     if max_side is None:
         return image
-    image, size = tf.cast(image, tf.float32), tf.shape(image)[:2]
-    longer = tf.reduce_max(size)
 
-    def reduced() -> tf.Tensor:
-        return resample(image, tf.maximum(reduced_side(size, longer, max_side), 1))
+    def reduced_or_not(image: tf.Tensor) -> tf.Tensor:
+        size = tf.shape(image)[:2]
+        longer = tf.reduce_max(size)
+        reduced = lambda: resample(image, tf.maximum(reduced_side(size, longer, max_side), 1))  # noqa: E731
+        return tf.cond(longer > max_side, reduced, lambda: image)
 
-    return tf.ensure_shape(tf.cond(longer > max_side, reduced, lambda: image), [None, None, 3])
+    # as a function, because TensorFlow Lite and ONNX have no counterpart of a condition in the graph itself
+    result = tf.compat.v2.function(reduced_or_not, autograph=False)(tf.cast(image, tf.float32))
+    result.set_shape([None, None, 3])
+    return result

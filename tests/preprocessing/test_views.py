@@ -1,5 +1,7 @@
 """Reduced sides and tiles, as plain Python has them."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,14 +14,19 @@ SIDES = st.integers(1, 5000)
 
 @pytest.mark.parametrize(
     ("size", "max_side", "reduced"),
-    [((3000, 4000), 640, (480, 640)), ((4000, 3000), 640, (640, 480)), ((667, 1000), 640, (427, 640)), ((1, 999), 64, (0, 64))],
+    [
+        ((3000, 4000), 640, (480, 640)),
+        ((4000, 3000), 640, (640, 480)),
+        ((667, 1000), 640, (427, 640)),
+        ((1, 999), 64, (0, 64)),
+    ],
 )  # fmt: skip
 def test_the_longer_side_becomes_the_largest_and_the_other_keeps_the_ratio(size, max_side, reduced):
     assert tuple(reduced_side(side, max(size), max_side) for side in size) == reduced
 
 
 def test_the_largest_sides_stay_int32():
-    assert reduced_side(np.int32(65535), np.int32(65535), 16383) == 16383
+    assert reduced_side(np.array([65535], np.int32), np.array([65535], np.int32), 16383).tolist() == [16383]
 
 
 def test_tiles_of_a_picture_of_two_by_two_and_a_half():
@@ -42,5 +49,5 @@ def test_tiles_cover_the_picture_and_overlap(height, width, size, overlap):
         intervals = sorted({(window[start], window[end]) for window in windows.tolist()})
         assert intervals[0][0] == 0 and intervals[-1][1] == side
         assert {last - first for first, last in intervals} == {min(size, side)}
-        for (_, previous), (following, _) in zip(intervals, intervals[1:], strict=False):
+        for (_, previous), (following, _) in itertools.pairwise(intervals):
             assert previous - following >= int(size * overlap) - 1
