@@ -55,7 +55,7 @@ def define(settings: Settings, defaults: Config | None = None) -> None:
     A value that the setting must not have is a ValueError as soon as the flags are parsed.
     """
     for name, (setting, text) in settings.items():
-        default = _value_at(defaults or Config(), setting)
+        default = value_at(defaults or Config(), setting)
         if isinstance(default, tuple):
             flags.DEFINE_string(name, ",".join(map(str, default)), f"{text} (comma-separated)")
         elif isinstance(default, str):
@@ -103,7 +103,8 @@ def _check(name: str, setting: str, given: Any) -> bool:
     return True
 
 
-def _value_at(config: Config, setting: str) -> Any:
+def value_at(config: Config, setting: str) -> Any:
+    """Return a setting by its dotted name."""
     value: Any = config
     for part in setting.split("."):
         value = getattr(value, part)
@@ -114,7 +115,7 @@ def _parsed(name: str, setting: str, value: Any) -> Any:
     """Return the value of a flag as the config holds it, a comma-separated one as a tuple."""
     if name in SIZE:
         return _image_size(value)
-    default = _value_at(Config(), setting)
+    default = value_at(Config(), setting)
     if not isinstance(default, tuple):
         return value
     kind = type(default[0])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+from typing import Any
 
 from absl import flags
 
-from utility.config import checks, memory, presets
-from utility.config.settings import NO_AUGMENTATION, Config
+from utility.config import checks, memory, presets, schedule
+from utility.config.settings import BACKBONES, NO_AUGMENTATION, Config
 from utility.flags import config_flags, groups, numbers, scopes
 from utility.run import cluster
 from utility.run.cluster import Task
@@ -37,7 +38,7 @@ def _define_course() -> None:
     numbers.define_integer(
         "train_epochs",
         None,
-        "passes over the data to train for, unless a given max_number_of_steps ends it",
+        "passes over the data to train for, unless a given max_number_of_steps ends it; the schedule follows",
     )
     numbers.define_integer("eval_every_steps", 0, "steps between two evaluations of the run; 0: none")
     numbers.define_integer("early_stop_evals", 0, "stop after so many evaluations without a better mAP; 0: never")
@@ -106,11 +107,39 @@ def config_for(class_names: tuple[str, ...]) -> Config:
     return config
 
 
-def with_epochs(config: Config, images: int) -> Config:
-    """Return the config with the last step that --train_epochs asks for; the earlier one if two are given."""
-    if not FLAGS.train_epochs:
-        return config
-    steps = math.ceil(FLAGS.train_epochs * images / config.schedule.batch_size)
-    if FLAGS["max_number_of_steps"].present:
-        steps = min(steps, FLAGS.max_number_of_steps)
-    return config.replace({"schedule.max_number_of_steps": steps})
+def with_schedule(config: Config, images: int, pretrained: bool, before: Config | None) -> Config:
+    """Return the config with the schedule that --train_epochs and --backbone ask for; what is given stays.
+
+    Args:
+      config: as `config_for` returns it.
+      images: of the training records.
+      pretrained: whether the backbone starts from a checkpoint.
+      before: the config of the training that goes on, whose learning rate and clipping stay.
+    """
+    changes: dict[str, Any] = {}
+    if FLAGS.train_epochs or config.network.backbone != presets.preset(FLAGS.preset).network.backbone:
+        changes |= schedule.suited_rate(config, pretrained)
+        changes |= {name: config_flags.value_at(before, name) for name in changes if before}
+    changes = {name: value for name, value in changes.items() if not FLAGS[name.partition(".")[2]].present}
+    if FLAGS.train_epochs:
+        steps = math.ceil(FLAGS.train_epochs * images / config.schedule.batch_size)
+        if FLAGS["max_number_of_steps"].present:
+            steps = min(steps, FLAGS.max_number_of_steps)
+        if not (FLAGS["decay_boundaries"].present or FLAGS["lr_decay_factors"].present):
+            changes |= schedule.of_length(presets.preset(FLAGS.preset).schedule, steps)
+        changes["schedule.max_number_of_steps"] = steps
+    return checks.check(config.replace(changes))
+
+
+def start(config: Config) -> dict[str, Any]:
+    """Return the arguments of `utility.checkpoints.initialization.starting_point`."""
+    backbone = BACKBONES[config.network.backbone]
+    scope = backbone.weights_scope if FLAGS.checkpoint_model_scope is None else FLAGS.checkpoint_model_scope
+    return {
+        "path": FLAGS.checkpoint_path or backbone.weights,
+        "optional": FLAGS.checkpoint_path is None,
+        "scopes": (scope, FLAGS.model_scope, tuple(FLAGS.checkpoint_exclude_scopes)),
+        "ignore_missing": FLAGS.ignore_missing_vars,
+        "model_dir": FLAGS.model_dir,
+        "config": config,
+    }

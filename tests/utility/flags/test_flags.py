@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from tests.builders.configs import VOC_LIKE
+from tests.builders.configs import VOC_LIKE, voc_config
 from utility.config import memory
 from utility.flags import train
 from utility.run.command import ROOT
@@ -123,3 +123,32 @@ def test_a_command_line_refuses_a_wrong_flag_in_one_line_at_once(script, given, 
     assert lines[0].startswith("error: ") and (last in lines[0] or "/no/where" in lines[0]) and len(lines[0]) < 450
     assert len(lines) == status and done.stdout == ""
     assert time.monotonic() - start < 10  # about 1 s on an idle machine; TensorFlow alone takes longer
+
+
+def scheduled(parse, *given, images=100, pretrained=False, before=None):
+    parse(*given)
+    return train.with_schedule(train.config_for(VOC_LIKE), images, pretrained, before).schedule
+
+
+def test_epochs_alone_give_steps_rate_and_decays(parse):
+    found = scheduled(parse, "--train_epochs=60", "--backbone=mobilenet_v1", "--batch_size=16")
+    assert (found.max_number_of_steps, found.decay_boundaries) == (375, (18, 250, 312))
+    assert (found.learning_rate, found.clip_gradient_norm) == (0.02, 20.0)
+    assert scheduled(parse, "--train_epochs=60", pretrained=True).learning_rate == 0.001
+    assert scheduled(parse, "--train_epochs=60").learning_rate == 0.00025
+
+
+def test_what_is_given_stays(parse):
+    given = ("--train_epochs=60", "--decay_boundaries=50,80", "--lr_decay_factors=1,.5,.1", "--learning_rate=0.3")
+    found = scheduled(parse, *given, "--max_number_of_steps=120")
+    assert (found.max_number_of_steps, found.decay_boundaries, found.learning_rate) == (120, (50, 80), 0.3)
+    assert found.clip_gradient_norm == 0.0  # VGG16's
+    published = train.config_for(VOC_LIKE).schedule
+    parse()
+    assert scheduled(parse) == train.config_for(VOC_LIKE).schedule != published
+
+
+def test_a_training_that_goes_on_keeps_its_rate(parse):
+    before = voc_config().replace({"schedule.learning_rate": 0.007})
+    found = scheduled(parse, "--train_epochs=60", pretrained=True, before=before)
+    assert found.learning_rate == 0.007
