@@ -50,7 +50,11 @@ def test_what_tiles_show_is_what_the_parts_of_a_picture_show(tiny, parts, tmp_pa
     boxes = found["boxes_yxyx"] * np.tile(found["size"], 2)
     assert len(wanted) > 20 and len(found["scores"]) == len(wanted)
     assert (np.diff(found["scores"]) <= 0).all()
-    mine = sorted(zip(found["scores"].tolist(), found["classes"].tolist(), boxes.tolist(), strict=True))
-    for (score, class_id, box), (other_score, other_id, other_box) in zip(mine, sorted(wanted), strict=True):
-        assert abs(score - other_score) < 1e-5 and class_id == other_id
-        np.testing.assert_allclose(box, other_box, atol=1e-3)
+    left = set(range(len(wanted)))
+    for score, class_id, box in wanted:  # scores that are nearly equal may be in another order
+        distances = (
+            np.abs(boxes - box).max(axis=1) + np.abs(found["scores"] - score) + 1e3 * (found["classes"] != class_id)
+        )
+        nearest = min(left, key=distances.__getitem__)
+        assert distances[nearest] < 1e-3
+        left.remove(nearest)
