@@ -1,4 +1,4 @@
-"""Convert a VOC directory, or COCO annotations, to TFRecord shards, labels.txt and dataset.json.
+"""Convert labelled pictures, by VOC, COCO or YOLO, to TFRecord shards, labels.txt and dataset.json.
 
     python dataset/convert_tfrecords.py --dataset_directory=VOCROOT --output_directory=./dataset/tfrecords
     python dataset/convert_tfrecords.py --format=coco --annotations=instances.json --images=FOLDER

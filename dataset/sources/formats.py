@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from dataset.sources import coco, voc
+from dataset.sources import coco, voc, yolo
 from dataset.sources.annotations import DataSet
 from utility.flags.data import SourceFlag
 
@@ -30,4 +30,4 @@ class SourceFormat(Protocol):
         ...
 
 
-FORMATS: Mapping[str, SourceFormat] = {"voc": voc, "coco": coco}
+FORMATS: Mapping[str, SourceFormat] = {"voc": voc, "coco": coco, "yolo": yolo}

@@ -16,6 +16,11 @@ def convert_coco(*, output_directory, **flags):
     return _convert("coco", output_directory, flags)
 
 
+def convert_yolo(*, output_directory, **flags):
+    """Convert YOLO's labels; flags are those of the label format and of `convert`."""
+    return _convert("yolo", output_directory, flags)
+
+
 def _convert(format_name, output_directory, flags):
     source = FORMATS[format_name]
     check_numbers(**{name: flags[name] for name in _NUMBERS if name in flags})
