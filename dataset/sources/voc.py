@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dataset.sources import folders, labels, names, plausibility, voc_files
+from dataset.sources import folders, labels, voc_files
 from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source, Split
 from utility.flags.data import SourceFlag
 
@@ -95,11 +95,8 @@ def read_data_set(
     chosen = {TRAIN: (training, train_image_set), VALIDATION: (validation, validation_image_set)}
     splits = {key: read_split(root, folders, name, skip_bad) for key, (folders, name) in chosen.items() if folders}
     _check_distinct(splits.get(VALIDATION))
-    sources = [source for split in splits.values() for source in split.sources]
-    plausibility.refuse_fractions(sources)
-    class_names = choose_class_names(labels_file, sources)
-    alike = names.look_alikes({**dict.fromkeys(class_names, 0), **_count_names(sources)})
-    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS, alike)
+    class_names = choose_class_names(labels_file, (each for split in splits.values() for each in split.sources))
+    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS)
 
 
 def choose_train_splits(root: Path, named: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Data sets that tests convert, with the command line's flags as keywords."""
 
 from dataset.conversion.convert import check_numbers, convert
-from dataset.sources.formats import FORMATS
+from dataset.sources.formats import FORMATS, read_data_set
 
 _NUMBERS = ("train_shards", "validation_shards", "num_threads")
 
@@ -22,8 +22,12 @@ def convert_yolo(*, output_directory, **flags):
 
 
 def _convert(format_name, output_directory, flags):
-    source = FORMATS[format_name]
     check_numbers(**{name: flags[name] for name in _NUMBERS if name in flags})
-    values = {flag.name: flags.pop(flag.name, flag.default) for flag in source.FLAGS}
-    data = source.read(values, flags.get("skip_bad_images", False))
+    values = {flag.name: flags.pop(flag.name, flag.default) for flag in FORMATS[format_name].FLAGS}
+    data = read_data_set(
+        format_name,
+        values,
+        skip_bad_images=flags.get("skip_bad_images", False),
+        validation_fraction=flags.pop("validation_fraction", None),
+    )
     return convert(data, output_directory, **flags)
