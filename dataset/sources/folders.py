@@ -93,7 +93,8 @@ def _sign_of_coco(root: Path) -> str:
     words = ("annotation", "instances", "coco")
     for path in _near(root):
         if path.suffix.lower() == ".json" and any(word in path.name.lower() for word in words):
-            return f"there is {path}, so it may be COCO's: give --format=coco --annotations={path} --images=FOLDER"
+            images = path.parent if any(map(is_picture, path.parent.iterdir())) else "FOLDER"
+            return f"there is {path}, so it may be COCO's: give --format=coco --annotations={path} --images={images}"
     return ""
 
 

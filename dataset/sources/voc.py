@@ -114,13 +114,16 @@ def choose_train_splits(root: Path, named: Sequence[str] | None) -> tuple[str, .
     splits = folders.split_folders(root)
     if TRAIN in splits:
         return (splits[TRAIN].name,)
-    listed = next((each for each in (root, *sorted(root.iterdir())) if voc_files.has_image_sets(each)), None)
+    near = (root, *(path for pattern in ("*", "*/*") for path in sorted(root.glob(pattern))))
+    listed = next(filter(voc_files.has_image_sets, near), None)
     if splits or listed or not any(path.suffix.lower() == ".xml" for path in root.rglob("*")):
-        example = f" (such as --dataset_directory={listed.parent} --train_splits={listed.name})" if listed else ""
+        example = f", such as --dataset_directory={listed.parent} --train_splits={listed.name}" if listed else ""
+        remedy = (
+            f": give --dataset_directory the folder that holds them, or name the splits with --train_splits{example}"
+        )
         raise FileNotFoundError(
             f"neither {' nor '.join(USUAL_TRAIN_SPLITS)} in {root} (folders there: {_folders(root)}), nor a folder "
-            "train, nor pictures with their .xml: give --dataset_directory the folder that holds them, or name the "
-            f"splits with --train_splits{example}{folders.hint(root, 'voc')}"
+            f"train, nor pictures with their .xml{(not listed and folders.hint(root, 'voc')) or remedy}"
         )
     return (".",)
 

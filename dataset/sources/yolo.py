@@ -149,8 +149,8 @@ def _pictures_by_folder(root: Path) -> dict[str, _Pictures]:
         paths = [path for path in folders.files_below(place) if folders.is_picture(path)]
         if not paths:
             raise FileNotFoundError(
-                f"no data.yaml in {root}, and no picture ({', '.join(folders.SUFFIXES)}) below {place}: give "
-                f"--dataset_directory the folder of data.yaml, or of images/ and labels/{folders.hint(root, 'yolo')}"
+                f"no data.yaml in {root}, and no picture ({', '.join(folders.SUFFIXES)}) below {place}"
+                + (folders.hint(root, "yolo") or ": give the folder of data.yaml, or of images/ and labels/")
             )
         found[split] = _Pictures(place.relative_to(root).as_posix(), paths)
     return found

@@ -106,8 +106,9 @@ def test_two_annotations_of_one_name_must_be_told_apart(root, output):
 
 def test_a_devkit_given_instead_of_the_folder_above_it(root, output):
     VocBuilder(root).add("000001", box(1, 1, 9, 9), split="mine", image_set="default")
-    with pytest.raises(FileNotFoundError, match=rf"such as --dataset_directory={root} --train_splits=mine"):
-        convert(root / "mine", output)
+    for given in (root / "mine", root, root.parent):
+        with pytest.raises(FileNotFoundError, match=rf"such as --dataset_directory={root} --train_splits=mine"):
+            convert(given, output)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.Png", "a.webp", "a.BMP", "a.tif", "a.TIFF", "a.gif"])
@@ -122,7 +123,7 @@ def test_what_a_folder_of_another_format_looks_like_is_said(root, output, tmp_pa
     coco = CocoBuilder(tmp_path / "coco", "_annotations.coco.json").add(7, (1, 1, 9, 9))
     for convert_either in (convert_voc, convert_yolo):
         message = (
-            r"there is (.*)/_annotations\.coco\.json, .*give --format=coco --annotations=\1/_annotations\.coco\.json"
+            r"there is (.*)/_annotations\.coco\.json, .*give --format=coco --annotations=\1/_annotations\.coco\.json "
         )
         with pytest.raises((OSError, ValueError), match=message):
             convert_either(dataset_directory=coco.path.parent, output_directory=output)
