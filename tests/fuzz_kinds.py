@@ -17,7 +17,7 @@ from absl import flags as absl_flags
 from dataset.records import faults, record_files, scanning
 from dataset.records.tfrecord import frame
 from dataset.scores import voc_results
-from dataset.sources import coco, labels, pictures, voc_files
+from dataset.sources import coco, labels, pictures, voc_files, yolo_labels
 from model.weight_formats import recognise
 from tests.builders import weight_files
 from tests.builders.configs import VOC_LIKE, voc_config
@@ -25,6 +25,7 @@ from tests.builders.records import CAT, DIFFICULT, DOG, record
 from tests.builders.voc import box, picture
 from tests.fuzz import changed, damaged
 from utility.config import config_file
+from utility.files import yaml_files
 from utility.flags import train as train_flags
 from utility.run import cluster
 from utility.run.command import quoted_briefly
@@ -95,6 +96,37 @@ class Coco(Kind):
         for annotation in instances.annotations.values():
             assert all(math.isfinite(side) for each in annotation.objects for side in each.box_yxyx_px)
         assert all(-(2**63) <= image_id < 2**63 for image_id in instances.file_names)
+
+
+class Yolo(Kind):
+    name = "labels.txt"
+
+    @classmethod
+    def content(cls, rng):
+        return damaged(rng, b"0 0.5 0.5 0.25 0.125\n1 .1 .2 .3 .4 .5 .6\n" * 3)
+
+    @staticmethod
+    def read(path):
+        for labelled in yolo_labels.read_objects(path, ("cat", "dog"), (40, 60), keypoints=False):
+            ymin, xmin, ymax, xmax = labelled.box_yxyx_px
+            assert -20.1 < ymin <= ymax < 60.1 and -30.1 < xmin <= xmax < 90.1
+
+
+class Yaml(Kind):
+    name = "data.yaml"
+    _texts = (
+        b"path: . # here\ntrain: [a, 'b']\n",
+        b'names:\n  0: cat\n  1: "d\\xe9g"\n',
+        b"val:\n- a\n- [b, {c: d}]\n",
+    )
+
+    @classmethod
+    def content(cls, rng):
+        return damaged(rng, b"".join(rng.sample(cls._texts, rng.randrange(1, 4))))
+
+    @staticmethod
+    def read(path):
+        assert all(isinstance(key, str) for key in yaml_files.read_yaml(path))
 
 
 class Config(Kind):
@@ -295,6 +327,8 @@ def _flags_of(module: str) -> list:
 KINDS = {
     "voc": Voc,
     "coco": Coco,
+    "yolo": Yolo,
+    "yaml": Yaml,
     "config": Config,
     "dataset_info": DatasetInfo,
     "labels": Labels,

@@ -68,7 +68,7 @@ def convert(
     class_ids = {name: class_id for class_id, name in enumerate(data.class_names, start=1)}
     output, views = Path(output_directory), views or ViewConfig()
     info = {"class_names": list(data.class_names), **data.origin, "views": asdict(views)}
-    info |= {"remarks": list(data.remarks)} if data.remarks else {}
+    info |= {"remarks": [*data.remarks, *data.notes]} if data.remarks or data.notes else {}
     with staging.staging_folder(output) as folder:
         labels.write_labels(folder / LABELS_FILE, data.class_names)
         converter = Converter(folder, class_ids, num_threads, strict, skip_bad_images, views)
@@ -171,7 +171,7 @@ def _check_and_log_plan(data: DataSet, requested_shards: Mapping[str, int], stri
         if not split.sources:
             raise ValueError(f"no image is left for {prefix}: all are skipped, the first: {split.skipped[0]}")
     log(f"{len(data.class_names)} classes: {', '.join(data.class_names)}")
-    for remark in data.remarks:
+    for remark in (*data.remarks, *data.notes):
         log(f"WARNING: {remark}")
     for prefix, split in data.splits.items():
         images, requested = len(split.sources), requested_shards[prefix]
@@ -179,6 +179,6 @@ def _check_and_log_plan(data: DataSet, requested_shards: Mapping[str, int], stri
         log(f"{prefix}: {split.name}, {images} images to {min(requested, images)} shards{fewer}")
     for prefix, flag in data.split_flags.items():
         if prefix not in data.splits:
-            log(f"{prefix}: none; set {flag}")
+            log(f"{prefix}: none; set {flag}{', or --validation_fraction' if prefix == VALIDATION else ''}")
     if strict and data.remarks:
         raise ValueError(f"--strict: {data.remarks[0]}")

@@ -8,9 +8,9 @@ multiplying by the size gives COCO's edges again.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,7 @@ def read_data_set(
 
     Raises:
         FileNotFoundError: a JSON file or a folder is missing.
-        ValueError: no JSON file, one without folder, a bad one, different categories in two, missing images, or
-            boxes that are fractions of the image.
+        ValueError: no JSON file, one without folder, a bad one, different categories in two, or missing images.
     """
     folders: dict[str, Path] = {}
     read: dict[str, Instances] = {}
@@ -91,17 +90,8 @@ def read_data_set(
     first = _with_same_categories([*read.values()])
     splits = {prefix: find_images(read[prefix], folder, skip_missing) for prefix, folder in folders.items()}
     class_names, origin = tuple(first.category_names.values()), {"category_ids": list(first.category_names)}
-    return DataSet(class_names, origin, splits, _SPLIT_FLAGS, _probable_mistakes([*read.values()]))
-
-
-def _probable_mistakes(read: Sequence[Instances]) -> tuple[str, ...]:
-    """Return a line for each: boxes with corners in the place of sizes, class names that look alike."""
-    counts = Counter(dict.fromkeys(read[0].category_names.values(), 0))
-    remarks: list[str] = []
-    for instances in read:
-        remarks += plausibility.corners_for_sizes(str(instances.path), instances.annotations.values())
-        counts.update(item.name for each in instances.annotations.values() for item in each.objects)
-    return (*remarks, *names.look_alikes(counts))
+    corners = [plausibility.corners_for_sizes(str(each.path), each.annotations.values()) for each in read.values()]
+    return DataSet(class_names, origin, splits, _SPLIT_FLAGS, tuple(chain(*corners)))
 
 
 def _with_same_categories(read: Sequence[Instances]) -> Instances:
@@ -123,7 +113,7 @@ def find_images(instances: Instances, folder: str | Path, skip_missing: bool) ->
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: an image is missing (with `skip_missing` it is left out), or boxes are fractions of the image.
+        ValueError: an image is missing; with `skip_missing` it is left out.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -140,7 +130,6 @@ def find_images(instances: Instances, folder: str | Path, skip_missing: bool) ->
             f"{missing[0]} ({len(missing)} of {len(instances.annotations)} are missing; --skip_bad_images leaves"
             " such images out)"
         )
-    plausibility.refuse_fractions(sources)
     origin = {"annotations": str(instances.path.resolve()), "image_directory": str(folder.resolve())}
     return Split(instances.path.name, origin, tuple(sources), tuple(missing))
 

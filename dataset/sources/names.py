@@ -44,11 +44,15 @@ def fault_of_relative_path(path: str) -> str:
     return ""
 
 
-def look_alikes(counts: Mapping[str, int]) -> tuple[str, ...]:
-    """Return a remark for each group of class names, given with their numbers of objects, that look alike."""
+def look_alikes(counts: Mapping[str, int], first: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a remark for each group of class names, given with their numbers of objects, that look alike.
+
+    `first` tells, by name, where the first of its objects is; it may lack names without objects.
+    """
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(counts):
-        groups[_without_details(name)].append(f"{name} ({counts[name]})")
+        where = f", the first in {first[name]}" if name in first else ""
+        groups[_without_details(name)].append(f"{name} ({counts[name]}{where})")
     return tuple(
         f"class names that differ only by case, spaces or accents, with numbers of objects: {', '.join(group)}; they "
         "are classes of their own: if they mean the same, give them one name in the annotations"

@@ -146,3 +146,19 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "P":  # by way of RGBA, because a palette may have transparent colours
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def upright_size(path: str | Path) -> tuple[int, int]:
+    """Return height and width in pixels of a picture file with its EXIF orientation applied, from its header.
+
+    Raises:
+        PictureError: the file is missing, or is no picture.
+    """
+    try:
+        with _opened(path) as image:
+            # Pillow would decode a PNG to its end in search of an orientation
+            sideways = image.format != "PNG" and image.getexif().get(_ORIENTATION) in _SIDEWAYS
+            return (image.width, image.height) if sideways else (image.height, image.width)
+    except Exception as error:  # as in read_picture
+        reason = getattr(error, "strerror", None) or str(error).replace(str(path), "").partition(" <")[0]
+        raise PictureError(f"{path}: the image cannot be read: {reason}") from error

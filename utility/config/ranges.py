@@ -149,6 +149,7 @@ RANGES: dict[str, Range] = {
     "save_checkpoints_steps": _STEPS,
     "tf_random_seed": Range(-(2**31), _INT32_MAX),
     "accumulate_steps": _COUNT,
+    "validation_fraction": Range(0, 1, above=True, below=True),
     "train_shards": Range(1, 99999),  # a shard's name has five digits
     "validation_shards": Range(1, 99999),
     "num_train": Range(1, 99999),  # and the sample's image ids five after the split's

@@ -32,6 +32,11 @@ def define_convert(formats: Mapping[str, Sequence[SourceFlag]]) -> None:
     flags.DEFINE_string("output_directory", "./dataset/tfrecords", "folder for the records")
     for flag in {flag.name: flag for of_format in formats.values() for flag in of_format}.values():
         (flags.DEFINE_list if flag.is_list else flags.DEFINE_string)(flag.name, flag.default, flag.text)
+    numbers.define_float(
+        "validation_fraction",
+        None,
+        "part of the training pictures to take for validation, where these are the only ones; the same each time",
+    )
     numbers.define_integer("train_shards", 16, "number of training record files")
     numbers.define_integer("validation_shards", 16, "number of validation record files")
     numbers.define_integer("num_threads", 8, "threads that read and check pictures")

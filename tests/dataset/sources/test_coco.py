@@ -234,12 +234,13 @@ def test_what_is_probably_a_mistake_is_told(builder, tmp_path, capsys):
     builder.document["annotations"].clear()
     builder.add(8, (20, 20, 60, 40), (30, 5, 50, 30), (1, 1, 9, 9))
     info = convert(builder, tmp_path / "records")
-    corners, alike = info["remarks"]
+    corners, alike, without_objects = info["remarks"]
     assert corners.startswith(f"{builder.path}: the boxes look like x1, y1, x2, y2, but COCO's are x, y, width, height")
     assert "2 of 3 reach far beyond their image, and as corners 3 fit" in corners
-    assert "Hot Dog (0), hot dog (3)" in alike
+    assert "Hot Dog (0), hot dog (3, the first in instances.json, image 8)" in alike
+    assert without_objects.startswith("2 of 3 classes have no training object")
     assert record_files.read_dataset_info(tmp_path / "records")["remarks"] == info["remarks"]
-    assert capsys.readouterr().out.count("WARNING: ") == 2
+    assert capsys.readouterr().out.count("WARNING: ") == 3
     with pytest.raises(ValueError, match=r"^--strict: .*instances\.json: the boxes look like x1"):
         convert(builder, tmp_path / "strict", strict=True)
 

@@ -55,9 +55,9 @@ def test_paths_below_a_folder(path, fault):
 
 def test_names_that_look_alike_are_told_with_counts():
     counts = {"Cat": 3, "cat": 1, "hot dog": 2, "HotDog": 0, "café": 5, "cafe": 6, "dog": 7, "กิ": 1, "กา": 1}
-    remarks = names.look_alikes(counts)
+    remarks = names.look_alikes(counts, {"Cat": "a.xml", "cat": "b.xml"})
     assert [remark.partition("objects: ")[2].partition(";")[0] for remark in remarks] == [
-        "Cat (3), cat (1)",
+        "Cat (3, the first in a.xml), cat (1, the first in b.xml)",
         "HotDog (0), hot dog (2)",
         "cafe (6), café (5)",
     ]
