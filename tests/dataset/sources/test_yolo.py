@@ -228,7 +228,7 @@ def test_a_bad_line_is_named_or_its_picture_left_out(builder, output, line, mess
         ("train: images/train\nnames: [cat, cat]", "names: 'cat' is on names 1 and 2"),
         ("train: images/train\nnames: [background]", "names: name 1 is 'background'; background is always id 0"),
         ("train: list.txt\nnames: [cat]", r"nowhere\.jpg: the image cannot be read: No such file"),
-        ("train: [images/train", r"data\.yaml, line 1: a bracket is not closed"),
+        ("train: [images/train", r"data\.yaml is not YAML: line 1: "),
     ],
 )
 def test_a_bad_data_yaml_is_named(builder, output, text, message):

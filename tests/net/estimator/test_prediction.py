@@ -43,7 +43,7 @@ def test_what_tiles_show_is_what_the_parts_of_a_picture_show(tiny, parts, tmp_pa
         detect(make_estimator(config, tmp_path), pictures_input_fn(lambda: iter(parts_of_it), config), checkpoint)
     )
     assert (found["image_id"], found["size"].tolist()) == (b"all", [80, 120])
-    wanted = []
+    wanted: list[tuple] = []
     for image, (ymin, xmin, *_) in zip(alone, windows, strict=True):
         boxes = image["boxes_yxyx"] * np.tile(image["size"], 2) + [ymin, xmin, ymin, xmin]
         wanted += zip(image["scores"].tolist(), image["classes"].tolist(), boxes.tolist(), strict=True)
