@@ -20,11 +20,7 @@ def parse(serialized: tf.Tensor, num_classes: int | None = None) -> dict[str, tf
 
     A record in which `faults.fault_of` finds something is an InvalidArgumentError; `scanning.faults_named` names it.
     """
-    features = {name: tf.FixedLenFeature([], _DTYPES[kind]) for name, kind in SCALARS.items()}
-    features |= {name: tf.VarLenFeature(_DTYPES[kind]) for name, kind in LISTS.items()}
-    example = tf.io.parse_single_example(serialized, features)
-    # the values of a sparse vector are its whole list, [N]
-    example |= {name: example[name].values for name in LISTS}
+    example = _features(serialized)
     with tf.control_dependencies([tf.debugging.Assert(_is_sound(example, num_classes), ["a record has a fault"])]):
         example = {name: tf.identity(value) for name, value in example.items()}
     return {
@@ -35,6 +31,31 @@ def parse(serialized: tf.Tensor, num_classes: int | None = None) -> dict[str, tf
         "boxes_yxyx": tf.stack([example[BOX + side] for side in SIDES], axis=-1),
         "labels": example[BOX + "label"],
         "difficult": tf.cast(example[BOX + "difficult"], tf.bool),
+    }
+
+
+def _features(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Return the features of a serialized Example: scalars, and lists [N]; an InvalidArgumentError if it is none.
+
+    An Example reads as a SequenceExample that has nothing but a context. TensorFlow parses that with protobuf; for
+    Examples it has a parser of its own, which ends the process at a text that claims to have over 2 GB, and takes some
+    records for Examples that are none.
+    """
+    parsed = tf.raw_ops.ParseSingleSequenceExample(
+        serialized=serialized,
+        feature_list_dense_missing_assumed_empty=tf.constant([], tf.string),
+        context_sparse_keys=[*LISTS],
+        context_dense_keys=[*SCALARS],
+        feature_list_sparse_keys=[],
+        feature_list_dense_keys=[],
+        context_dense_defaults=[tf.constant([], _DTYPES[kind]) for kind in SCALARS.values()],  # none
+        debug_name="",
+        context_sparse_types=[_DTYPES[kind] for kind in LISTS.values()],
+        context_dense_shapes=[[] for _ in SCALARS],
+    )
+    return {
+        **dict(zip(SCALARS, parsed.context_dense_values, strict=True)),
+        **dict(zip(LISTS, parsed.context_sparse_values, strict=True)),
     }
 
 

@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 from dataset.records import faults
 from dataset.records.faults import Fault
 from dataset.records.parsing import parse
+from dataset.records.record_files import records_in
 from utility.run.log import log
 
 # what TensorFlow raises at a broken record; the last where its message quotes the record, as bytes that are no text
@@ -74,8 +75,9 @@ def _first_fault(shards: Sequence[str], num_classes: int | None) -> Fault | None
 
 def _can_be_read(shard: str, count: Callable[[Sequence[str]], ImageCounts]) -> bool:
     try:
+        records_in(shard)  # TensorFlow takes what is too short for the length of a record for the end of the file
         count([shard])
-    except _FAULTS:
+    except (*_FAULTS, ValueError):
         return False
     return True
 

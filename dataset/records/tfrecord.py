@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import ArrayLike
 
 from utility.files.protobuf import BYTES, FLOAT, INT64, message_classes
@@ -68,7 +69,11 @@ def decode_example(serialized: bytes) -> dict[str, tuple[str, Sequence[Any]]]:
     """
     example = _MESSAGES["Example"].FromString(serialized)
     entries = [entry for features in example.features for entry in features.feature if entry.key]
-    return {entry.key[-1].decode(errors="replace"): _values(entry) for entry in entries}
+    try:
+        names = [[key.decode() for key in entry.key][-1] for entry in entries]
+    except UnicodeDecodeError as error:
+        raise DecodeError("a feature's name is not UTF-8") from error
+    return {name: _values(entry) for name, entry in zip(names, entries, strict=True)}
 
 
 def _values(entry: Any) -> tuple[str, Sequence[Any]]:

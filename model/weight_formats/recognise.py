@@ -52,7 +52,12 @@ def read(path: str, sizes: VggSizes = VGG16) -> Imported:
       ValueError: the file is of no known format, holds another network, or is damaged.
     """
     try:
-        return _reader(path)(path, sizes)
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers beyond float32; what they become is refused
+            imported = _reader(path)(path, sizes)
+        for name, values in imported.variables.items():
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} would hold values that are infinite or not a number in float32")
+        return imported
     except ValueError as error:
         raise ValueError(f"--source={path}: {_one_line(str(error))}") from error
 

@@ -33,8 +33,23 @@ def with_box(*box, label=8):
     return serialize(encoded(1), "001.jpg", 40, 48, [RecordObject(box, label, "", False, False)])
 
 
+def with_a_text_of_4_gb():
+    """A record whose picture claims that length, in the place of its own length and its first three bytes."""
+    whole = record(1)
+    place = whole.index(b"image/encoded") + len(b"image/encoded") + 7  # after the lengths of the map's value and list
+    return whole[:place] + b"\xff\xff\xff\xff\x0f" + whole[place + 5 :]
+
+
+def with_damage_in_channels():
+    """A record whose feature image/channels, which nothing reads, has a list of 65 bytes where there is one."""
+    return record(1).replace(b"\x1a\x03\n\x01\x03", b"\x1a\x03\nA\x03")
+
+
 RECORDS = {
     "no example": (b"\xff\xff\xff", "no tf.train.Example"),
+    "text of 4 GB": (with_a_text_of_4_gb(), "no tf.train.Example"),
+    "name of a feature": (record(1).replace(b"image/channels", b"image\xafchannels"), "no tf.train.Example"),
+    "damage in channels": (with_damage_in_channels(), "no tf.train.Example"),
     "no picture": (without("image/encoded"), "feature image/encoded is missing"),
     "empty picture": (with_values("image/encoded", "bytes", [b""]), "feature image/encoded is empty"),
     "no name": (without("image/filename"), "feature image/filename is missing"),
@@ -79,12 +94,17 @@ def cut_off(frames):
     return frames[0] + frames[1][:-9]
 
 
+def cut_off_in_a_length(frames):
+    return frames[0] + frames[1][:9]
+
+
 BYTES = {
     "flipped bit": (flipped_bit, "its bytes are damaged"),
     "flipped checksum": (flipped_checksum, "its bytes are damaged"),
 }
 ENDS = {
     "flipped length": (flipped_length, "its length is cut off or damaged, so the rest of the file is lost"),
+    "cut off in a length": (cut_off_in_a_length, "its length is cut off or damaged, so the rest of the file is lost"),
     "cut off": (cut_off, "it is cut off, so the rest of the file is lost"),
 }
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tensorflow.compat.v1 as tf
 
-from utility.checkpoints import state_file
+from utility.checkpoints import index_file, leveldb_table, state_file
 from utility.files.text_files import shortened
 from utility.run.log import first_line, log
 
@@ -28,7 +28,6 @@ SHOWN = 8  # names of files or variables in a message
 _FILE = re.compile(r"\.(index|meta|data-[0-9]{5}-of-[0-9]{5})$")  # what follows the prefix in the names of its files
 _LARGEST_RATIO = 8  # of a variable to a V1 file: an int64 takes a byte or more there
 _LONGEST_REASON = 200  # characters of TensorFlow's message
-_TABLE_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")  # the end of a LevelDB table: a V1 file, or a V2 index
 
 
 def resolve(path: str) -> str:
@@ -97,11 +96,11 @@ def is_checkpoint(path: str) -> bool:
     prefix = Path(prefix_of(path))
     if Path(f"{prefix}.index").is_file():
         return True
-    if not prefix.is_file() or prefix.stat().st_size < len(_TABLE_MAGIC):
+    if not prefix.is_file() or prefix.stat().st_size < len(leveldb_table.MAGIC):
         return False
     with prefix.open("rb") as file:  # a V1 checkpoint is one file without a suffix
-        file.seek(-len(_TABLE_MAGIC), 2)
-        return file.read() == _TABLE_MAGIC
+        file.seek(-len(leveldb_table.MAGIC), 2)
+        return file.read() == leveldb_table.MAGIC
 
 
 def what_is_there(path: str) -> str:
@@ -171,7 +170,7 @@ def problem_of(prefix: str) -> str | None:
     if not _has_data(prefix):
         return f"is not complete: {name}.data-* must lie beside its .index"
     try:
-        reader = open_checkpoint(prefix)
+        reader = _opened(prefix)
         _check_sizes(prefix, reader)
         for variable in reader.get_variable_to_shape_map():
             reader.get_tensor(variable)
@@ -214,9 +213,16 @@ def _has_data(prefix: str) -> bool:
 def open_checkpoint(prefix: str) -> tf.train.NewCheckpointReader:
     """Return a reader of a checkpoint; a ValueError if it is damaged."""
     try:
-        return tf.train.load_checkpoint(prefix)
+        return _opened(prefix)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise ValueError(printable(f"checkpoint {prefix} cannot be read: {_brief(error)}")) from error
+
+
+def _opened(prefix: str) -> tf.train.NewCheckpointReader:
+    index = Path(f"{prefix}.index")
+    if index.is_file():
+        index_file.check(index)
+    return tf.train.load_checkpoint(prefix)
 
 
 def step_reader(folder: str, once: bool) -> Callable[[], int]:

@@ -14,6 +14,8 @@ import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any, NamedTuple
 
+from utility.files.text_files import whole_number
+
 VARIABLE = "TF_CONFIG"
 _KINDS = ("chief", "worker", "evaluator")
 _ADDRESS = re.compile(r"[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
@@ -88,6 +90,8 @@ def _parsed(text: str) -> dict[str, Any]:
         content = json.loads(text)
     except ValueError as error:
         raise _error(f"is not JSON ({error})") from None
+    except RecursionError:
+        raise _error("is not JSON that can be read (nested too deeply)") from None
     if not isinstance(content, dict):
         raise _error("must be a JSON object with `cluster` and `task`")
     return content
@@ -119,9 +123,10 @@ def _task(content: dict[str, Any]) -> tuple[str, int]:
     kind, index = task["type"], task.get("index", 0)
     if kind not in _KINDS:
         raise _error(f"`task.type` is {kind!r}; there are {', '.join(_KINDS)}")
-    if not str(index).isdigit():
+    number = whole_number(str(index))
+    if number is None or number < 0:
         raise _error(f"`task.index` is {index!r}; it must be a number from 0")
-    return kind, int(index)
+    return kind, number
 
 
 def _error(what: str) -> ValueError:

@@ -84,6 +84,14 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, weights, name):
     refuse(VGG_WRITERS["caffe"][0](tmp_path / "w", {**weights, name: (kernel, bias)}), name, "infinite")
 
 
+@pytest.mark.parametrize("name", ["conv1_1", "conv2_1", "fc6"])
+def test_numbers_that_are_infinite_in_float32_are_refused(tmp_path, weights, name):
+    kernel, bias = weights[name]
+    kernel = kernel.astype(np.float64)
+    kernel[0, 0, 0, 0] = 1e308
+    refuse(VGG_WRITERS["caffe doubles"][0](tmp_path / "w", {**weights, name: (kernel, bias)}), name, "infinite")
+
+
 def test_one_of_fc6_and_fc7_alone_is_refused(tmp_path, weights):
     rest = {name: layer for name, layer in weights.items() if name != "fc7"}
     refuse(files.write_keras(tmp_path / "w", rest), "only one of fc6 and fc7")

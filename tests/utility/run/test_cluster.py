@@ -55,6 +55,8 @@ def test_a_chief_comes_before_the_workers():
     [
         ("{'cluster'", "not JSON"),
         ("[1]", "JSON object"),
+        ("[" * 3000, "nested too deeply"),
+        ('{"task":' * 3000, "nested too deeply"),
         ('{"task": {"type": "worker"}}', "no `cluster`"),
         ('{"cluster": {}, "task": {"type": "worker"}}', "no `cluster`"),
         ('{"cluster": {"worker": ["a:1", "b:1"]}}', "no `task`"),
@@ -62,6 +64,7 @@ def test_a_chief_comes_before_the_workers():
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "chief"}}', "chief 0 is not in the cluster"),
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}', "has 2 workers"),
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": -1}}', "-1"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": "²"}}', "'²'"),
         ('{"cluster": {"worker": ["a:1", "b"]}, "task": {"type": "worker"}}', '"b"'),
         ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker"}}', "list of host:port"),
         ('{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker"}}', "twice"),

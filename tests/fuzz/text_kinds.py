@@ -1,29 +1,20 @@
-"""The kinds of input that `tests.fuzz` damages: each writes a case and reads it as the project does."""
+"""Annotations, settings, flags and other texts."""
 
-import contextlib
-import copy
-import io
 import json
 import math
-import os
-import random
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
+from absl.testing import flagsaver
 
-from dataset.records import faults, record_files, scanning
-from dataset.records.tfrecord import frame
+from dataset.records import record_files
 from dataset.scores import voc_results
-from dataset.sources import coco, labels, pictures, voc_files, yolo_labels
-from model.weight_formats import recognise
-from tests.builders import weight_files
+from dataset.sources import coco, labels, voc_files, yolo_labels
 from tests.builders.configs import VOC_LIKE, voc_config
-from tests.builders.records import CAT, DIFFICULT, DOG, record
-from tests.builders.voc import box, picture
-from tests.fuzz import changed, damaged
+from tests.builders.voc import box
+from tests.fuzz.damage import damaged, json_case
+from tests.fuzz.kind import Kind
 from utility.config import config_file
 from utility.files import yaml_files
 from utility.flags import train as train_flags
@@ -44,27 +35,6 @@ _COCO = {
 }
 
 
-class Kind:
-    """A kind of input; `name` is that of its file."""
-
-    name: str
-
-    @classmethod
-    def write(cls, rng: random.Random, folder: Path) -> Path:
-        """Write a case, and return its path."""
-        (folder / cls.name).write_bytes(cls.content(rng))
-        return folder / cls.name
-
-    @classmethod
-    def content(cls, rng: random.Random) -> bytes:
-        raise NotImplementedError
-
-    @staticmethod
-    def read(path: Path) -> None:
-        """Read a case, and check what must hold of a result."""
-        raise NotImplementedError
-
-
 class Voc(Kind):
     name = "a.xml"
 
@@ -76,11 +46,6 @@ class Voc(Kind):
     def read(path):
         for labelled in voc_files.read_annotation(path).objects:
             assert labelled.name.strip() == labelled.name != "" and all(map(math.isfinite, labelled.box_yxyx_px))
-
-
-def json_case(rng: random.Random, document) -> bytes:
-    text = json.dumps(document if rng.random() < 0.4 else changed(rng, copy.deepcopy(document))).encode()
-    return damaged(rng, text) if rng.random() < 0.5 else text
 
 
 class Coco(Kind):
@@ -149,6 +114,7 @@ class DatasetInfo(Kind):
         "class_names": ["a", "b"],
         "splits": {"train": {"images": 3, "skipped": []}},
         "category_ids": [1, 2],
+        "views": {"max_side": 640, "tile_size": None, "tile_overlap": 0.2},
     }
 
     @classmethod
@@ -159,6 +125,7 @@ class DatasetInfo(Kind):
     def read(path):
         (path.parent / "labels.txt").write_text("a\nb\n")
         record_files.class_names(str(path.parent), None)
+        record_files.views(str(path.parent))
 
 
 class Labels(Kind):
@@ -184,93 +151,6 @@ class Results(Kind):
     def read(path):
         found = voc_results.read_results(path)
         assert np.isfinite(found.scores).all() and np.isfinite(found.boxes_yxyx_px).all()
-
-
-class Pictures(Kind):
-    """What the converter takes, training must be able to decode, to the same size."""
-
-    name = "picture.jpg"
-    _formats = ("JPEG", "JPEG", "JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
-    _session: ClassVar[Any] = None
-    _encoded: ClassVar[Any] = None
-    _decoded: ClassVar[Any] = None
-
-    @classmethod
-    def content(cls, rng):
-        buffer = io.BytesIO()
-        options = {"progressive": True} if rng.random() < 0.3 else {}
-        picture((60, 40), seed=rng.randrange(5)).save(buffer, rng.choice(cls._formats), **options)
-        return damaged(rng, buffer.getvalue())
-
-    @classmethod
-    def read(cls, path):
-        found = pictures.read_picture(path, (40, 60))
-        if cls._session is None:
-            with tf.Graph().as_default() as graph:
-                cls._encoded = tf.placeholder(tf.string, [])
-                cls._decoded = tf.io.decode_jpeg(cls._encoded, channels=3)
-                cls._session = tf.Session(graph=graph)
-        assert cls._session.run(cls._decoded, {cls._encoded: found.encoded}).shape == (found.height, found.width, 3)
-
-
-class Records(Kind):
-    """TensorFlow must read a file in which no fault is found, and no other."""
-
-    name = "train-00000-of-00001"
-    _stack: ClassVar = contextlib.ExitStack()
-    _count: ClassVar[Any] = None
-
-    @classmethod
-    def content(cls, rng):
-        made = [record(number, objects) for number, objects in enumerate([(CAT,), (), (DOG, CAT), (DIFFICULT,)])]
-        if rng.random() < 0.5:  # a record that is damaged, in a frame that is not
-            place = rng.randrange(len(made))
-            made[place] = damaged(rng, made[place])
-            return b"".join(map(frame, made))
-        return damaged(rng, b"".join(map(frame, made)))
-
-    @classmethod
-    def read(cls, path):
-        cls._count = cls._count or cls._stack.enter_context(scanning.image_counter(20))
-        found = next(faults.faults_in(str(path), 20), None)
-        if found is None:
-            cls._count([str(path)])
-            return
-        with contextlib.suppress(tf.errors.OpError, UnicodeDecodeError):
-            cls._count([str(path)])
-            raise AssertionError(f"TensorFlow reads it, but {found}")
-        raise_user_error(str(found))
-
-
-def raise_user_error(text: str) -> None:
-    raise OSError(text)
-
-
-class Weights(Kind):
-    name = "weights"
-    _sources: ClassVar[list[bytes]] = []
-
-    @classmethod
-    def content(cls, rng):
-        if not cls._sources:
-            cls._sources = list(_small_weight_files())
-        return damaged(rng, rng.choice(cls._sources))
-
-    @staticmethod
-    def read(path):
-        recognise.read(str(path), weight_files.SMALL)
-
-
-def _small_weight_files():
-    import tempfile
-
-    weights = weight_files.vgg_weights(weight_files.SMALL, 1)
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "w"
-        yield weight_files.write_keras(path, weights).read_bytes()
-        path.unlink()
-        yield weight_files.write_torch_zip(path, weight_files.torchvision_arrays(weights)).read_bytes()
-        yield weight_files.write_torch_legacy(path, weight_files.torchvision_arrays(weights)).read_bytes()
 
 
 class TfConfig(Kind):
@@ -309,34 +189,16 @@ class Flags(Kind):
 
     @staticmethod
     def read(path):
-        values = absl_flags.FLAGS
-        for name in values:
-            values[name].unparse()
-        try:
-            values(["train_ssd.py", *path.read_text().split("\n")])
-        except absl_flags.Error as error:
-            raise OSError(quoted_briefly(str(error), [*path.read_text().split("\n")])) from error  # status 2
-        train_flags.check(None)
-        train_flags.config_for(VOC_LIKE)
+        given = path.read_text().split("\n")
+        with flagsaver.flagsaver():
+            try:
+                absl_flags.FLAGS(["train_ssd.py", *given])
+            except absl_flags.Error as error:
+                raise OSError(quoted_briefly(str(error), given)) from error  # status 2
+            train_flags.check(None)
+            config = train_flags.config_for(VOC_LIKE)
+            train_flags.with_schedule(config, 1000, pretrained=False, before=None)
 
 
 def _flags_of(module: str) -> list:
     return absl_flags.FLAGS.flags_by_module_dict().get(f"utility.flags.{module}", [])
-
-
-KINDS = {
-    "voc": Voc,
-    "coco": Coco,
-    "yolo": Yolo,
-    "yaml": Yaml,
-    "config": Config,
-    "dataset_info": DatasetInfo,
-    "labels": Labels,
-    "results": Results,
-    "pictures": Pictures,
-    "records": Records,
-    "weights": Weights,
-    "tf_config": TfConfig,
-    "flags": Flags,
-}
-assert os.name == "posix"  # time limits use signals

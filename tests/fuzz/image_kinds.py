@@ -1,0 +1,75 @@
+"""Pictures, and records of them."""
+
+import atexit
+import contextlib
+import io
+from typing import Any, ClassVar
+
+import tensorflow.compat.v1 as tf
+
+from dataset.records import faults, record_files, scanning
+from dataset.records.tfrecord import frame
+from dataset.sources import pictures
+from tests.builders.records import CAT, DIFFICULT, DOG, record
+from tests.builders.voc import picture
+from tests.fuzz.damage import damaged
+from tests.fuzz.kind import Kind
+from utility.run.log import first_line
+
+
+class Pictures(Kind):
+    """What the converter takes, training must be able to decode, to the same size."""
+
+    name = "picture.jpg"
+    _formats = ("JPEG", "JPEG", "JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+    _session: ClassVar[Any] = None
+    _encoded: ClassVar[Any] = None
+    _decoded: ClassVar[Any] = None
+
+    @classmethod
+    def content(cls, rng):
+        buffer = io.BytesIO()
+        options = {"progressive": True} if rng.random() < 0.3 else {}
+        picture((60, 40), seed=rng.randrange(5)).save(buffer, rng.choice(cls._formats), **options)
+        return damaged(rng, buffer.getvalue())
+
+    @classmethod
+    def read(cls, path):
+        found = pictures.read_picture(path, (40, 60))
+        if cls._session is None:
+            with tf.Graph().as_default() as graph:
+                cls._encoded = tf.placeholder(tf.string, [])
+                cls._decoded = tf.io.decode_jpeg(cls._encoded, channels=3)
+                cls._session = tf.Session(graph=graph)
+        assert cls._session.run(cls._decoded, {cls._encoded: found.encoded}).shape == (found.height, found.width, 3)
+
+
+class Records(Kind):
+    """TensorFlow must read a file in which no fault is found, and no other."""
+
+    name = "train-00000-of-00001"
+    _stack: ClassVar = contextlib.ExitStack()
+    _count: ClassVar[Any] = None
+
+    @classmethod
+    def content(cls, rng):
+        made = [record(number, objects) for number, objects in enumerate([(CAT,), (), (DOG, CAT), (DIFFICULT,)])]
+        if rng.random() < 0.5:  # a record that is damaged, in a frame that is not
+            place = rng.randrange(len(made))
+            made[place] = damaged(rng, made[place])
+            return b"".join(map(frame, made))
+        return damaged(rng, b"".join(map(frame, made)))
+
+    @classmethod
+    def read(cls, path):
+        if cls._count is None:
+            cls._count = cls._stack.enter_context(scanning.image_counter(20))
+            atexit.register(cls._stack.close)
+        record_files.records_in(str(path))
+        found = next(faults.faults_in(str(path), 20), None)
+        try:
+            cls._count([str(path)])
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
+            assert found, f"no fault is found, but TensorFlow says {first_line(error)}"
+            raise OSError(str(found)) from error
+        assert not found, f"TensorFlow reads it, but {found}"
