@@ -192,6 +192,27 @@ def test_a_record_file_that_is_cut_off_is_an_error(home, tmp_path):
     assert f"{name} is cut off" in one_line_error(printed)
 
 
+def test_a_broken_record_is_named_or_left_out(home, tmp_path):
+    """One of the three validation images, in a file of its own; its CRC is wrong."""
+    shutil.copytree(home / "tfrecords", tmp_path / "tfrecords")
+    (shard, *_) = sorted((tmp_path / "tfrecords").glob("val-*"))
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 1
+    shard.write_bytes(content)
+    where = f"the record file {shard}, record 1: its bytes are damaged"
+    shutil.copytree(home / "logs", tmp_path / "logs")
+    arguments = ["eval_ssd.py", f"--data_dir={tmp_path}/tfrecords", f"--model_dir={tmp_path}/logs"]
+    before = {path: path.read_bytes() for path in (tmp_path / "logs").rglob("results_*")}
+    assert where in one_line_error(run(*arguments, status=1))
+    assert {path: path.read_bytes() for path in (tmp_path / "logs").rglob("results_*")} == before
+    assert where in one_line_error(train(tmp_path, 4, "--eval_every_steps=4", status=1))
+    assert where in one_line_error(run("dataset/dataset_inspect.py", arguments[1], "--split=val", status=1))
+    printed = run(*arguments, "--skip_bad_records")
+    assert f"1 broken records in 1 of 3 record files are left out; the first: {where}" in printed
+    assert "detecting in 2 images" in printed and "Mean AP" in printed
+    assert "evaluating step 4 on 2 images" in train(tmp_path, 4, "--eval_every_steps=4", "--skip_bad_records")
+
+
 def test_a_folder_without_checkpoint_is_an_error(home, tmp_path):
     printed = run("eval_ssd.py", f"--data_dir={home}/tfrecords", f"--model_dir={tmp_path}", status=1)
     assert str(tmp_path) in one_line_error(printed)
