@@ -98,7 +98,7 @@ def test_scales_of_default_boxes_are_as_many_as_maps_and_one_more(parse):
 
 @pytest.mark.parametrize("scales", ["0,.1,.2,.4,.6,.8,1", ".05,.1,.2,.4,.6,.8,101"])
 def test_scales_out_of_range_are_refused(parse, scales):
-    with pytest.raises(flags.Error, match=f"--anchor_scales={scales}.*above 0, and at most 100"):
+    with pytest.raises(ValueError, match=f"--anchor_scales={scales}.*above 0, and at most 100"):
         parse(f"--anchor_scales={scales}")
 
 
