@@ -128,7 +128,7 @@ def test_batches_that_no_memory_holds_are_refused_unless_they_come_in_parts(pars
         ("dataset/convert_tfrecords.py", "--num_threads=100000000", 2),
         ("dataset/make_sample_voc.py", "--seed=-1", 2),
         ("dataset/dataset_inspect.py", "--anchor_scales=.1,x", 1),
-        ("train_ssd.py", "--min_size=1", 2),
+        ("train_ssd.py", "--min_size=1", 1),
         ("utility/benchmark.py", "--turns=1_0", 2),
         ("utility/benchmark.py", "--preset=x", 1),
         ("utility/benchmark.py", "--measure=train --backbone=resnet50 --batch_size=1", 1),
