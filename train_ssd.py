@@ -36,6 +36,7 @@ def main() -> None:
 
 
 def _train(shards: list[str], config: Config, task: Task | None) -> None:
+    from dataset.coverage import findable
     from dataset.input.training import Parallelism, training_input_fn, training_records
     from net.evaluation.periodic_evaluation import PeriodicEvaluation
     from net.training import evaluator, loop, worker
@@ -60,6 +61,8 @@ def _train(shards: list[str], config: Config, task: Task | None) -> None:
     about = f"{records.images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}"
     log(f"{about}; preset {config.preset}; {layout}; reads {layout.data_shard(records.images_by_file)}")
     log(schedule.described(config.schedule))
+    if task is None or task.is_chief:
+        findable.log_if_many_are_lost(records.examples, config, flags.inspect_command())
     first_step = checkpoint_files.step_reader(FLAGS.model_dir, once=bool(task))
     parallelism = Parallelism(FLAGS.num_readers, FLAGS.num_preprocessing_threads, FLAGS.deterministic)
     input_fn = training_input_fn(records, config, layout, FLAGS.tf_random_seed, first_step, parallelism)

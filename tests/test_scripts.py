@@ -81,6 +81,15 @@ def test_training_goes_on_from_the_newest_checkpoint(home):
     assert figures(run("eval_ssd.py", *arguments)) == figures(printed)
 
 
+def test_training_says_which_objects_will_not_be_found(home):
+    printed = train(home, 2, "--min_size=0.9")
+    assert re.search(r"\d+ % of \d+ objects in 6 images are hard to find: .* are below --min_size=0\.9; what", printed)
+    command = f"python dataset/dataset_inspect.py --data_dir={home}/tfrecords --depth_multiplier=0.125 --min_size=0.9"
+    assert command in printed and "is at step" in printed
+    inspected = run(*command.removeprefix("python ").split())
+    assert "--min_size=" in inspected.partition("what helps:")[2]
+
+
 def figures(printed):
     return re.findall(r"(?:AP for .*|Mean AP) = .*", printed)
 

@@ -81,7 +81,8 @@ def _check_layers(config: Config) -> None:
     maps = len(feature_maps(config.network))
     ratios, scales = config.anchors.ratios, config.anchors.scales
     _require(len(ratios) == maps and all(ratios), "anchors.ratios", ratios, f"{maps} tuples, one per feature map")
-    _require(len(scales) == maps + 1, "anchors.scales", scales, f"{maps + 1} numbers, one per feature map and one more")
+    number = f"{maps + 1} numbers (--anchor_scales), one for each of the {maps} feature maps and one more"
+    _require(len(scales) == maps + 1, "anchors.scales", scales, number)
     _require(list(scales) == sorted(scales), "anchors.scales", scales, "in increasing order")
 
 

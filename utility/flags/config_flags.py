@@ -7,6 +7,7 @@ value only where it is given, so the other presets keep theirs.
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,8 +33,6 @@ TRAINING: Settings = {
     "clip_gradient_norm": ("schedule.clip_gradient_norm", "largest norm of all gradients together; 0: no limit"),
     "weight_decay": ("loss.weight_decay", "weight decay of all variables"),
     "negative_ratio": ("loss.negative_ratio", "mined background boxes for each positive"),
-    "match_threshold": ("targets.match_threshold", "IoU from which a default box is positive; not below neg_threshold"),
-    "neg_threshold": ("targets.neg_threshold", "IoU below which a default box is background; in between it is ignored"),
 }
 NETWORK: Settings = {
     "backbone": ("network.backbone", f"one of {', '.join(BACKBONES)}"),
@@ -45,6 +44,13 @@ DETECTION: Settings = {
     "keep_topk": ("detection.keep_topk", "boxes of a class that enter non-maximum suppression"),
     "nms_topk": ("detection.nms_topk", "boxes of a class that leave non-maximum suppression"),
     "nms_threshold": ("detection.nms_threshold", "IoU above which the box with the lower score is suppressed"),
+}
+# which objects a training can learn and find
+OBJECTS: Settings = {
+    "anchor_scales": ("anchors.scales", "sizes of the default boxes, fractions of the input, one a map and one more"),
+    "match_threshold": ("targets.match_threshold", "IoU from which a default box is positive; not below neg_threshold"),
+    "neg_threshold": ("targets.neg_threshold", "IoU below which a default box is background; in between it is ignored"),
+    "min_size": DETECTION["min_size"],
 }
 SIZE: Settings = {"train_image_size": ("network.image_size", "side of the network's input, or HEIGHTxWIDTH, pixels")}
 
@@ -75,6 +81,12 @@ def with_flags(base: Config, *groups: Settings) -> Config:
     """Return the config with those settings of some groups whose flags are given on the command line."""
     given = {name: setting for settings in groups for name, (setting, _) in settings.items() if FLAGS[name].present}
     return base.replace({setting: _parsed(name, setting, FLAGS[name].value) for name, setting in given.items()})
+
+
+def given(*groups: Settings) -> list[str]:
+    """Return those flags of some groups that the command line has, as it would be typed."""
+    names = [name for settings in groups for name in settings if FLAGS[name].present]
+    return [shlex.quote(f"--{name}={FLAGS[name].value}") for name in names]
 
 
 def with_detection_flags(base: Config) -> Config:

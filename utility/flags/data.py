@@ -7,10 +7,13 @@ from typing import NamedTuple
 
 from absl import flags
 
-from utility.config.settings import ViewConfig
-from utility.flags import numbers
+from utility.config import checks, presets
+from utility.config.settings import Config, ViewConfig
+from utility.flags import config_flags, numbers
 
 FLAGS = flags.FLAGS
+
+_SETTINGS = (config_flags.NETWORK, config_flags.SIZE, config_flags.OBJECTS)  # of the network that is to find objects
 
 
 class SourceFlag(NamedTuple):
@@ -87,7 +90,16 @@ def define_sample() -> None:
 
 def define_inspect() -> None:
     """Define the flags of dataset/dataset_inspect.py."""
+    flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(presets.PRESETS)}")
+    for settings in _SETTINGS:
+        config_flags.define(settings)
     flags.DEFINE_string("data_dir", "./dataset/tfrecords", "folder with the records")
     flags.DEFINE_enum("split", "train", ["train", "val"], "which records")
     flags.DEFINE_string("output", None, "folder for pictures with their boxes drawn")
     numbers.define_integer("count", 16, "how many pictures to draw")
+
+
+def inspected_config(class_names: tuple[str, ...]) -> Config:
+    """Return the preset for these classes with the settings given; a ValueError names one that cannot work."""
+    config = presets.preset(FLAGS.preset).replace({"class_names": class_names})
+    return checks.check(config_flags.with_flags(config, *_SETTINGS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from typing import Any
 
 from absl import flags
@@ -16,6 +17,8 @@ from utility.run.cluster import Task
 
 FLAGS = flags.FLAGS
 
+_SETTINGS = (config_flags.NETWORK, config_flags.SIZE, config_flags.OBJECTS, config_flags.TRAINING)
+
 
 def define() -> None:
     """Define the flags of train_ssd.py."""
@@ -24,7 +27,8 @@ def define() -> None:
     groups.define_model_dir()
     groups.define_model_scope()
     flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(presets.PRESETS)}")
-    config_flags.define({**config_flags.NETWORK, **config_flags.SIZE, **config_flags.TRAINING})
+    for settings in _SETTINGS:
+        config_flags.define(settings)
     _define_course()
     _define_start()
     _define_replicas()
@@ -98,13 +102,20 @@ def check(task: Task | None) -> None:
 def config_for(class_names: tuple[str, ...]) -> Config:
     """Return the preset for these classes with the settings given; a ValueError names one that cannot work."""
     config = presets.preset(FLAGS.preset).replace({"class_names": class_names})
-    config = config_flags.with_flags(config, config_flags.NETWORK, config_flags.SIZE, config_flags.TRAINING)
+    config = config_flags.with_flags(config, *_SETTINGS)
     if not FLAGS.augment:
         config = config.replace({"augment": NO_AUGMENTATION})
     task = cluster.read(os.environ)
     of_this_machine = -(-config.schedule.batch_size // (len(task.trainers) if task else 1))
     memory.check_batch(checks.check(config), of_this_machine, FLAGS.accumulate_steps)
     return config
+
+
+def inspect_command() -> str:
+    """Return the command that tells what is in the way of finding the objects, with the flags of this one."""
+    preset = [f"--preset={FLAGS.preset}"] if FLAGS["preset"].present else []
+    asked = [*preset, *config_flags.given(config_flags.NETWORK, config_flags.SIZE, config_flags.OBJECTS)]
+    return " ".join(["python dataset/dataset_inspect.py", shlex.quote(f"--data_dir={FLAGS.data_dir}"), *asked])
 
 
 def with_schedule(config: Config, images: int, pretrained: bool, before: Config | None) -> Config:

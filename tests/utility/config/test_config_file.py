@@ -103,6 +103,15 @@ def test_what_is_no_object_of_json_is_one_line(text):
     assert len(str(error.value)) < 200
 
 
+def test_a_setting_of_training_or_detection_that_changes_is_told(tmp_path):
+    config_file.save(voc_config(), str(tmp_path))
+    other = voc_config(detection__min_size=0.01, loss__weight_decay=0.0)
+    assert config_file.check_same_model(other, str(tmp_path)) == [
+        "loss.weight_decay 0.0 instead of 0.0005",
+        "detection.min_size 0.01 instead of 0.03",
+    ]
+
+
 def test_a_model_directory_of_another_network_is_rejected_with_the_differences(tmp_path):
     config_file.save(voc_config(), str(tmp_path))
     config_file.check_same_model(voc_config(schedule__learning_rate=1.0, loss__weight_decay=0.0), str(tmp_path))

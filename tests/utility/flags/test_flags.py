@@ -15,7 +15,8 @@ from utility.run.command import ROOT
 
 NO_NUMBERS = ["1_0", "\u0663", "\u00b2", "nan", "inf", "-inf", "0x10", "", "1e999", "9" * 5000, "1 0", "--"]
 HUGE = {"float": ["1e308", "1e39", "-1e39", "1e-320", "1e-46"], "int": ["-3000000000", "10000000000000", "1" * 30]}
-IN_COMMAS = {"decay_boundaries": "int", "lr_decay_factors": "float", "train_image_size": "int"}
+REFUSED_BY_NUMBER = {"decay_boundaries": "int", "lr_decay_factors": "float", "anchor_scales": "float"}  # of values
+IN_COMMAS = {**REFUSED_BY_NUMBER, "train_image_size": "int"}
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_no_flag_takes_for_a_number_what_is_none_or_cannot_be_used(parse):
     parse()
     assert len(kinds()) > 25
     for name, kind in kinds().items():
-        empty = [""] if name in ("decay_boundaries", "lr_decay_factors") else []  # none at all, refused by their number
+        empty = [""] if name in REFUSED_BY_NUMBER else []  # none at all
         for text in [*NO_NUMBERS, *HUGE[kind]]:
             if text in empty:
                 continue
@@ -81,6 +82,26 @@ def test_what_is_right_is_taken(parse):
     assert (config.schedule.learning_rate, config.schedule.lr_decay_factors) == (0.01, (0.1, 1.0, 1.0, 1.0))
 
 
+def test_scales_of_default_boxes_are_as_many_as_maps_and_one_more(parse):
+    parse("--anchor_scales=.05,.1,.2,.4,.6,.8,1", "--min_size=0.01", "--match_threshold=.6")
+    config = train.config_for(VOC_LIKE)
+    assert config.anchors.scales == (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+    assert (config.detection.min_size, config.targets.match_threshold) == (0.01, 0.6)
+    assert train.inspect_command() == (
+        "python dataset/dataset_inspect.py --data_dir=./dataset/tfrecords"
+        " --anchor_scales=.05,.1,.2,.4,.6,.8,1 --match_threshold=0.6 --min_size=0.01"
+    )
+    parse("--preset=ssd512_voc")
+    with pytest.raises(ValueError, match=r"anchors\.scales=.* 8 numbers \(--anchor_scales\), one for each of the 7"):
+        train.config_for(VOC_LIKE)
+
+
+@pytest.mark.parametrize("scales", ["0,.1,.2,.4,.6,.8,1", ".05,.1,.2,.4,.6,.8,101"])
+def test_scales_out_of_range_are_refused(parse, scales):
+    with pytest.raises(ValueError, match=f"--anchor_scales={scales}.*above 0, and at most 100"):
+        parse(f"--anchor_scales={scales}")
+
+
 def test_batches_that_no_memory_holds_are_refused_unless_they_come_in_parts(parse, monkeypatch):
     monkeypatch.setattr(memory, "memory_bytes", lambda: 8 * 10**9)
     parse("--batch_size=4096")
@@ -106,6 +127,8 @@ def test_batches_that_no_memory_holds_are_refused_unless_they_come_in_parts(pars
         ("voc_eval.py", "--iou_threshold=0", 2),
         ("dataset/convert_tfrecords.py", "--num_threads=100000000", 2),
         ("dataset/make_sample_voc.py", "--seed=-1", 2),
+        ("dataset/dataset_inspect.py", "--anchor_scales=.1,x", 1),
+        ("train_ssd.py", "--min_size=1", 1),
         ("utility/benchmark.py", "--turns=1_0", 2),
         ("utility/benchmark.py", "--preset=x", 1),
         ("utility/benchmark.py", "--measure=train --backbone=resnet50 --batch_size=1", 1),
