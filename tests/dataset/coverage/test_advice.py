@@ -61,7 +61,7 @@ def test_where_all_is_found_nothing_is_advised():
 
 def test_what_no_network_finds_is_said():
     lines = report(objects_of([example([[0.1, 0.1, 0.9, 0.11]], [1])], False))
-    assert "pictures cut into parts" in lines[-1]
+    assert "--tile_size" in lines[-1]
 
 
 def test_a_set_without_objects():
