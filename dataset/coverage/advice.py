@@ -60,7 +60,7 @@ def _what_helps(objects: Objects, config: Config, find: Find) -> list[str]:
     else:
         rows.insert(0, "what helps:  either  compete  no box in augmented pictures  pixels  flags to add")
     if best.lost >= _MANY_LEFT:
-        rows.append("  the rest is too small or too long for these; tiles show it larger: convert the pictures with --tile_size=300")
+        rows.append("  the rest is too small or too long for these; tiles show it larger: convert with --tile_size=300")
     return rows
 
 
