@@ -74,7 +74,7 @@ def convert(
         labels.write_labels(folder / LABELS_FILE, data.class_names)
         converter = Converter(folder, class_ids, num_threads, strict, skip_bad_images)
         splits = {prefix: converter.write_split(prefix, split, shards) for prefix, split in data.splits.items()}
-        remarks = {"remarks": list(data.remarks)} if data.remarks else {}
+        remarks = {"remarks": [*data.remarks, *data.notes]} if data.remarks or data.notes else {}
         info = {"class_names": list(data.class_names), **data.origin, **remarks, "splits": splits}
         text_files.write_whole(folder / record_files.INFO_NAME, json.dumps(info, indent=1, ensure_ascii=False) + "\n")
         staging.publish(folder, output)
@@ -166,7 +166,7 @@ def _in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], num_
 
 def _log_plan(data: DataSet, requested_shards: Mapping[str, int]) -> None:
     log(f"{len(data.class_names)} classes: {', '.join(data.class_names)}")
-    for remark in data.remarks:
+    for remark in (*data.remarks, *data.notes):
         log(f"WARNING: {remark}")
     for prefix, split in data.splits.items():
         images, requested = len(split.sources), requested_shards[prefix]

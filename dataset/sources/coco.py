@@ -94,17 +94,17 @@ def read_data_set(
     first = _with_same_categories([*read.values()])
     splits = {prefix: find_images(read[prefix], folder, skip_missing) for prefix, folder in folders.items()}
     class_names, origin = tuple(first.category_names.values()), {"category_ids": list(first.category_names)}
-    return DataSet(class_names, origin, splits, _SPLIT_FLAGS, _probable_mistakes([*read.values()]))
+    return DataSet(class_names, origin, splits, _SPLIT_FLAGS, *_remarks_and_notes([*read.values()]))
 
 
-def _probable_mistakes(read: Sequence[Instances]) -> tuple[str, ...]:
-    """Return a line for each: boxes with corners in the place of sizes, class names that look alike."""
+def _remarks_and_notes(read: Sequence[Instances]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return a remark for each file that seems to have corners in the place of sizes, and notes on names alike."""
     counts = Counter(dict.fromkeys(read[0].category_names.values(), 0))
-    remarks: list[str] = []
+    corners: tuple[str, ...] = ()
     for instances in read:
-        remarks += plausibility.corners_for_sizes(str(instances.path), instances.annotations.values())
+        corners += plausibility.corners_for_sizes(str(instances.path), instances.annotations.values())
         counts.update(item.name for each in instances.annotations.values() for item in each.objects)
-    return (*remarks, *names.look_alikes(counts))
+    return corners, names.look_alikes(counts)
 
 
 def _with_same_categories(read: Sequence[Instances]) -> Instances:

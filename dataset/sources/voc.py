@@ -93,7 +93,7 @@ def read_data_set(
     plausibility.refuse_fractions(sources)
     class_names = choose_class_names(labels_file, sources)
     alike = names.look_alikes({**dict.fromkeys(class_names, 0), **_count_names(sources)})
-    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS, alike)
+    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS, notes=alike)
 
 
 def choose_train_splits(root: Path, named: Sequence[str] | None) -> tuple[str, ...]:
