@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from dataset.records import record_files, tfrecord
-from dataset.sources.folder_lock import locked
 from utility.config.settings import LABELS_FILE
+from utility.run.folder_lock import locked
 
 _STAGING_NAME = ".converting"
 

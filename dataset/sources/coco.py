@@ -8,6 +8,7 @@ multiplying by the size gives COCO's edges again.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,7 +17,8 @@ from typing import Any
 
 from dataset.sources import labels, names, plausibility
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
-from utility.files.json_files import read_json
+from utility.config.memory import memory_bytes
+from utility.files.json_files import read_foreign_json
 from utility.files.text_files import shortened
 from utility.flags.data import SourceFlag
 
@@ -27,8 +29,9 @@ FLAGS: tuple[SourceFlag, ...] = (
     SourceFlag("validation_images", "of COCO: folder with the validation images"),
 )
 _SPLIT_FLAGS = {TRAIN: "--annotations", VALIDATION: "--validation_annotations"}
-_MOST_BYTES = 2_000_000_000  # of a JSON file; COCO's largest has 450 MB
+_MEMORY_PER_BYTE = 2  # of a JSON file, at least, while it is read; COCO's largest has 450 MB
 _MOST_ID = 2**63 - 1
+_UNUSED = "segmentation"  # nine tenths of a file
 _PAIRS = ("--annotations and --images", "--validation_annotations and --validation_images")
 
 Entry = Mapping[str, Any]
@@ -171,13 +174,18 @@ def load(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: `read_json` refuses the file.
+        ValueError: it is larger than this machine can read, or `read_foreign_json` refuses it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give COCO's instances_*.json, or one like it")
-    remedy = "give COCO's instances_*.json, or one like it"
-    return read_json(path, remedy, most_bytes=_MOST_BYTES, without=("segmentation",))
+    needed, there = _MEMORY_PER_BYTE * path.stat().st_size, memory_bytes()
+    if needed > there:
+        raise ValueError(
+            f"{path} takes {needed / 1e9:.1f} GB of memory or more, and this machine has {there / 1e9:.1f} GB: take the"
+            f" {_UNUSED}s out of the file, which are not used here"
+        )
+    return read_foreign_json(path, "give COCO's instances_*.json, or one like it", _UNUSED)
 
 
 def _by_id(document: Entry, kind: str, needed: tuple[str, ...], path: Path) -> dict[int, Entry]:
@@ -268,7 +276,8 @@ def _side_px(entry: Entry, side: str) -> int:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Tell whether a value is a number that a float can hold: Python's whole numbers have no end."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _quoted(value: Any) -> str:

@@ -19,7 +19,7 @@ _MOST_NAMES = 20  # in a message
 
 
 def reviewed(data: DataSet) -> DataSet:
-    """Return a data set with remarks on what looks wrong in it and notes on classes without objects.
+    """Return a data set with remarks on what looks wrong in it, and notes on names alike and classes without objects.
 
     No picture is decoded; files are compared byte by byte where a training picture and a validation picture have the
     same size.
@@ -35,12 +35,9 @@ def reviewed(data: DataSet) -> DataSet:
         for item in source.annotation.objects:
             counts[item.name] += 1
             first.setdefault(item.name, source.where)
-    remarks = (
-        *(data.remarks or boxes_far_beyond(sources)),
-        *names.look_alikes(counts, first),
-        *pictures_in_both(data.splits),
-    )
-    return replace(data, remarks=remarks, notes=(*data.notes, *classes_without_objects(data)))
+    remarks = (*(data.remarks or boxes_far_beyond(sources)), *pictures_in_both(data.splits))
+    notes = (*names.look_alikes(counts, first), *classes_without_objects(data))
+    return replace(data, remarks=remarks, notes=notes)
 
 
 def refuse_fractions(sources: Iterable[Source]) -> None:
