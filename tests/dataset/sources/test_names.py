@@ -95,4 +95,4 @@ def test_names_that_look_alike_are_told_with_counts():
     ],
 )
 def test_letters_that_are_others_are_not_alike(one, other, alike):
-    assert bool(names.look_alikes({one: 1, other: 1})) == alike
+    assert bool(names.look_alikes({one: 1, other: 1}, {})) == alike
