@@ -38,15 +38,19 @@ class Backbone:
     weights: str  # folder of its ImageNet checkpoint, as written by model/import_weights.py
     weights_scope: str  # of the variables in that checkpoint
     batch_norm: bool = False  # in the backbone and in the extra layers
-    features_per_pixel: float = 0.0  # of the input, in its largest feature map: 64 at half the resolution are 16
+    # numbers for each pixel of the input, 0 if unknown: 64 features at half the resolution are 16
+    largest_per_pixel: float = 0.0  # in the largest feature map
+    kept_per_pixel: float = 0.0  # at least, in all maps that a training step keeps for the gradient
 
 
 # To add a backbone, add a line here and a function in net/network/backbones.py.
 BACKBONES = {
-    "vgg16": Backbone((8, 16), "./model", "vgg_16", features_per_pixel=64),
-    "resnet50": Backbone((8, 16), "./model/resnet50", "resnet50", batch_norm=True, features_per_pixel=16),
+    "vgg16": Backbone((8, 16), "./model", "vgg_16", largest_per_pixel=64, kept_per_pixel=310),
+    "resnet50": Backbone(
+        (8, 16), "./model/resnet50", "resnet50", batch_norm=True, largest_per_pixel=16, kept_per_pixel=480
+    ),
     "mobilenet_v1": Backbone(
-        (8, 16, 32), "./model/mobilenet_v1", "mobilenet_v1", batch_norm=True, features_per_pixel=16
+        (8, 16, 32), "./model/mobilenet_v1", "mobilenet_v1", batch_norm=True, largest_per_pixel=16, kept_per_pixel=200
     ),
 }
 
