@@ -101,17 +101,18 @@ def with_detection_flags(base: Config) -> Config:
         raise ValueError(
             f"--train_image_size={size}: the checkpoint was trained at {height}x{width}; leave the flag out"
         )
-    memory.check_batch(base, int(FLAGS["batch_size"].value or 1) if "batch_size" in FLAGS else 1)
+    if "batch_size" in FLAGS:
+        memory.check_detection(base, FLAGS.batch_size, "take a smaller --batch_size")
+    else:
+        memory.check_detection(base, 1, "take a larger machine, or train a network with a smaller input")
     return with_flags(base, DETECTION)
 
 
 def _check(name: str, setting: str, given: Any) -> bool:
     """Raise a ValueError with the name of a flag if its setting must not have the value."""
-    value = _parsed(name, setting, given)
-    try:
-        checks.check_setting(setting, value)
-    except ValueError as error:
-        raise ValueError(f"--{name}={shortened(given)}: {error}") from None
+    requirement = checks.requirement(setting, _parsed(name, setting, given))
+    if requirement:
+        raise ValueError(f"--{name}={shortened(given)}: must be {requirement}")
     return True
 
 

@@ -50,9 +50,7 @@ def _define_course() -> None:
     numbers.define_integer("save_summary_steps", 500, "steps between two summaries for TensorBoard")
     numbers.define_integer("save_checkpoints_secs", 7200, "seconds between two checkpoints")
     numbers.define_integer("save_checkpoints_steps", None, "steps between two checkpoints, instead of seconds")
-    numbers.define_integer(
-        "tf_random_seed", 20180503, "seed of the weights, the order of the data and the augmentation"
-    )
+    numbers.define_seed("tf_random_seed", 20180503, "seed of the weights, the order of the data and the augmentation")
     flags.DEFINE_boolean("deterministic", False, "same seed, same batches, at some cost of speed")
 
 
@@ -67,7 +65,7 @@ def _define_start() -> None:
         "checkpoint_model_scope",
         None,
         "scope of the variables in that checkpoint; default: vgg_16, of other backbones their name",
-        may_be_empty=True,
+        of_checkpoint=True,
     )
     scopes.define_parts_of_names(
         "checkpoint_exclude_scopes",
@@ -107,7 +105,13 @@ def config_for(class_names: tuple[str, ...]) -> Config:
         config = config.replace({"augment": NO_AUGMENTATION})
     task = cluster.read(os.environ)
     of_this_machine = -(-config.schedule.batch_size // (len(task.trainers) if task else 1))
-    memory.check_batch(checks.check(config), of_this_machine, FLAGS.accumulate_steps)
+    memory.check_training(
+        checks.check(config),
+        of_this_machine,
+        "take a smaller --batch_size or --train_image_size, or a larger --accumulate_steps",
+        parts=FLAGS.accumulate_steps,
+        mixed_precision=FLAGS.mixed_precision,
+    )
     return config
 
 

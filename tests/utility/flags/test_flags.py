@@ -41,8 +41,9 @@ def test_no_flag_takes_for_a_number_what_is_none_or_cannot_be_used(parse):
     assert len(kinds()) > 25
     for name, kind in kinds().items():
         empty = [""] if name in REFUSED_BY_NUMBER else []  # none at all
-        for text in [*NO_NUMBERS, *HUGE[kind]]:
-            if text in empty:
+        hexadecimal = ["0x10"] if name == "tf_random_seed" else []  # as absl takes it
+        for text in [*NO_NUMBERS, *([] if name == "tf_random_seed" else HUGE[kind])]:
+            if text in empty + hexadecimal:
                 continue
             with flagsaver.flagsaver(), pytest.raises((flags.Error, ValueError), match=f"--{name}="):
                 parse(f"--{name}={text}")
@@ -73,7 +74,40 @@ def test_a_wrong_flag_is_named(parse, given):
         parse(given)
 
 
+@pytest.mark.parametrize("text", ["0xBEEF", "0x7fffffffffffffff", str(2**63 - 1), str(-(2**63)), "-3000000000"])
+def test_a_seed_is_any_number_of_64_bits_also_hexadecimal(parse, text):
+    parse(f"--tf_random_seed={text}")
+    assert flags.FLAGS.tf_random_seed == int(text, 0)
+
+
+@pytest.mark.parametrize("text", ["0x", "0x8000000000000000", "0x_1", str(2**63), str(-(2**63) - 1), "0xg"])
+def test_what_is_no_seed(parse, text):
+    with pytest.raises(flags.Error, match="--tf_random_seed="):
+        parse(f"--tf_random_seed={text}")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--negative_ratio=10000", r"--negative_ratio=10000\.0: must be above 0, and at most 1000"),
+        ("--momentum=0.99999999", r"--momentum=0\.99999999: must be 0 or more, and below 1; as float32 it is 1"),
+        ("--learning_rate=1e-40", r"--learning_rate=1e-40: must be above 0, .*; as float32 it is 0"),
+        ("--backbone=x", r"--backbone=x: must be in \["),
+    ],
+)
+def test_a_message_names_flag_and_value_once(parse, given, message):
+    with pytest.raises(ValueError, match=f"^{message}[^=]*$"):
+        parse(given)
+
+
+def test_a_last_slash_is_named(parse):
+    for name in ("model_scope", "checkpoint_model_scope"):
+        with pytest.raises(flags.Error, match=f"--{name}=vgg_16/: must be without the last slash"):
+            parse(f"--{name}=vgg_16/")
+
+
 def test_what_is_right_is_taken(parse):
+    parse("--checkpoint_model_scope=_vgg")
     parse("--model_scope=detector/ssd300", "--checkpoint_model_scope=", "--checkpoint_exclude_scopes=")
     parse("--checkpoint_exclude_scopes=ssd300/multibox_head,conv4_3_scale", "--train_image_size=304x400")
     parse("--batch_size=4", "--learning_rate=1e-2", "--lr_decay_factors=.1, 1,1,1", "--decay_boundaries=1,2,3")
@@ -104,10 +138,13 @@ def test_scales_out_of_range_are_refused(parse, scales):
 
 def test_batches_that_no_memory_holds_are_refused_unless_they_come_in_parts(parse, monkeypatch):
     monkeypatch.setattr(memory, "memory_bytes", lambda: 8 * 10**9)
-    parse("--batch_size=4096")
-    with pytest.raises(ValueError, match=r"--batch_size=4096 .* GB or more"):
+    monkeypatch.setattr(memory, "has_gpu", lambda: False)
+    parse("--batch_size=128")
+    with pytest.raises(
+        ValueError, match=r"^128 images of 300x300 .* GB or more, .* smaller --batch_size or --train_im"
+    ):
         train.config_for(VOC_LIKE)
-    parse("--batch_size=4096", "--accumulate_steps=64")
+    parse("--batch_size=4096", "--accumulate_steps=128")
     train.config_for(VOC_LIKE)
     parse("--batch_size=2", "--train_image_size=16000")
     with pytest.raises(ValueError, match="16000x16000 pixels"):
