@@ -17,15 +17,16 @@ _LINE = "{} {:.10f} {:.4f} {:.4f} {:.4f} {:.4f}\n".format
 _ROWS_AT_ONCE = 50_000
 _RESULTS_NAME = re.compile(r"results_(0|[1-9][0-9]{0,8})\.txt")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_LONGEST_ID = 255  # of a file's name; numpy gives every id the room of the longest
+_LONGEST_ID = 255  # of a file's name
 
 
 @dataclass(frozen=True)
 class Detections:
     """Detections of one class in any number of images, in the order of the results file.
 
-    `image_ids` is a str array [D]; `scores` float64 [D]; `boxes_yxyx_px` float64 [D, 4] in pixels, 1-based
-    and inclusive. Arguments are converted to these types; different lengths are a ValueError.
+    `image_ids` is an object array [D] of str, because numpy's own gives every id the room of the longest; `scores`
+    float64 [D]; `boxes_yxyx_px` float64 [D, 4] in pixels, 1-based and inclusive. Arguments are converted to these
+    types; different lengths are a ValueError.
     """
 
     image_ids: np.ndarray
@@ -33,7 +34,7 @@ class Detections:
     boxes_yxyx_px: np.ndarray
 
     def __post_init__(self) -> None:
-        image_ids = np.asarray(self.image_ids, dtype=np.str_)
+        image_ids = np.asarray(self.image_ids, dtype=np.object_)
         scores = np.asarray(self.scores, dtype=np.float64)
         boxes = np.asarray(self.boxes_yxyx_px, dtype=np.float64)
         boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
@@ -89,7 +90,7 @@ class StoredDetections(Mapping[int, Detections]):
                 waiting, number = [], 0
         if waiting:
             self._write(waiting)
-        self._image_ids: np.ndarray = np.array(ids, dtype=np.str_)
+        self._image_ids: np.ndarray = np.array(ids, dtype=np.object_)
 
     def _rows(self, image: Mapping[str, Any], number: int) -> np.ndarray:
         rows = np.zeros(len(image["scores"]), self._ROW)
@@ -235,7 +236,7 @@ def read_results(path: str | Path) -> Detections:
     except ValueError as error:
         raise ValueError(_first_bad_line(path)) from error
     # [D, 5] of score, xmin, ymin, xmax, ymax -> boxes of ymin, xmin, ymax, xmax
-    return Detections(np.array(image_ids, dtype=np.str_), numbers[:, 0], numbers[:, [2, 1, 4, 3]])
+    return Detections(np.array(image_ids, dtype=np.object_), numbers[:, 0], numbers[:, [2, 1, 4, 3]])
 
 
 def _split_lines(text: str) -> tuple[list[str], np.ndarray]:
@@ -245,19 +246,26 @@ def _split_lines(text: str) -> tuple[list[str], np.ndarray]:
     """
     image_ids: list[str] = []
     numbers: list[float] = []
+    known: dict[str, str] = {}  # the id of a thousand lines is kept once
+    controls = _CONTROL.search(text) is not None
+    plain = text.isascii() and "_" not in text  # otherwise a number may be 1_0 or in other scripts' digits for float()
     for line in text.split("\n"):
         if line and not line.isspace():
             image_id, score, xmin, ymin, xmax, ymax = line.rsplit(None, 5)
-            image_ids.append(image_id.strip())
+            image_id = image_id.strip()
+            image_ids.append(known.setdefault(image_id, image_id))
             numbers += (float(score), float(xmin), float(ymin), float(xmax), float(ymax))
-            digits = f"{score}{xmin}{ymin}{xmax}{ymax}"
-            # float() also takes 1_0 and the digits of other scripts
-            if "_" in digits or not digits.isascii() or len(image_id) > _LONGEST_ID or not line.isprintable():
+            if controls or len(image_id) > _LONGEST_ID or not (plain or _is_plain(score, xmin, ymin, xmax, ymax)):
                 _check(line)
     table = np.array(numbers, dtype=np.float64).reshape(-1, 5)
     if not np.isfinite(table).all():
         raise ValueError("a number is not finite")
     return image_ids, table
+
+
+def _is_plain(*numbers: str) -> bool:
+    digits = "".join(numbers)
+    return digits.isascii() and "_" not in digits
 
 
 def _check(line: str) -> None:

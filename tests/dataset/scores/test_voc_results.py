@@ -77,6 +77,23 @@ def test_missing_or_garbled_results_are_named(tmp_path):
         voc_results.read_results(tmp_path / "results_1.txt")
 
 
+@pytest.mark.parametrize("line", ["a\t.5\t1\t2\t3\t4", "a\u3000b .5 1 2 3 4", " 2007_12  .5 1 2 3 4\t"])
+def test_lines_in_order_are_not_looked_at_twice(tmp_path, monkeypatch, line):
+    """That takes several times as long as reading them."""
+    monkeypatch.setattr(voc_results, "_check", lambda line: pytest.fail(f"looked at {line!r}"))
+    path = tmp_path / "results_1.txt"
+    path.write_text(f"{line}\n" * 2)
+    assert voc_results.read_results(path).image_ids.tolist() == [line.rsplit(None, 5)[0].strip()] * 2
+
+
+@pytest.mark.parametrize("line", ["a\x00b .5 1 2 3 4", "a\x1bb\t.5 1 2 3 4", "a 1_0 1 2 3 4", "a .5 ١ 2 3 4"])
+def test_control_characters_and_other_digits_are_named_with_their_line(tmp_path, line):
+    path = tmp_path / "results_1.txt"
+    path.write_text(f"2007_1\t.5\t1\t2\t3\t4\n{line}\n")
+    with pytest.raises(ValueError, match="line 2: "):
+        voc_results.read_results(path)
+
+
 IDS = st.text(st.sampled_from("ab.é 0_-"), min_size=1, max_size=8).map(str.strip).filter(bool)
 
 PIXELS = st.floats(-1e4, 1e4, width=32)
@@ -174,6 +191,21 @@ def test_memory_does_not_grow_with_the_images(tmp_path):
         tracemalloc.stop()
         assert len(stored[3]) == 400 * count
     assert peaks[1] < 1.1 * peaks[0] < 40e6
+
+
+def test_one_long_id_takes_no_room_in_the_others(tmp_path):
+    """numpy would give each of 40,000 ids the 1 kB of the longest."""
+    ids = ["x" * 255, *(str(number % 500) for number in range(40_000))]
+    path = voc_results.results_path(tmp_path, 1)
+    path.write_text("".join(f"{image_id} 0.5 1 2 3 4\n" for image_id in ids))
+    one = {"size": np.array([9, 9]), "boxes_yxyx": np.ones((1, 4)), "scores": np.ones(1), "classes": [1]}
+    stored = voc_results.detections_by_class(({**one, "image_id": image_id.encode()} for image_id in ids), tmp_path)
+    for read in (lambda: voc_results.read_results(path), lambda: stored[1]):
+        tracemalloc.start()
+        assert read().image_ids.tolist() == ids
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 20e6
 
 
 def test_results_that_break_off_leave_the_earlier_set_whole(tmp_path):
