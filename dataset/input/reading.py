@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dataset.records.parsing import parse
-from dataset.records.scanning import faults_named
+from dataset.records.scanning import faults_named, quiet
 from dataset.sources.annotations import Annotation, LabelledObject
 
 _CHECKED_PER_FILE = 64  # records of a file that are looked at before training starts
@@ -35,7 +35,7 @@ def examples_of(make_dataset: InputFn) -> list[dict[str, Any]]:
     with tf.Graph().as_default(), tf.Session(config=without_gpu) as session:
         example = tf.data.make_one_shot_iterator(make_dataset()).get_next()
         del example["image_encoded"]
-        with contextlib.suppress(tf.errors.OutOfRangeError):
+        with contextlib.suppress(tf.errors.OutOfRangeError), quiet():
             while True:
                 elements.append(session.run(example))
     return elements

@@ -39,7 +39,7 @@ class TrainingRecords:
 
     def faults_named(self, config: Config) -> AbstractContextManager[None]:
         """Return a context in which a broken record that TensorFlow stumbles over is a ValueError that names it."""
-        return faults_named([*self.images_by_file], len(config.class_names))
+        return faults_named([*self.images_by_file], len(config.class_names), jpeg_only=True)
 
 
 class Parallelism(NamedTuple):
@@ -56,13 +56,14 @@ def training_records(
     """Count the images of an epoch in each record file; `skip_empty_images` leaves out those without usable objects.
 
     That takes reading all records, unless the converter has counted them; otherwise only lengths and a few records are
-    read. `skip_bad_records` reads all records, and puts copies without the broken ones in the place of record files.
+    read. `skip_bad_records` reads all records, decodes their pictures, and puts copies without the broken ones in the
+    place of record files.
 
     Raises:
         ValueError: as `count_by_file` and `first_examples`; or no image is left, so the first batch would never come.
     """
     if skip_bad_records:
-        shards = without_faults(shards, len(config.class_names))
+        shards = without_faults(shards, len(config.class_names), jpeg_only=True)
     counts = count_by_file(shards)
     examples = first_examples(shards, config.class_names)
     if skip_empty_images:

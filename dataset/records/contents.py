@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from dataset.records.parsing import parse
-from dataset.records.scanning import faults_named
+from dataset.records.scanning import faults_named, quiet
 from utility.drawing.detections import draw_detections
 
 _SIZE_LIMITS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # upper ends of the groups by size
@@ -93,7 +93,9 @@ def read_examples(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
         example = tf.data.make_one_shot_iterator(dataset).get_next()
         while True:
             try:
-                yield session.run(example)
+                with quiet():
+                    values = session.run(example)
+                yield values
             except tf.errors.OutOfRangeError:
                 return
 

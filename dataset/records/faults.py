@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ SCALARS = {"image/encoded": "bytes", "image/filename": "bytes", "image/height": 
 LISTS = {**{BOX + side: "float" for side in SIDES}, BOX + "label": "int64", BOX + "difficult": "int64"}
 
 _Features = Mapping[str, tuple[str, Sequence[Any]]]
+FaultOf = Callable[[bytes], str]  # what is wrong with a serialized record, "" for nothing
 _LARGEST_SIDE = 2**31 - 1
 _MOST_QUOTED = 60  # characters of a name in a message
 _LAST_CONTROL_CHARACTER = 31
@@ -44,16 +45,24 @@ class Fault(NamedTuple):
         return f"the record file {self.shard}, record {self.number}: {self.reason}{lost}"
 
 
-def faults_in(shard: str, num_classes: int | None = None) -> Iterator[Fault]:
-    """Yield the faults of a record file, of each record the first; `fault_of` has the meaning of `num_classes`."""
-    return (fault for fault, _ in _checked(shard, num_classes) if fault)
+def faults_in(shard: str, num_classes: int | None = None, more: FaultOf | None = None) -> Iterator[Fault]:
+    """Yield the faults of a record file, of each record the first.
+
+    `fault_of` has the meaning of `num_classes`; `more` is asked about records in which it finds nothing.
+    """
+    return (fault for fault, _ in _checked(shard, num_classes, more) if fault)
 
 
-def copy_without_faults(shard: str, copy: Path, num_classes: int | None = None) -> list[Fault]:
-    """Write the whole records of a file to `copy`, in order; return the faults of the others."""
+def copy_without_faults(
+    shard: str, copy: Path, num_classes: int | None = None, more: FaultOf | None = None
+) -> list[Fault]:
+    """Write the records of a file without a fault to `copy`, in order; return the faults of the others.
+
+    The arguments are those of `faults_in`.
+    """
     faults = []
     with copy.open("wb") as file:
-        for fault, record in _checked(shard, num_classes):
+        for fault, record in _checked(shard, num_classes, more):
             if fault:
                 faults.append(fault)
             else:
@@ -61,7 +70,7 @@ def copy_without_faults(shard: str, copy: Path, num_classes: int | None = None) 
     return faults
 
 
-def _checked(shard: str, num_classes: int | None) -> Iterator[tuple[Fault | None, bytes]]:
+def _checked(shard: str, num_classes: int | None, more: FaultOf | None) -> Iterator[tuple[Fault | None, bytes]]:
     """Yield each record of a file, or its fault."""
     with Path(shard).open("rb") as file:
         left, number = os.fstat(file.fileno()).st_size, 0
@@ -79,6 +88,7 @@ def _checked(shard: str, num_classes: int | None) -> Iterator[tuple[Fault | None
             record, checksum = file.read(length), file.read(4)
             whole = tfrecord.masked_crc(record) == checksum
             reason = fault_of(record, num_classes) if whole else "its bytes are damaged, for they have another checksum"
+            reason = reason or (more(record) if more else "")
             yield (Fault(shard, number, reason) if reason else None), record
 
 

@@ -56,7 +56,8 @@ class Evaluation:
     ) -> voc_results.StoredDetections:
         """Return the detections of a checkpoint by class id, in pixels; `after_image` may raise to interrupt it.
 
-        They are kept in an unnamed file in the model directory, not in memory. A ValueError names a broken record.
+        They are kept in an unnamed file in the model directory, not in memory. A ValueError names a broken record,
+        before the first image unless it is the picture that cannot be decoded.
         """
 
         def images():
@@ -65,6 +66,7 @@ class Evaluation:
                 after_image()
                 yield image
 
+        self.ground_truth  # noqa: B018 (reads all records)
         folder = Path(estimator.model_dir)
         folder.mkdir(parents=True, exist_ok=True)
         with faults_named(self._shards, len(self._config.class_names)):

@@ -1,14 +1,19 @@
 """A broken record is found and named, in Python and in the graph, or left out."""
 
+import io
+import random
+
 import pytest
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 from dataset.input import reading, training
 from dataset.input.evaluation import eval_input_fn
-from dataset.records import contents, faults, record_files, scanning, tfrecord
+from dataset.records import contents, faults, pictures, record_files, scanning, tfrecord
 from dataset.sources import labels
+from preprocessing.ssd_preprocessing import decode
 from tests.builders import broken_records
-from tests.builders.records import config, elements, ids_of, record, train_input
+from tests.builders.records import config, elements, encoded, ids_of, record, train_input
 
 OF_ONE_RECORD = [*broken_records.RECORDS, *broken_records.BYTES]
 WITHOUT_NAMES = [kind for kind in OF_ONE_RECORD if kind != "label 21"]
@@ -88,6 +93,103 @@ def test_broken_records_are_left_out_counted_and_logged(tmp_path, capsys, kind):
     assert left == (["009", "000"] if kind in broken_records.ENDS else ["009", "000", "002", "003", "004"])
     again = training.training_records(shards, config(), skip_empty_images=True, skip_bad_records=True)
     assert [*again.images_by_file.values()] == [*records.images_by_file.values()]
+
+
+def with_picture(encoded_picture):
+    return broken_records.with_values("image/encoded", "bytes", [encoded_picture])
+
+
+def write_with(folder, serialized):
+    """Two files, the second of which has this record as its second."""
+    made = [record(9), record(0), serialized, record(2)]
+    paths = record_files.shard_paths(folder, "train", 2)
+    for path, part in zip(paths, (made[:1], made[1:]), strict=True):
+        path.write_bytes(b"".join(map(tfrecord.frame, part)))
+    return [str(path) for path in paths]
+
+
+JPEG, PNG = encoded(1), encoded(1, "PNG")
+PICTURES = {
+    "cut off": JPEG[:-30],
+    "of another size": JPEG.replace(JPEG[JPEG.index(b"\xff\xc0") :][5:9], b"\xff\xff\xff\xff"),
+    "cut off PNG": PNG[:-30],
+    "text": b"no picture",
+}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_a_picture_that_cannot_be_decoded_is_named_or_left_out(tmp_path, capfd, kind):
+    shards = write_with(tmp_path, with_picture(PICTURES[kind]))
+    is_jpeg = PICTURES[kind].startswith(b"\xff\xd8")
+    with pytest.raises(ValueError, match=named("its picture cannot be decoded")), scanning.faults_named(shards, 20):
+        elements(eval_input_fn(shards, config(), batch_size=2))
+    printed = capfd.readouterr()
+    assert "looking for the broken record in 2 record files" in printed.out
+    records = training.training_records(shards, config())
+    reason = "its picture cannot be decoded" if is_jpeg else "its picture is no JPEG, which training needs"
+    with pytest.raises(ValueError, match=named(reason)), records.faults_named(config()):
+        elements(train_input(shards, config()), 9)
+    left = scanning.without_faults(shards, 20)
+    assert "1 broken records in 1 of 2 record files are left out" in capfd.readouterr().out
+    assert ids_of(elements(eval_input_fn(left, config(), batch_size=9))) == ["009", "000", "002"]
+    assert training.training_records(shards, config(), skip_bad_records=True).images == 3
+
+
+def test_evaluation_takes_a_png_and_training_names_it(tmp_path):
+    shards = write_with(tmp_path, with_picture(PNG))
+    assert len(ids_of(elements(eval_input_fn(shards, config(), batch_size=9)))) == 4
+    assert scanning.without_faults(shards, 20) == shards
+    records = training.training_records(shards, config())
+    with pytest.raises(ValueError, match=named("its picture is no JPEG")), records.faults_named(config()):
+        elements(train_input(shards, config()), 9)
+    assert training.training_records(shards, config(), skip_bad_records=True).images == 3
+
+
+def test_a_picture_is_refused_where_decoding_it_fails():
+    """Damaged ones, decoded whole as in evaluation, and in parts as in training."""
+    rng, counts = random.Random(1), {True: 0, False: 0}
+    with pictures.fault_of_picture(jpeg_only=False) as fault, tf.Graph().as_default(), tf.Session() as session:
+        given, crop = tf.placeholder(tf.string, []), tf.placeholder(tf.int32, [4])
+        whole, part = decode(given), tf.image.decode_and_crop_jpeg(given, crop, channels=3)
+        for case in range(400):
+            data = damaged_picture(rng, encoded(case % 5))
+            refused = bool(fault(with_picture(data)))
+            assert refused == fails(session, whole, {given: data})
+            window = [rng.randrange(20), 3, 7, rng.randint(1, 9)]
+            assert refused or not fails(session, part, {given: data, crop: window})
+            counts[refused] += 1
+    assert min(counts.values()) > 50
+
+
+def damaged_picture(rng, data):
+    changed = bytearray(data if rng.random() < 0.7 else data[: rng.randrange(3, len(data))])
+    for _ in range(rng.choice((0, 1, 3))):
+        changed[rng.randrange(3, len(changed))] = rng.randrange(256)
+    return bytes(changed)
+
+
+def fails(session, fetched, fed):
+    try:
+        session.run(fetched, fed)
+    except tf.errors.InvalidArgumentError:
+        return True
+    return False
+
+
+def test_a_picture_that_tensorflow_finds_too_large_is_refused():
+    buffer = io.BytesIO()
+    Image.new("L", (14_000, 14_000)).save(buffer, "JPEG")
+    with pictures.fault_of_picture(jpeg_only=True) as fault:
+        assert fault(with_picture(buffer.getvalue())) == "its picture cannot be decoded"
+
+
+def test_what_tensorflow_says_on_the_way_of_an_error_is_not_printed(tmp_path, capfd):
+    shards, _ = broken_records.write(tmp_path, "flipped bit")
+    with pytest.raises(ValueError, match=named("its bytes are damaged")):
+        reading.ground_truth_of(shards, labels.VOC_CLASSES)
+    with pytest.raises(ValueError, match=named("its bytes are damaged")):
+        list(contents.read_examples(shards))
+    assert "rendezvous" not in capfd.readouterr().err
 
 
 def test_files_without_faults_are_not_copied(twenty_records):
