@@ -25,6 +25,8 @@ def main() -> None:
     """Read the flags, detect, write and score."""
     shards = record_files.find_shards(FLAGS.data_dir, VALIDATION)
     class_names = record_files.class_names(FLAGS.data_dir, FLAGS.num_classes)
+    for folder in config_file.folders_beside(FLAGS.checkpoint_path or FLAGS.model_dir):
+        _config(folder, class_names)
     start_tensorflow()
     from dataset.scores import coco_results, voc_results
     from dataset.sources import labels
@@ -33,7 +35,7 @@ def main() -> None:
     from utility.checkpoints import checkpoint_files
 
     checkpoint = checkpoint_files.resolve(FLAGS.checkpoint_path or FLAGS.model_dir)
-    config = _config(checkpoint, class_names)
+    config = _config(Path(checkpoint).parent, class_names)
     coco = coco_results.for_records(FLAGS.data_dir, FLAGS.coco_annotations)
     session = session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction)
     run = run_config(FLAGS.model_dir, session)
@@ -51,9 +53,8 @@ def main() -> None:
     evaluation.score(found)
 
 
-def _config(checkpoint: str, class_names: tuple[str, ...]) -> Config:
-    """Return the config that the checkpoint was trained with; a ValueError if the data set has other classes."""
-    folder = Path(checkpoint).parent
+def _config(folder: Path, class_names: tuple[str, ...]) -> Config:
+    """Return the config beside the checkpoint; a ValueError if the data set has other classes."""
     config = config_file.load(str(folder)) or Config(class_names=class_names)
     if config.class_names != class_names:
         raise ValueError(

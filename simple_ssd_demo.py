@@ -30,6 +30,8 @@ def main() -> int:
     """Read the flags, detect, draw; returns 1 if a picture could not be read."""
     paths = _pictures(FLAGS.input)
     _check_output(paths, Path(FLAGS.output))
+    for folder in config_file.folders_beside(FLAGS.checkpoint_path):
+        _config(folder)
     start_tensorflow()
     from dataset.input.evaluation import pictures_input_fn
     from net.estimator.prediction import detect

@@ -213,7 +213,8 @@ def test_a_broken_record_is_named_or_left_out(home, tmp_path):
     shutil.copytree(home / "logs", tmp_path / "logs")
     arguments = ["eval_ssd.py", f"--data_dir={tmp_path}/tfrecords", f"--model_dir={tmp_path}/logs"]
     before = {path: path.read_bytes() for path in (tmp_path / "logs").rglob("results_*")}
-    assert where in one_line_error(run(*arguments, status=1))
+    printed = run(*arguments, status=1)
+    assert where in one_line_error(printed) and "rendezvous" not in printed
     assert {path: path.read_bytes() for path in (tmp_path / "logs").rglob("results_*")} == before
     assert where in one_line_error(train(tmp_path, 4, "--eval_every_steps=4", status=1))
     assert where in one_line_error(run("dataset/dataset_inspect.py", arguments[1], "--split=val", status=1))
@@ -229,6 +230,22 @@ def test_a_folder_without_checkpoint_is_an_error(home, tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "picture.png")
     printed = run("simple_ssd_demo.py", f"--input={tmp_path}", f"--checkpoint_path={tmp_path}/no/where", status=1)
     assert "no/where" in one_line_error(printed)
+
+
+def test_a_config_that_cannot_be_used_is_an_error_before_tensorflow_starts(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # lists what is imported
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text('{"class_names": "cat"}')
+    model = f"--checkpoint_path={tmp_path}/model"
+    for arguments in (
+        ("eval_ssd.py", f"--data_dir={home}/tfrecords", model),
+        ("simple_ssd_demo.py", model, f"--input={tmp_path}", f"--output={tmp_path}/drawn"),
+        ("utility/export_model.py", f"{model}/model.ckpt-1", f"--output={tmp_path}/exported"),
+    ):
+        printed = run(*arguments, status=1)
+        assert "config.json: not a config of this project" in one_line_error(printed)
+        assert "| tensorflow" not in re.sub(" +", " ", printed)
 
 
 def test_a_wrong_flag_is_one_line_that_names_it(home):

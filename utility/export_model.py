@@ -33,6 +33,8 @@ def main() -> None:
     output = Path(FLAGS.output)
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise ValueError(f"--output={output} is there already: name a new or empty folder")
+    for folder in config_file.folders_beside(FLAGS.checkpoint_path):
+        _config(folder)
     start_tensorflow()
     import tensorflow.compat.v1 as tf
 

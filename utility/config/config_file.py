@@ -86,6 +86,15 @@ def settings(node: Any, name: str = "") -> dict[str, Any]:
     return {dotted: value for field, inner in fields for dotted, value in settings(inner, field).items()}
 
 
+def folders_beside(path: str) -> list[Path]:
+    """Return the folder with the config.json of the checkpoint at `path`, a folder or file; [] if it has none.
+
+    It is known before TensorFlow, which finds the checkpoint, has started, so that a broken file is refused at once.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    return [folder] if (folder / CONFIG_FILE).is_file() else []
+
+
 def load(model_dir: str) -> Config | None:
     """Return the config that a model directory was trained with, or None if it has no config.json."""
     path = Path(model_dir) / CONFIG_FILE
