@@ -34,7 +34,9 @@ def define() -> None:
     _define_replicas()
     flags.DEFINE_boolean("augment", True, "SSD's augmentation; without it the pictures are learnt as they are")
     flags.DEFINE_boolean("skip_empty_images", False, "leave out images without objects")
-    flags.DEFINE_boolean("skip_bad_records", False, "leave out broken records; reads and decodes all once, copies go to TMPDIR")
+    flags.DEFINE_boolean(
+        "skip_bad_records", False, "leave out broken records; reads and decodes all once, copies go to TMPDIR"
+    )
 
 
 def _define_course() -> None:
