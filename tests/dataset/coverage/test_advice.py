@@ -28,7 +28,7 @@ def pasted():
 
     def config(line):
         with flagsaver.flagsaver():
-            flags.FLAGS(["train_ssd.py", *line.split()])
+            flags.FLAGS(["train_ssd.py", "--batch_size=1", *line.split()])
             return train.config_for(NAMES)
 
     yield config
