@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dataset.sources import labels, pictures
+from dataset.sources import folders, labels, pictures
 from utility.config import checks, config_file, presets
 from utility.config.settings import Config
 from utility.drawing.detections import draw_detections
@@ -24,7 +24,6 @@ from utility.run.log import log
 from utility.startup.start import start_tensorflow
 
 FLAGS = flags.FLAGS
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"}
 
 
 def main() -> int:
@@ -65,9 +64,9 @@ def _pictures(inputs: list[str]) -> list[Path]:
     """Return the picture files named, and those in the folders named."""
     paths: list[Path] = []
     for path in map(Path, inputs):
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        inside = sorted(filter(folders.is_picture, path.iterdir())) if path.is_dir() else [path]
         if not inside:
-            raise ValueError(f"--input={path}: there is no picture ({', '.join(sorted(SUFFIXES))}) in this folder")
+            raise ValueError(f"--input={path}: there is no picture ({', '.join(folders.SUFFIXES)}) in this folder")
         paths += inside
     return paths
 

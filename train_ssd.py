@@ -10,7 +10,8 @@ import os
 
 from dataset.records import record_files
 from dataset.sources.annotations import TRAIN
-from utility.config.settings import BACKBONES, Config
+from utility.config import config_file, schedule
+from utility.config.settings import Config
 from utility.flags import train as flags
 from utility.run import cluster, command
 from utility.run.cluster import Task
@@ -27,21 +28,26 @@ def main() -> None:
     if task:
         set_log_prefix(task.name())
     shards = record_files.find_shards(FLAGS.data_dir, TRAIN)
-    config = flags.config_for(record_files.class_names(FLAGS.data_dir, FLAGS.num_classes))
+    names = record_files.class_names(FLAGS.data_dir, FLAGS.num_classes)
+    config = flags.config_for(names).replace({"views": record_files.views(FLAGS.data_dir)})
     flags.check(task)
     start_tensorflow()
     _train(shards, config, task)
 
 
 def _train(shards: list[str], config: Config, task: Task | None) -> None:
+    from dataset.coverage import findable
     from dataset.input.training import Parallelism, training_input_fn, training_records
     from net.evaluation.periodic_evaluation import PeriodicEvaluation
     from net.training import evaluator, loop, worker
     from net.training.strategy import plan_layout
     from utility.checkpoints import checkpoint_files, model_directory
+    from utility.checkpoints.initialization import Resume, starting_point
 
     records = training_records(shards, config, FLAGS.skip_empty_images, FLAGS.skip_bad_records)
-    config = flags.with_epochs(config, records.images)
+    start = starting_point(**flags.start(config))
+    before = config_file.load(FLAGS.model_dir) if isinstance(start, Resume) else None
+    config = flags.with_schedule(config, records.images, start is not None, before)
     layout = plan_layout(config, FLAGS.multi_gpu, FLAGS.accumulate_steps, task)
     evaluation = None
     if FLAGS.eval_every_steps or not layout.trains:
@@ -50,14 +56,17 @@ def _train(shards: list[str], config: Config, task: Task | None) -> None:
     model_directory.open_for_training(FLAGS.model_dir, config, writes=task is None or task.is_chief)
     last_step = config.schedule.max_number_of_steps
     if evaluation and not layout.trains:
-        evaluator.evaluate(_estimator(config, layout), evaluation, last_step)
+        evaluator.evaluate(_estimator(config, layout, start), evaluation, last_step)
         return
     about = f"{records.images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}"
     log(f"{about}; preset {config.preset}; {layout}; reads {layout.data_shard(records.images_by_file)}")
+    log(schedule.described(config.schedule))
+    if task is None or task.is_chief:
+        findable.log_if_many_are_lost(records.examples, config, flags.inspect_command())
     first_step = checkpoint_files.step_reader(FLAGS.model_dir, once=bool(task))
     parallelism = Parallelism(FLAGS.num_readers, FLAGS.num_preprocessing_threads, FLAGS.deterministic)
     input_fn = training_input_fn(records, config, layout, FLAGS.tf_random_seed, first_step, parallelism)
-    ssd = _estimator(config, layout, records.images)
+    ssd = _estimator(config, layout, start, records.images)
     with records.faults_named(config):
         if task:
             worker.train(ssd, input_fn, last_step, task, first_step, worker.settings_to_agree_on(ssd, layout, records))
@@ -65,11 +74,9 @@ def _train(shards: list[str], config: Config, task: Task | None) -> None:
             loop.train(ssd, input_fn, last_step, evaluation)
 
 
-def _estimator(config: Config, layout: RunLayout, images: int | None = None):
+def _estimator(config: Config, layout: RunLayout, start, images: int | None = None):
     from net.estimator import run_config
     from net.training.strategy import train_strategy
-    from utility.checkpoints.assignment import Scopes
-    from utility.checkpoints.initialization import starting_point
 
     run = run_config.run_config(
         FLAGS.model_dir,
@@ -79,16 +86,6 @@ def _estimator(config: Config, layout: RunLayout, images: int | None = None):
         deterministic=FLAGS.deterministic,
         task=layout.task,
         strategy=train_strategy(layout),
-    )
-    backbone = BACKBONES[config.network.backbone]
-    scope = backbone.weights_scope if FLAGS.checkpoint_model_scope is None else FLAGS.checkpoint_model_scope
-    start = starting_point(
-        FLAGS.checkpoint_path or backbone.weights,
-        optional=FLAGS.checkpoint_path is None,
-        scopes=Scopes(scope, FLAGS.model_scope, tuple(FLAGS.checkpoint_exclude_scopes)),
-        ignore_missing=FLAGS.ignore_missing_vars,
-        model_dir=FLAGS.model_dir,
-        config=config,
     )
     params = {name: FLAGS[name].value for name in ("model_scope", "log_every_n_steps", "mixed_precision", "xla")}
     params |= {"start": start, "images_per_epoch": images, "accumulate_steps": layout.accumulate_steps}

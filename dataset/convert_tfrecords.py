@@ -1,10 +1,13 @@
-"""Convert a VOC directory, or COCO annotations, to TFRecord shards, labels.txt and dataset.json.
+"""Convert labelled pictures, by VOC, COCO or YOLO, to TFRecord shards, labels.txt and dataset.json.
 
     python dataset/convert_tfrecords.py --dataset_directory=VOCROOT --output_directory=./dataset/tfrecords
+    python dataset/convert_tfrecords.py --dataset_directory=FOLDER --labels_file=auto --validation_fraction=0.2
     python dataset/convert_tfrecords.py --format=coco --annotations=instances.json --images=FOLDER
+    python dataset/convert_tfrecords.py --format=yolo --dataset_directory=FOLDER
 
 VOCROOT holds VOC2007, VOC2012, VOC2007TEST or other folders, each with Annotations, ImageSets/Main and
-JPEGImages. Bad boxes are clipped or dropped and listed; files get their final names when all are written.
+JPEGImages; a FOLDER has pictures and their labels. Bad boxes are clipped or dropped and listed; files get their final
+names when all are written.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset.conversion.convert import convert
-from dataset.sources.formats import FORMATS
+from dataset.sources.annotations import TRAIN, VALIDATION
+from dataset.sources.formats import FORMATS, read_data_set
 from utility.flags import data as flags
 from utility.run import command
 
@@ -25,15 +29,20 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
     """Convert the data set that the flags name."""
-    source = FORMATS[FLAGS.format]
+    data = read_data_set(
+        FLAGS.format,
+        {flag.name: FLAGS[flag.name].value for flag in FORMATS[FLAGS.format].FLAGS},
+        skip_bad_images=FLAGS.skip_bad_images,
+        validation_fraction=FLAGS.validation_fraction,
+    )
     convert(
-        source.read({flag.name: FLAGS[flag.name].value for flag in source.FLAGS}, FLAGS.skip_bad_images),
+        data,
         FLAGS.output_directory,
-        train_shards=FLAGS.train_shards,
-        validation_shards=FLAGS.validation_shards,
+        shards={TRAIN: FLAGS.train_shards, VALIDATION: FLAGS.validation_shards},
         num_threads=FLAGS.num_threads,
         strict=FLAGS.strict,
         skip_bad_images=FLAGS.skip_bad_images,
+        views=flags.views(),
     )
 
 

@@ -1,14 +1,14 @@
-"""Show what the records of a data set hold: images, and objects by class and by size.
+"""Show what the records of a data set hold, which objects SSD will hardly find, and which flags help.
 
     python dataset/dataset_inspect.py --data_dir=./dataset/tfrecords --split=train --output=drawn
+    python dataset/dataset_inspect.py --data_dir=./dataset/tfrecords --preset=ssd512_voc --backbone=mobilenet_v1
 
---output is a folder for the first pictures, drawn with their boxes.
+--output is a folder for the first pictures, drawn with their boxes; the other flags are those of train_ssd.py.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 # As a script, sys.path starts with dataset/; the packages are one level up.
@@ -26,24 +26,29 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Log the counts, and draw the first pictures if --output is set."""
+    """Log the counts and what helps to find the objects, and draw the first pictures if --output is set."""
     shards = record_files.find_shards(FLAGS.data_dir, FLAGS.split)
     class_names = _class_names(Path(FLAGS.data_dir))
+    config = flags.inspected_config(class_names)
     start_tensorflow()
+    from dataset.coverage import advice
+    from dataset.coverage.objects import objects_of
     from dataset.records import contents
 
-    counts = contents.Contents()
+    counts, examples = contents.Contents(), []
     for number, example in enumerate(contents.read_examples(shards)):
         counts.add(example)
         if FLAGS.output and number < FLAGS.count:
             contents.draw_example(example, class_names, Path(FLAGS.output))
-    for line in counts.lines(class_names):
+        examples.append({name: value for name, value in example.items() if name != "image_encoded"})
+    objects = objects_of(examples, config.targets.use_difficult)
+    for line in (*counts.lines(class_names), *advice.report(objects, config, class_names)):
         log(line)
     if FLAGS.output:
         log(f"drew {min(FLAGS.count, counts.images)} pictures into {FLAGS.output}")
 
 
-def _class_names(data_dir: Path) -> Sequence[str]:
+def _class_names(data_dir: Path) -> tuple[str, ...]:
     if (data_dir / LABELS_FILE).is_file():
         return labels.read_labels(data_dir / LABELS_FILE)
     log(f"no {LABELS_FILE} in {data_dir}: the classes are taken to be VOC's")

@@ -13,11 +13,16 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from preprocessing import colours, geometry
+from preprocessing.reduction import Resample, antialiased, reduce
 from utility.config.settings import AugmentConfig
 
 
 def preprocess_for_eval(
-    image: tf.Tensor, image_size: tuple[int, int], channel_means_rgb: tuple[float, float, float]
+    image: tf.Tensor,
+    image_size: tuple[int, int],
+    channel_means_rgb: tuple[float, float, float],
+    max_side: int | None = None,
+    resample: Resample = antialiased,
 ) -> tf.Tensor:
     """Convert an image to the network input.
 
@@ -25,11 +30,13 @@ def preprocess_for_eval(
       image: uint8 RGB [h, w, 3], or float32 in [0, 255].
       image_size: height H and width W of the input, pixels.
       channel_means_rgb: in [0, 255].
+      max_side: pixels, to which the longer side of a larger image is reduced first, as the converter does.
+      resample: how it is reduced.
 
     Returns:
       float32 BGR [H, W, 3] in [0, 255] minus the channel means.
     """
-    return to_network_input(resize(image, image_size), channel_means_rgb)
+    return to_network_input(resize(reduce(image, max_side, resample), image_size), channel_means_rgb)
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:

@@ -57,11 +57,12 @@ def train(home, steps, *arguments, status=0):
 def test_training_says_what_it_does_and_nothing_else(home):
     lines = (home / "train.log").read_text().splitlines()
     assert re.match(r"6 training images of \d classes", lines[0])
-    assert "starting from random weights" in lines[1]
-    assert re.match(r"step 1/2 epoch 1/1  loss [\d.]+ \(cross entropy [\d.]+, location [\d.]+, l2 [\d.]+\)", lines[2])
-    assert re.search(r"step 2/2 .* rate 0.0001 .* images/s .* left", lines[3])
-    assert lines[4].startswith("trained to step 2")
-    assert len(lines) == 5, "TensorFlow's chatter is in the log"
+    assert lines[1] == "learning rate 0.0001 to step 2"
+    assert "starting from random weights" in lines[2]
+    assert re.match(r"step 1/2 epoch 1/1  loss [\d.]+ \(cross entropy [\d.]+, location [\d.]+, l2 [\d.]+\)", lines[3])
+    assert re.search(r"step 2/2 .* rate 0.0001 .* images/s .* left", lines[4])
+    assert lines[5].startswith("trained to step 2")
+    assert len(lines) == 6, "TensorFlow's chatter is in the log"
 
 
 def test_model_directory_tells_how_it_was_trained(home):
@@ -79,6 +80,15 @@ def test_training_goes_on_from_the_newest_checkpoint(home):
     assert "evaluating step 3 on 3 images" in printed and f"the best so far: kept in {home}/logs/best" in printed
     arguments = [f"--data_dir={home}/tfrecords", f"--model_dir={home}/best", f"--checkpoint_path={home}/logs/best"]
     assert figures(run("eval_ssd.py", *arguments)) == figures(printed)
+
+
+def test_training_says_which_objects_will_not_be_found(home):
+    printed = train(home, 2, "--min_size=0.9")
+    assert re.search(r"\d+ % of \d+ objects in 6 images are hard to find: .* are below --min_size=0\.9; what", printed)
+    command = f"python dataset/dataset_inspect.py --data_dir={home}/tfrecords --depth_multiplier=0.125 --min_size=0.9"
+    assert command in printed and "is at step" in printed
+    inspected = run(*command.removeprefix("python ").split())
+    assert "--min_size=" in inspected.partition("what helps:")[2]
 
 
 def figures(printed):
@@ -241,5 +251,25 @@ def test_a_config_that_cannot_be_used_is_an_error_before_tensorflow_starts(home,
 def test_a_wrong_flag_is_one_line_that_names_it(home):
     assert "no_such_flag" in one_line_error(run("train_ssd.py", "--no_such_flag=1", status=2))
     assert "--decay_boundaries=soon" in one_line_error(train(home, 4, "--decay_boundaries=soon", status=1))
-    assert "schedule.learning_rate" in one_line_error(train(home, 4, "--learning_rate=0", status=1))
+    assert "--learning_rate=0.0: must be above 0" in one_line_error(train(home, 4, "--learning_rate=0", status=1))
     assert "--eval_every_steps" in one_line_error(train(home, 4, "--early_stop_evals=2", status=1))
+
+
+def test_tiles_from_conversion_to_results(home, tmp_path):
+    """Tiles of 300 pixels, reduced to 200; results are in pixels of the picture as it came, about 500x375."""
+    records = ["--labels_file=auto", f"--output_directory={tmp_path}/tfrecords"]
+    run(
+        "dataset/convert_tfrecords.py", f"--dataset_directory={home}/VOC", *records, "--tile_size=300", "--max_side=200"
+    )
+    info = json.loads((tmp_path / "tfrecords/dataset.json").read_text())
+    assert info["views"] == {"max_side": 200, "tile_size": 300, "tile_overlap": 0.2}
+    assert (info["splits"]["train"]["images"], info["splits"]["val"]["images"]) == (24, 3)
+    printed = train(tmp_path, 1, "--train_epochs=1")
+    assert "24 training images" in printed and "step 1/1 epoch 1/1" in printed
+    assert json.loads((tmp_path / "logs/config.json").read_text())["views"] == info["views"]
+    printed = run("eval_ssd.py", f"--data_dir={tmp_path}/tfrecords", f"--model_dir={tmp_path}/logs", "--batch_size=5")
+    assert "detecting in 3 images" in printed and "Mean AP" in printed
+    lines = [line.split() for path in (tmp_path / "logs/predict").glob("results_*") for line in path.open()]
+    assert len({line[0] for line in lines}) == 3
+    boxes = np.array([line[2:] for line in lines], float)
+    assert 400 < boxes.max() <= 500 and boxes.min() >= 0 and len(boxes) > 100

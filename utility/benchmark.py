@@ -86,7 +86,8 @@ def _config() -> Config:
     """Return the config without the class names; a ValueError names a flag that cannot work."""
     config = config_flags.with_flags(presets.preset(FLAGS.preset), config_flags.NETWORK)
     config = checks.check(config.replace({"schedule.batch_size": FLAGS.batch_size}))
-    memory.check_batch(config, FLAGS.batch_size)
+    check_memory = memory.check_training if FLAGS.measure == "train" else memory.check_detection
+    check_memory(config, FLAGS.batch_size, "take a smaller --batch_size")
     if FLAGS.measure in ("input", "train"):
         RunLayout.of(config)
     if FLAGS.data_dir:

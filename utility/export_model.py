@@ -47,6 +47,8 @@ def main() -> None:
     export(FLAGS.format, output, checkpoint, config, FLAGS.model_scope)
     size = sum(path.stat().st_size for path in output.rglob("*"))
     log(f"wrote {checkpoint} with its {len(config.class_names)} classes to {output}, {size / 1e6:.0f} MB")
+    if config.views.tile_size:
+        log(f"it was trained on tiles: give it pictures of about {config.views.tile_size} pixels, parts of large ones")
 
 
 def _config(folder: Path) -> Config:

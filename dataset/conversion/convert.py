@@ -6,7 +6,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,16 +14,17 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.conversion import report, staging
-from dataset.conversion.examples import Example, make_example
+from dataset.conversion.examples import Example, make_examples
 from dataset.conversion.report import Tally
 from dataset.records import record_files
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source, Split
 from dataset.sources.pictures import PictureError
-from utility.config.settings import LABELS_FILE
+from utility.config.settings import LABELS_FILE, ViewConfig
 from utility.files import text_files
 from utility.run.log import log
 
+SHARDS: Mapping[str, int] = {TRAIN: 16, VALIDATION: 16}
 _SHUFFLE_SEED = 20180503
 _AHEAD_PER_THREAD = 4  # images read ahead of the writer
 _MAX_NUMBER = 99999  # a shard's name has five digits
@@ -44,15 +45,17 @@ def convert(
     data: DataSet,
     output_directory: str | Path,
     *,
-    train_shards: int = 16,
-    validation_shards: int = 16,
+    shards: Mapping[str, int] = SHARDS,
     num_threads: int = 8,
     strict: bool = False,
     skip_bad_images: bool = False,
+    views: ViewConfig | None = None,
 ) -> dict[str, Any]:
     """Write `train-*` and `val-*` shards, `labels.txt` and `dataset.json`; return the contents of the last one.
 
-    The same input gives the same bytes, whatever `num_threads`. `Converter.write_split` describes the entry of a split.
+    The same input gives the same bytes, whatever `num_threads`. `views` (None: pictures as they are) is kept in
+    `dataset.json`; tiles are cut from training pictures, while validation pictures stay whole, because evaluation cuts
+    their tiles itself. `Converter.write_split` describes the entry of a split.
 
     Raises:
         OSError: a file is missing or cannot be written.
@@ -60,22 +63,16 @@ def convert(
             box that would be clipped or dropped, a wrong image size in an annotation, or a remark on the data set.
             `output_directory` is left unchanged.
     """
-    check_numbers(train_shards=train_shards, validation_shards=validation_shards, num_threads=num_threads)
-    shards = {TRAIN: train_shards, VALIDATION: validation_shards}
-    for prefix, split in data.splits.items():
-        if not split.sources:
-            raise ValueError(f"no image is left for {prefix}: all are skipped, the first: {split.skipped[0]}")
-    _log_plan(data, shards)
-    if strict and data.remarks:
-        raise ValueError(f"--strict: {data.remarks[0]}")
+    check_numbers(train_shards=shards[TRAIN], validation_shards=shards[VALIDATION], num_threads=num_threads)
+    _check_and_log_plan(data, shards, strict)
     class_ids = {name: class_id for class_id, name in enumerate(data.class_names, start=1)}
-    output = Path(output_directory)
+    output, views = Path(output_directory), views or ViewConfig()
+    info = {"class_names": list(data.class_names), **data.origin, "views": asdict(views)}
+    info |= {"remarks": [*data.remarks, *data.notes]} if data.remarks or data.notes else {}
     with staging.staging_folder(output) as folder:
         labels.write_labels(folder / LABELS_FILE, data.class_names)
-        converter = Converter(folder, class_ids, num_threads, strict, skip_bad_images)
-        splits = {prefix: converter.write_split(prefix, split, shards) for prefix, split in data.splits.items()}
-        remarks = {"remarks": list(data.remarks)} if data.remarks else {}
-        info = {"class_names": list(data.class_names), **data.origin, **remarks, "splits": splits}
+        converter = Converter(folder, class_ids, num_threads, strict, skip_bad_images, views)
+        info["splits"] = {prefix: converter.write_split(prefix, split, shards) for prefix, split in data.splits.items()}
         text_files.write_whole(folder / record_files.INFO_NAME, json.dumps(info, indent=1, ensure_ascii=False) + "\n")
         staging.publish(folder, output)
     log(f"wrote {output}")
@@ -91,6 +88,7 @@ class Converter:
     num_threads: int
     strict: bool
     skip_bad_images: bool
+    views: ViewConfig
 
     def write_split(self, prefix: str, split: Split, requested_shards: Mapping[str, int]) -> dict[str, Any]:
         """Write the shards of a split to the staging folder, log its summary, and return it.
@@ -111,7 +109,7 @@ class Converter:
         staging.write_shards(
             record_files.shard_paths(self.staging, prefix, shards),
             planned,
-            self._serialized(sources, np.repeat(range(shards), planned).tolist(), tally, prefix),
+            self._records(sources, np.repeat(range(shards), planned).tolist(), tally, prefix),
         )
         if not tally.images:
             first = tally.skipped[len(split.skipped)]
@@ -126,27 +124,31 @@ class Converter:
             )
         return summary
 
-    def _serialized(
+    def _records(
         self, sources: Sequence[Source], shard_of: Sequence[int], tally: Tally, prefix: str
-    ) -> Iterator[bytes | None]:
-        """Yield the record of each source in order, None for a skipped one, and count them by shard in `tally`."""
-        examples = _in_order(self._try_example, sources, self.num_threads)
-        progress = tqdm(examples, desc=prefix, total=len(sources), unit="image", disable=None)
-        for shard, example in zip(shard_of, progress, strict=True):
-            if isinstance(example, Example):
-                tally.add(example, shard)
-                yield example.serialized
-            elif self.skip_bad_images:
-                tally.skipped.append(str(example))
-                yield None
-            else:
-                raise ValueError(f"{example} ({_SKIP_HINT})")
+    ) -> Iterator[list[bytes]]:
+        """Yield the records of each source in order, none of a skipped one, and count them by shard in `tally`."""
+        cut_later = prefix == VALIDATION and self.views.tile_size is not None
+        views = ViewConfig() if cut_later else self.views
 
-    def _try_example(self, source: Source) -> Example | PictureError:
-        try:
-            return make_example(source, self.class_ids)
-        except PictureError as error:
-            return error
+        def try_examples(source: Source) -> list[Example] | PictureError:
+            try:
+                return make_examples(source, self.class_ids, views)
+            except PictureError as error:
+                return error
+
+        results = _in_order(try_examples, sources, self.num_threads)
+        progress = tqdm(results, desc=prefix, total=len(sources), unit="image", disable=None)
+        for shard, result in zip(shard_of, progress, strict=True):
+            if isinstance(result, PictureError):
+                if not self.skip_bad_images:
+                    raise ValueError(f"{result} ({_SKIP_HINT})")
+                tally.skipped.append(str(result))
+                yield []
+            else:
+                for example in result:
+                    tally.add(example, shard)
+                yield [example.serialized for example in result]
 
 
 def _in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int) -> Iterator[_Result]:
@@ -164,9 +166,12 @@ def _in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], num_
             pool.shutdown(cancel_futures=True)
 
 
-def _log_plan(data: DataSet, requested_shards: Mapping[str, int]) -> None:
+def _check_and_log_plan(data: DataSet, requested_shards: Mapping[str, int], strict: bool) -> None:
+    for prefix, split in data.splits.items():
+        if not split.sources:
+            raise ValueError(f"no image is left for {prefix}: all are skipped, the first: {split.skipped[0]}")
     log(f"{len(data.class_names)} classes: {', '.join(data.class_names)}")
-    for remark in data.remarks:
+    for remark in (*data.remarks, *data.notes):
         log(f"WARNING: {remark}")
     for prefix, split in data.splits.items():
         images, requested = len(split.sources), requested_shards[prefix]
@@ -174,4 +179,6 @@ def _log_plan(data: DataSet, requested_shards: Mapping[str, int]) -> None:
         log(f"{prefix}: {split.name}, {images} images to {min(requested, images)} shards{fewer}")
     for prefix, flag in data.split_flags.items():
         if prefix not in data.splits:
-            log(f"{prefix}: none; set {flag}")
+            log(f"{prefix}: none; set {flag}{', or --validation_fraction' if prefix == VALIDATION else ''}")
+    if strict and data.remarks:
+        raise ValueError(f"--strict: {data.remarks[0]}")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from dataset.records.schema import RecordObject, serialize
 from dataset.sources import pictures
 from dataset.sources.annotations import LabelledObject, Source
+from preprocessing.views import tile_windows
+from utility.config.settings import ViewConfig
 
 CLIPPED = "clipped"
 ZERO_AREA = "zero area"
 INVERTED = "inverted"
 OUTSIDE = "outside the image"
 SIZE_DIFFERS = "size differs"
+_MOST_CUT = 0.3  # of an object's area that the edge of a tile may cut off; one that is cut more is difficult there
 
 
 @dataclass(frozen=True)
@@ -44,26 +48,77 @@ class _Cleaned:
     remarks: list[Remark] = field(default_factory=list)
 
 
-def make_example(source: Source, class_ids: Mapping[str, int]) -> Example:
-    """Read the picture, clip or drop bad boxes, and serialize the record.
+def make_examples(source: Source, class_ids: Mapping[str, int], views: ViewConfig | None = None) -> list[Example]:
+    """Read the picture, clip or drop bad boxes, and serialize the record, or one for each tile.
 
-    A record's boxes are the annotation's raw values divided by the size of the decoded picture; the size in the
-    annotation may be wrong. `class_ids` must have the name of each object.
+    A record's boxes are the annotation's raw values divided by the size of the picture; the size in the annotation may
+    be wrong. `class_ids` must have the name of each object. Without `views` a picture is one record, at its own size.
+    The first of several tiles has the remarks on the whole picture.
 
     Raises:
         pictures.PictureError: the picture is missing or does not decode; the message names it.
     """
-    annotation = source.annotation
-    picture = pictures.read_picture(source.image_path, (annotation.height, annotation.width))
+    views, annotation = views or ViewConfig(), source.annotation
+    max_side = views.max_side if views.tile_size is None else None
+    picture = pictures.read_picture(source.image_path, (annotation.height, annotation.width), max_side)
     cleaned = _clean(source, picture.height, picture.width)
-    size = np.array([picture.height, picture.width] * 2, np.float64)
-    objects = [
-        RecordObject(each.box_yxyx_px / size, class_ids[each.name], each.name, each.difficult, each.truncated)
-        for each in cleaned.objects
+    if views.tile_size is None:
+        records = [_Record(picture.encoded, annotation.image_id, (picture.height, picture.width), cleaned.objects)]
+    else:
+        records = _tiles(picture, annotation.image_id, cleaned.objects, views)
+    suffix = source.image_path.suffix
+    first, *others = (Example(each.serialized(suffix, class_ids), tuple(each.objects), (), "") for each in records)
+    return [replace(first, remarks=tuple(cleaned.remarks), picture_note=picture.note), *others]
+
+
+class _Record(NamedTuple):
+    """A JPEG to write as a record, with its objects; `size` is its height and width in pixels before reduction."""
+
+    encoded: bytes
+    image_id: str
+    size: tuple[int, int]
+    objects: Sequence[LabelledObject]
+
+    def serialized(self, suffix: str, class_ids: Mapping[str, int]) -> bytes:
+        divisor = np.array([*self.size, *self.size], np.float64)
+        objects = [
+            RecordObject(each.box_yxyx_px / divisor, class_ids[each.name], each.name, each.difficult, each.truncated)
+            for each in self.objects
+        ]
+        return serialize(self.encoded, self.image_id + suffix, *self.size, objects)
+
+
+def _tiles(
+    picture: pictures.Picture, image_id: str, objects: Sequence[LabelledObject], views: ViewConfig
+) -> list[_Record]:
+    windows = tile_windows(picture.height, picture.width, views.tile_size or 0, views.tile_overlap)
+    encoded = pictures.cut_windows(picture, windows, views.max_side)
+    return [
+        _Record(jpeg, f"{image_id}_{ymin}_{xmin}", (ymax - ymin, xmax - xmin), objects_in(window, objects))
+        for jpeg, window in zip(encoded, windows.tolist(), strict=True)
+        for ymin, xmin, ymax, xmax in [window]
     ]
-    filename = annotation.image_id + source.image_path.suffix
-    serialized = serialize(picture.encoded, filename, picture.height, picture.width, objects)
-    return Example(serialized, tuple(cleaned.objects), tuple(cleaned.remarks), picture.note)
+
+
+def objects_in(window_px: Sequence[int], objects: Sequence[LabelledObject]) -> list[LabelledObject]:
+    """Return the objects of a picture that a tile shows, their boxes clipped to the tile and in its coordinates.
+
+    `window_px` is ymin, xmin, ymax, xmax of the tile. An object of which it shows too little is difficult there.
+    """
+    start, end = np.split(np.array(window_px, np.float64), 2)
+    found = []
+    for each in objects:
+        box = np.array(each.box_yxyx_px)
+        shown = np.concatenate([np.maximum(box[:2], start), np.minimum(box[2:], end)])
+        sides = shown[2:] - shown[:2]
+        if (sides > 0).all():
+            is_cut = sides.prod() < (1 - _MOST_CUT) * (box[2:] - box[:2]).prod()
+            box_yxyx_px = tuple((shown - np.tile(start, 2)).tolist())
+            truncated = each.truncated or tuple(shown) != each.box_yxyx_px
+            found.append(
+                replace(each, box_yxyx_px=box_yxyx_px, difficult=each.difficult or bool(is_cut), truncated=truncated)
+            )
+    return found
 
 
 def _clean(source: Source, height: int, width: int) -> _Cleaned:

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from dataset.records import record_files, tfrecord
-from dataset.sources.folder_lock import locked
 from utility.config.settings import LABELS_FILE
+from utility.run.folder_lock import locked
 
 _STAGING_NAME = ".converting"
 
@@ -35,19 +35,12 @@ def staging_folder(output_directory: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_shards(paths: Sequence[Path], planned: Sequence[int], serialized: Iterator[bytes | None]) -> int:
-    """Write the next `planned[i]` records to the shard `paths[i]`; return how many were written.
-
-    None stands for a skipped image: it counts as planned, but nothing is written.
-    """
-    written = 0
+def write_shards(paths: Sequence[Path], planned: Sequence[int], serialized: Iterator[Sequence[bytes]]) -> None:
+    """Write the records of the next `planned[i]` pictures to the shard `paths[i]`; a skipped picture has none."""
     for path, count in zip(paths, planned, strict=True):
         with path.open("wb") as shard:
-            for record in islice(serialized, count):
-                if record is not None:
-                    shard.write(tfrecord.frame(record))
-                    written += 1
-    return written
+            for records in islice(serialized, count):
+                shard.writelines(map(tfrecord.frame, records))
 
 
 def balanced(total: int, parts: int) -> list[int]:

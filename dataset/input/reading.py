@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dataset.records.parsing import parse
-from dataset.records.scanning import faults_named, image_counter, quiet
+from dataset.records.scanning import faults_named, quiet
 from dataset.sources.annotations import Annotation, LabelledObject
 
-_CHECKED_PER_FILE = 64  # records of a file whose labels are checked before training starts
+_CHECKED_PER_FILE = 64  # records of a file that are looked at before training starts
 
 InputFn = Callable[[], tf.data.Dataset]
 
@@ -82,13 +82,20 @@ def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> Annotati
     )
 
 
-def check_labels(shards: list[str], class_names: Sequence[str]) -> None:
-    """Raise a ValueError if one of the first records of each file is broken or has a label without a name.
+def first_examples(shards: list[str], class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the examples of the first records of each file as numpy values, without the pictures.
 
-    They are enough to recognise another data set's labels.txt; checking all records could take minutes.
+    They are enough to recognise another data set's labels.txt; reading all records could take minutes.
+
+    Raises:
+        ValueError: one of them is broken or has a label without a name.
     """
-    firsts = lambda files: tf.data.Dataset.from_tensor_slices(files).flat_map(  # noqa: E731
-        lambda shard: tf.data.TFRecordDataset(shard).take(_CHECKED_PER_FILE)
-    )
-    with faults_named(shards, len(class_names)), image_counter(len(class_names), firsts) as count:
-        count(shards)
+    names = len(class_names)
+
+    def firsts() -> tf.data.Dataset:
+        files = tf.data.Dataset.from_tensor_slices(shards)
+        records = files.flat_map(lambda shard: tf.data.TFRecordDataset(shard).take(_CHECKED_PER_FILE))
+        return records.map(lambda record: parse(record, names), num_parallel_calls=2)
+
+    with faults_named(shards, names):
+        return examples_of(firsts)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dataset.input.reading import InputFn, check_labels, configured, element, learnable, without_autograph
+from dataset.input.reading import InputFn, configured, element, first_examples, learnable, without_autograph
 from dataset.records.parsing import parse
 from dataset.records.record_files import count_by_file, image_counts_in_info
 from dataset.records.scanning import faults_named, image_counter, without_faults
@@ -26,10 +26,11 @@ _INTERLEAVED_FILES = (
 
 @dataclass(frozen=True)
 class TrainingRecords:
-    """The record files to train on, and how many images of each belong to an epoch."""
+    """The record files to train on, how many images of each belong to an epoch, and examples without pictures."""
 
     images_by_file: Mapping[str, int]
     skip_empty_images: bool = False
+    examples: Sequence[Mapping[str, Any]] = ()  # of the first records of each file, see `first_examples`
 
     @property
     def images(self) -> int:
@@ -59,11 +60,12 @@ def training_records(
     place of record files.
 
     Raises:
-        ValueError: as `count_by_file` and `check_labels`; or no image is left, so the first batch would never come.
+        ValueError: as `count_by_file` and `first_examples`; or no image is left, so the first batch would never come.
     """
     if skip_bad_records:
         shards = without_faults(shards, len(config.class_names), jpeg_only=True)
     counts = count_by_file(shards)
+    examples = first_examples(shards, config.class_names)
     if skip_empty_images:
         counts = _count_with_objects(counts, config)
         if not any(counts.values()):
@@ -71,9 +73,7 @@ def training_records(
                 f"--skip_empty_images leaves none of the images in {shards[0]}, ...: none has an object to learn from;"
                 " leave the flag out or check the annotations"
             )
-    else:
-        check_labels(shards, config.class_names)
-    return TrainingRecords(counts, skip_empty_images)
+    return TrainingRecords(counts, skip_empty_images, examples)
 
 
 def _count_with_objects(counts: Mapping[str, int], config: Config) -> dict[str, int]:
@@ -81,7 +81,6 @@ def _count_with_objects(counts: Mapping[str, int], config: Config) -> dict[str, 
     kind, shards = "with_objects" if config.targets.use_difficult else "with_objects_not_difficult", [*counts]
     written = image_counts_in_info(counts, kind)
     if written is not None:
-        check_labels(shards, config.class_names)
         return written
     with faults_named(shards, len(config.class_names)), image_counter(len(config.class_names)) as count:
         return {shard: getattr(count([shard]), kind) for shard in shards}

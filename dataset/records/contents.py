@@ -102,10 +102,10 @@ def read_examples(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 def draw_example(example: Example, class_names: Sequence[str], output_directory: Path) -> Path:
     """Write an example's picture with its boxes, drawn with a score of 1, as JPEG; return its path."""
-    size = [int(example["height"]), int(example["width"])] * 2
+    picture = Image.open(io.BytesIO(example["image_encoded"]))  # may be smaller than the picture as it came
     drawn = draw_detections(
-        Image.open(io.BytesIO(example["image_encoded"])),
-        example["boxes_yxyx"] * size,
+        picture,
+        example["boxes_yxyx"] * [picture.height, picture.width, picture.height, picture.width],
         np.ones(len(example["labels"])),
         example["labels"],
         class_names,

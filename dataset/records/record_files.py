@@ -5,6 +5,7 @@ Shards are named as in HiKapok/SSD.TensorFlow.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any, NoReturn, TypedDict
 from dataset.records import faults
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION
-from utility.config.settings import LABELS_FILE
+from utility.config import checks
+from utility.config.settings import LABELS_FILE, ViewConfig
 from utility.files import json_files
 
 INFO_NAME = "dataset.json"
@@ -144,6 +146,7 @@ class _SplitInfo(TypedDict, total=False):
 class _DatasetInfo(TypedDict, total=False):
     class_names: list[str]
     category_ids: list[int]  # of COCO, by class id
+    views: dict[str, int | float | None]
     splits: dict[str, _SplitInfo]
 
 
@@ -208,6 +211,22 @@ def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:
             " with background; leave the flag out"
         )
     return names
+
+
+def views(data_dir: str) -> ViewConfig:
+    """Return what the records of a converted data set show of a picture: the whole of it, if there is no dataset.json.
+
+    A ValueError names an entry of the file that is out of range.
+    """
+    path = Path(data_dir) / INFO_NAME
+    written = read_dataset_info(data_dir).get("views", {}) if path.is_file() else {}
+    try:
+        found = json_files.checked(ViewConfig, written, "views")
+        for name, value in dataclasses.asdict(found).items():
+            checks.check_setting(f"views.{name}", value)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; {_CONVERT_AGAIN}") from error
+    return found
 
 
 def _joined(numbers: Sequence[int]) -> str:

@@ -31,8 +31,8 @@ def serialize(image_encoded: bytes, filename: str, height: int, width: int, obje
     Args:
         image_encoded: a JPEG file, grey or RGB.
         filename: name of the image file, with extension.
-        height: of the image in pixels.
-        width: of the image in pixels.
+        height: of the picture as it came, in pixels; that of the JPEG may be smaller.
+        width: likewise.
         objects: the labelled objects, in any order.
     """
     boxes_yxyx = np.array([each.box_yxyx for each in objects], np.float32).reshape(-1, 4)

@@ -12,9 +12,9 @@ from tqdm import tqdm
 from dataset.sample import scenes
 from dataset.sources import labels, voc_files
 from dataset.sources.annotations import LabelledObject
-from dataset.sources.folder_lock import locked
 from utility.config.settings import LABELS_FILE
 from utility.files import text_files
+from utility.run.folder_lock import locked
 from utility.run.log import log
 
 _SPLITS = (("VOC2007", "trainval"), ("VOC2007TEST", "test"))

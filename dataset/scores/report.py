@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from dataset.scores import voc_results
 from dataset.scores.average_precision import EvaluationResult, evaluate, format_report
-from dataset.sources import labels, voc_files
+from dataset.sources import labels, voc, voc_files
 from dataset.sources.annotations import Annotation
 from utility.config.settings import LABELS_FILE
 from utility.drawing.curves import draw_precision_recall
@@ -19,7 +19,10 @@ from utility.files import text_files
 
 
 class ImageSet(NamedTuple):
-    """The annotated images to score: those listed in {dataset_directory}/{split}/ImageSets/Main/{image_set}.txt."""
+    """The annotated images to score: those listed in {dataset_directory}/{split}/ImageSets/Main/{image_set}.txt.
+
+    Of a split without image sets, all pictures, as the converter takes them.
+    """
 
     dataset_directory: str | Path
     split: str = "VOC2007TEST"
@@ -32,6 +35,9 @@ class ImageSet(NamedTuple):
         split_dir = Path(self.dataset_directory) / self.split
         if not split_dir.is_dir():
             raise FileNotFoundError(f"{split_dir} does not exist: check --dataset_directory and --split")
+        if not voc_files.has_image_sets(split_dir):
+            whole = voc.read_split(Path(self.dataset_directory), [self.split], self.image_set, skip_bad=False)
+            return [source.annotation for source in whole.sources]
         ids = voc_files.read_image_set(split_dir, self.image_set)
         return [voc_files.read_annotation(voc_files.annotation_path(split_dir, image_id)) for image_id in ids]
 

@@ -64,8 +64,8 @@ class Split:
 class DataSet:
     """A data set to convert, with its splits by prefix ('train', 'val').
 
-    The class name at index i has class id i + 1. `origin` is a part of `dataset.json`; `remarks`
-    has a line for each thing in all of the annotations that is probably a mistake.
+    The class name at index i has class id i + 1. `origin` is a part of `dataset.json`; `remarks` has a line for each
+    thing in all of the annotations that is probably a mistake, `notes` for each that need not be one.
     """
 
     class_names: tuple[str, ...]
@@ -73,3 +73,4 @@ class DataSet:
     splits: Mapping[str, Split]
     split_flags: Mapping[str, str]  # by prefix, the flag that names its images
     remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

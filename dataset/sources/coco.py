@@ -8,15 +8,17 @@ multiplying by the size gives COCO's edges again.
 from __future__ import annotations
 
 import math
-from collections import Counter
+import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from dataset.sources import labels, names, plausibility
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
-from utility.files.json_files import read_json
+from utility.config.memory import memory_bytes
+from utility.files.json_files import read_foreign_json
 from utility.files.text_files import shortened
 from utility.flags.data import SourceFlag
 
@@ -27,8 +29,9 @@ FLAGS: tuple[SourceFlag, ...] = (
     SourceFlag("validation_images", "of COCO: folder with the validation images"),
 )
 _SPLIT_FLAGS = {TRAIN: "--annotations", VALIDATION: "--validation_annotations"}
-_MOST_BYTES = 2_000_000_000  # of a JSON file; COCO's largest has 450 MB
+_MEMORY_PER_BYTE = 2  # of a JSON file, at least, while it is read; COCO's largest has 450 MB
 _MOST_ID = 2**63 - 1
+_UNUSED = "segmentation"  # nine tenths of a file
 _PAIRS = ("--annotations and --images", "--validation_annotations and --validation_images")
 
 Entry = Mapping[str, Any]
@@ -73,8 +76,7 @@ def read_data_set(
 
     Raises:
         FileNotFoundError: a JSON file or a folder is missing.
-        ValueError: no JSON file, one without folder, a bad one, different categories in two, missing images, or
-            boxes that are fractions of the image.
+        ValueError: no JSON file, one without folder, a bad one, different categories in two, or missing images.
     """
     folders: dict[str, Path] = {}
     read: dict[str, Instances] = {}
@@ -91,17 +93,8 @@ def read_data_set(
     first = _with_same_categories([*read.values()])
     splits = {prefix: find_images(read[prefix], folder, skip_missing) for prefix, folder in folders.items()}
     class_names, origin = tuple(first.category_names.values()), {"category_ids": list(first.category_names)}
-    return DataSet(class_names, origin, splits, _SPLIT_FLAGS, _probable_mistakes([*read.values()]))
-
-
-def _probable_mistakes(read: Sequence[Instances]) -> tuple[str, ...]:
-    """Return a line for each: boxes with corners in the place of sizes, class names that look alike."""
-    counts = Counter(dict.fromkeys(read[0].category_names.values(), 0))
-    remarks: list[str] = []
-    for instances in read:
-        remarks += plausibility.corners_for_sizes(str(instances.path), instances.annotations.values())
-        counts.update(item.name for each in instances.annotations.values() for item in each.objects)
-    return (*remarks, *names.look_alikes(counts))
+    corners = [plausibility.corners_for_sizes(str(each.path), each.annotations.values()) for each in read.values()]
+    return DataSet(class_names, origin, splits, _SPLIT_FLAGS, tuple(chain(*corners)))
 
 
 def _with_same_categories(read: Sequence[Instances]) -> Instances:
@@ -123,7 +116,7 @@ def find_images(instances: Instances, folder: str | Path, skip_missing: bool) ->
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: an image is missing (with `skip_missing` it is left out), or boxes are fractions of the image.
+        ValueError: an image is missing; with `skip_missing` it is left out.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -140,7 +133,6 @@ def find_images(instances: Instances, folder: str | Path, skip_missing: bool) ->
             f"{missing[0]} ({len(missing)} of {len(instances.annotations)} are missing; --skip_bad_images leaves"
             " such images out)"
         )
-    plausibility.refuse_fractions(sources)
     origin = {"annotations": str(instances.path.resolve()), "image_directory": str(folder.resolve())}
     return Split(instances.path.name, origin, tuple(sources), tuple(missing))
 
@@ -182,13 +174,18 @@ def load(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: `read_json` refuses the file.
+        ValueError: it is larger than this machine can read, or `read_foreign_json` refuses it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give COCO's instances_*.json, or one like it")
-    remedy = "give COCO's instances_*.json, or one like it"
-    return read_json(path, remedy, most_bytes=_MOST_BYTES, without=("segmentation",))
+    needed, there = _MEMORY_PER_BYTE * path.stat().st_size, memory_bytes()
+    if needed > there:
+        raise ValueError(
+            f"{path} takes {needed / 1e9:.1f} GB of memory or more, and this machine has {there / 1e9:.1f} GB: take the"
+            f" {_UNUSED}s out of the file, which are not used here"
+        )
+    return read_foreign_json(path, "give COCO's instances_*.json, or one like it", _UNUSED)
 
 
 def _by_id(document: Entry, kind: str, needed: tuple[str, ...], path: Path) -> dict[int, Entry]:
@@ -279,7 +276,8 @@ def _side_px(entry: Entry, side: str) -> int:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Tell whether a value is a number that a float can hold: Python's whole numbers have no end."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _quoted(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from dataset.sources import coco, voc
+from dataset.sources import coco, partition, plausibility, voc, yolo
 from dataset.sources.annotations import DataSet
 from utility.flags.data import SourceFlag
 
@@ -30,4 +30,25 @@ class SourceFormat(Protocol):
         ...
 
 
-FORMATS: Mapping[str, SourceFormat] = {"voc": voc, "coco": coco}
+FORMATS: Mapping[str, SourceFormat] = {"voc": voc, "coco": coco, "yolo": yolo}
+
+
+def read_data_set(
+    format_name: str, values: Mapping[str, Any], *, skip_bad_images: bool, validation_fraction: float | None = None
+) -> DataSet:
+    """Read a data set, take a part of its training images for validation if asked to, and look at the whole.
+
+    Args:
+        format_name: one of FORMATS.
+        values: as in `SourceFormat.read`.
+        skip_bad_images: as in `SourceFormat.read`.
+        validation_fraction: as in `partition.divided`; None to leave the splits as they are.
+
+    Raises:
+        OSError: a file or folder is missing.
+        ValueError: a flag, an annotation or a class name is wrong, or boxes are fractions of the image.
+    """
+    data = FORMATS[format_name].read(values, skip_bad_images)
+    if validation_fraction is not None:
+        data = partition.divided(data, validation_fraction)
+    return plausibility.reviewed(data)

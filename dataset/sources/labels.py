@@ -35,7 +35,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         raise FileNotFoundError(f"labels file {path} does not exist: give a file with one class name a line")
     text = read_utf8(path)
     names = tuple(line.strip() for line in text.rstrip().split("\n")) if text.strip() else ()
-    _check_names(names, f"labels file {path}")
+    check_names(names, f"labels file {path}")
     return names
 
 
@@ -46,25 +46,31 @@ def write_labels(path: str | Path, names: Sequence[str]) -> None:
         ValueError: there is no name, or one is blank, repeated, too long, or 'background', or has control characters
             or outer white space.
     """
-    _check_names(names, f"labels for {path}")
+    check_names(names, f"labels for {path}")
     for name in names:
         if name != name.strip():
             raise ValueError(f"labels for {path}: {name!r} has white space around it; strip it")
     write_whole(path, "".join(f"{name}\n" for name in names))
 
 
-def _check_names(names: Sequence[str], where: str) -> None:
+def check_names(names: Sequence[str], where: str, unit: str = "line") -> None:
+    """Raise a ValueError for a list of class names that cannot be one; `unit` is what each name is called.
+
+    Raises:
+        ValueError: there is no name, or one is blank, repeated, too long, or 'background', or has control characters.
+    """
     if not names:
         raise ValueError(f"{where}: no class name in it; write one class name a line")
-    line_of: dict[str, int] = {}
-    for line, name in enumerate(names, start=1):
+    number_of: dict[str, int] = {}
+    for number, name in enumerate(names, start=1):
+        place = f"{where}: {unit} {number}"
         if not name.strip():
-            raise ValueError(f"{where}: line {line} is blank; ids are line numbers, so remove it")
+            raise ValueError(f"{place} is blank; ids follow from their order, so remove it")
         fault = fault_of_name(name)
         if fault:
-            raise ValueError(f"{where}: line {line} is '{shortened(name)}', which {fault}; give one class name a line")
+            raise ValueError(f"{place} is '{shortened(name)}', which {fault}; give one class name a {unit}")
         if name.lower() == BACKGROUND:
-            raise ValueError(f"{where}: line {line} is {name!r}; background is always id 0, remove the line")
-        if name in line_of:
-            raise ValueError(f"{where}: {name!r} is on lines {line_of[name]} and {line}; remove one of them")
-        line_of[name] = line
+            raise ValueError(f"{place} is {name!r}; background is always id 0, remove the {unit}")
+        if name in number_of:
+            raise ValueError(f"{where}: {name!r} is on {unit}s {number_of[name]} and {number}; remove one of them")
+        number_of[name] = number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,19 +13,31 @@ _MOST_CHARACTERS_OF_PATH = 1000
 # control characters such as NUL and line breaks, halves of pairs such as \ud800, separators of lines and paragraphs
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
+_SPACES = re.compile(r"(?<!\d)\s+|\s+(?!\d)")  # but for those between digits
+
 
 def fault_of_name(name: str) -> str:
-    """Return what is wrong with a class name, or with a part of a path, '' for nothing."""
+    """Return what is wrong with a class name, '' for nothing."""
     if len(name) > _MOST_CHARACTERS:
         return f"has {len(name)} characters, more than {_MOST_CHARACTERS}"
-    refused = [c for c in name if unicodedata.category(c) in _REFUSED_CATEGORIES]
+    return _fault_of_characters(name)
+
+
+def _fault_of_characters(text: str) -> str:
+    refused = [c for c in text if unicodedata.category(c) in _REFUSED_CATEGORIES]
     return f"has the character {refused[0]!r}" if refused else ""
+
+
+def _fault_of_part(part: str) -> str:
+    """Return what is wrong with the name of a file or folder, '' for nothing."""
+    too_long = len(part.encode(errors="replace")) > _MOST_BYTES
+    return f"has a part of more than {_MOST_BYTES} bytes" if too_long else _fault_of_characters(part)
 
 
 def fault_of_image_id(image_id: str) -> str:
     """Return what is wrong with an image id, '' for nothing: it names files, so it must not lead to other folders."""
     separators = [c for c in image_id if c in "/\\"]
-    return fault_of_name(image_id) or (f"has a {separators[0]!r}, and so names another folder" if separators else "")
+    return _fault_of_part(image_id) or (f"has a {separators[0]!r}, and so names another folder" if separators else "")
 
 
 def fault_of_relative_path(path: str) -> str:
@@ -38,17 +51,21 @@ def fault_of_relative_path(path: str) -> str:
         depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
         if depth < 0:
             return "leads out of the folder"
-        fault = fault_of_name(part)
-        if fault or len(part.encode()) > _MOST_BYTES:
-            return fault or f"has a part of more than {_MOST_BYTES} bytes"
+        fault = _fault_of_part(part)
+        if fault:
+            return fault
     return ""
 
 
-def look_alikes(counts: Mapping[str, int]) -> tuple[str, ...]:
-    """Return a remark for each group of class names, given with their numbers of objects, that look alike."""
+def look_alikes(counts: Mapping[str, int], first: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a remark for each group of class names, given with their numbers of objects, that look alike.
+
+    `first` tells, by name, where the first of its objects is; it may lack names without objects.
+    """
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(counts):
-        groups[_without_details(name)].append(f"{name} ({counts[name]})")
+        where = f", the first in {first[name]}" if name in first else ""
+        groups[_without_details(name)].append(f"{name} ({counts[name]}{where})")
     return tuple(
         f"class names that differ only by case, spaces or accents, with numbers of objects: {', '.join(group)}; they "
         "are classes of their own: if they mean the same, give them one name in the annotations"
@@ -58,6 +75,12 @@ def look_alikes(counts: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def _without_details(name: str) -> str:
-    """Return a name in small letters, without accents and white space."""
-    decomposed = unicodedata.normalize("NFKD", name.casefold())
-    return "".join(c for c in decomposed if not (unicodedata.combining(c) or c.isspace()))
+    """Return a name in small letters without spaces and accents.
+
+    Only Latin letters lose their accents: elsewhere a mark makes another letter, as in Japanese and Russian. Spaces
+    between digits stay: 1 1 is not 11.
+    """
+    letters = unicodedata.normalize("NFC", _SPACES.sub("", name.casefold()))
+    return "".join(
+        unicodedata.normalize("NFD", c)[0] if unicodedata.name(c, "").startswith("LATIN ") else c for c in letters
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dataset.sources.jpeg_markers import fault_of_markers
+from preprocessing.views import reduced_side
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations that swap height and width
@@ -30,7 +32,7 @@ class PictureError(ValueError):
 
 @dataclass(frozen=True)
 class Picture:
-    """A JPEG, its decoded size in pixels, and a note on what was done to the file, '' for nothing."""
+    """A JPEG, the size in pixels of the picture as it came, and a note on what was done to it, '' for nothing."""
 
     encoded: bytes
     height: int
@@ -38,11 +40,12 @@ class Picture:
     note: str
 
 
-def read_picture(path: str | Path, annotated_size: tuple[int, int]) -> Picture:
+def read_picture(path: str | Path, annotated_size: tuple[int, int], max_side: int | None = None) -> Picture:
     """Read a picture file and decode it to its last byte.
 
     A grey or RGB JPEG is kept byte for byte. Everything else (PNG, CMYK, palette, 16 bits a channel)
-    becomes an RGB JPEG of quality 95 without chroma subsampling; transparency is ignored.
+    becomes an RGB JPEG of quality 95 without chroma subsampling; transparency is ignored. A picture with a side longer
+    than `max_side` pixels is reduced, the longer side to `max_side`, with chroma subsampling.
 
     The EXIF orientation is applied only if it swaps height and width and `annotated_size`, (height, width) in pixels,
     is the size of the upright picture: then the boxes belong to the upright picture. Otherwise it is ignored, as
@@ -58,10 +61,20 @@ def read_picture(path: str | Path, annotated_size: tuple[int, int]) -> Picture:
         raise PictureError(f"{path}: the image cannot be read: {error.strerror}") from error
     try:
         with _opened(io.BytesIO(data)) as image:
-            return _as_jpeg(image, data, annotated_size)
+            return _as_jpeg(image, data, annotated_size, max_side)
     except Exception as error:  # a broken file makes Pillow raise anything from OSError to struct.error
         reason = str(error).replace(str(path), "").partition(" <")[0]
         raise PictureError(f"{path}: the image cannot be decoded: {reason}") from error
+
+
+def cut_windows(picture: Picture, windows_px: Iterable[np.ndarray], max_side: int | None) -> list[bytes]:
+    """Return JPEGs of parts of a picture that is not reduced; `windows_px` are ymin, xmin, ymax, xmax.
+
+    A part with a side longer than `max_side` pixels is reduced.
+    """
+    with Image.open(io.BytesIO(picture.encoded)) as image:
+        whole = _as_rgb(image)
+    return [_encoded(whole.crop((xmin, ymin, xmax, ymax)), max_side) for ymin, xmin, ymax, xmax in windows_px]
 
 
 def read_upright(path: str | Path) -> np.ndarray:
@@ -87,28 +100,44 @@ def _opened(file: io.BytesIO | str | Path) -> Image.Image:
     return image
 
 
-def _as_jpeg(image: Image.Image, data: bytes, annotated_size: tuple[int, int]) -> Picture:
+def _as_jpeg(image: Image.Image, data: bytes, annotated_size: tuple[int, int], max_side: int | None) -> Picture:
     width, height = image.size
     orientation = image.getexif().get(_ORIENTATION, 1)
     if orientation in _SIDEWAYS and annotated_size == (width, height) != (height, width):
-        return _encode(ImageOps.exif_transpose(image), "turned upright")
+        return _made(ImageOps.exif_transpose(image), "turned upright", max_side)
     if image.format not in _JPEG_FORMATS or image.mode not in _JPEG_MODES:
-        return _encode(image, f"re-encoded {image.format} {image.mode}")
+        return _made(image, f"re-encoded {image.format} {image.mode}", max_side)
     if width * height > len(data) * _MOST_PIXELS_PER_BYTE:
         raise ValueError(f"its header gives {width}x{height} pixels, too many for a file of {len(data)} bytes")
     fault = fault_of_markers(data)
     if fault:
         raise ValueError(fault)
+    note = "" if orientation == 1 else "EXIF orientation ignored"
+    if max_side and max(image.size) > max_side:
+        return _made(image, note, max_side)
     # grey at an eighth of the size takes half the time, and still entropy-decodes every byte
     image.draft("L", (1, 1))
     image.load()
-    return Picture(data, height, width, "" if orientation == 1 else "EXIF orientation ignored")
+    return Picture(data, height, width, note)
 
 
-def _encode(image: Image.Image, note: str) -> Picture:
+def _made(image: Image.Image, note: str, max_side: int | None) -> Picture:
+    """Encode a picture, reduced if it is large."""
+    reduced = f"reduced to {max_side} pixels" if max_side and max(image.size) > max_side else ""
+    notes = ", ".join(part for part in (note, reduced) if part)
+    return Picture(_encoded(_as_rgb(image), max_side), image.height, image.width, notes)
+
+
+def _encoded(image: Image.Image, max_side: int | None) -> bytes:
+    longer, subsampling = max(image.size), "4:4:4"
+    if max_side and longer > max_side:
+        subsampling = "4:2:0"  # as of cameras; decodes in two thirds of the time
+        width, height = (max(1, reduced_side(side, longer, max_side)) for side in image.size)
+        # Pillow's triangle is as wide as two new pixels, as in preprocessing/reduction.py
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
-    _as_rgb(image).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
-    return Picture(buffer.getvalue(), image.height, image.width, note)
+    image.save(buffer, "JPEG", quality=_QUALITY, subsampling=subsampling)
+    return buffer.getvalue()
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -117,3 +146,19 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "P":  # by way of RGBA, because a palette may have transparent colours
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def upright_size(path: str | Path) -> tuple[int, int]:
+    """Return height and width in pixels of a picture file with its EXIF orientation applied, from its header.
+
+    Raises:
+        PictureError: the file is missing, or is no picture.
+    """
+    try:
+        with _opened(path) as image:
+            # Pillow would decode a PNG to its end in search of an orientation
+            sideways = image.format != "PNG" and image.getexif().get(_ORIENTATION) in _SIDEWAYS
+            return (image.width, image.height) if sideways else (image.height, image.width)
+    except Exception as error:  # as in read_picture
+        reason = getattr(error, "strerror", None) or str(error).replace(str(path), "").partition(" <")[0]
+        raise PictureError(f"{path}: the image cannot be read: {reason}") from error

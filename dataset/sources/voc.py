@@ -1,15 +1,20 @@
-"""The label format of PASCAL VOC: the splits, image sets, annotations and class names of a VOCROOT."""
+"""The label format of PASCAL VOC: the splits, image sets, annotations and class names of a VOCROOT.
+
+A folder with pictures and their XML will do as well: with folders train/ and valid/ these are the splits, without them
+the folder itself is the training split. A split without ImageSets/ is taken whole.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from dataset.sources import labels, names, plausibility, voc_files
+from dataset.sources import folders, labels, voc_files
 from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source, Split
 from utility.flags.data import SourceFlag
 
@@ -18,17 +23,19 @@ USUAL_VALIDATION_SPLIT = "VOC2007TEST"
 AUTO = "auto"
 _MOST_UNKNOWN = 20  # class names in a message
 _SPLIT_FLAGS = {TRAIN: "--train_splits", VALIDATION: "--validation_splits"}
+_SUFFIXES = f"{', '.join(folders.SUFFIXES)}, in any case"
 
 FLAGS: tuple[SourceFlag, ...] = (
+    folders.DIRECTORY_FLAG,
     SourceFlag(
-        "dataset_directory",
-        "VOCROOT: the folder that holds VOC2007, VOC2012, ...",
-        must_be="VOCROOT, the folder that holds VOC2007, ...",
+        "train_splits",
+        "folders of VOCROOT; default: VOC2007 and VOC2012, whichever is there, or else train, or else VOCROOT itself",
+        is_list=True,
     ),
-    SourceFlag("train_splits", "folders of VOCROOT; default: VOC2007 and VOC2012, whichever is there", is_list=True),
     SourceFlag(
         "validation_splits",
-        "folders of VOCROOT; default: VOC2007TEST, or without it VOC2007, if that has the validation image set",
+        "folders of VOCROOT; default: VOC2007TEST, or without it VOC2007, if that has the validation image set, or "
+        "else valid, val or test",
         is_list=True,
     ),
     SourceFlag("train_image_set", "list of training images in ImageSets/Main", "trainval"),
@@ -37,7 +44,7 @@ FLAGS: tuple[SourceFlag, ...] = (
         "list of validation images in ImageSets/Main; VOC2007 must have it to stand in for VOC2007TEST",
         "test",
     ),
-    SourceFlag("labels_file", "of VOC: class names, one a line; 'auto' collects them; default: VOC's 20"),
+    folders.LABELS_FLAG,
 )
 
 
@@ -77,8 +84,7 @@ def read_data_set(
 
     Raises:
         FileNotFoundError: a folder or file is missing.
-        ValueError: no split, a bad annotation or class name, a validation image in several splits, or boxes that are
-            fractions of the image.
+        ValueError: no split, a bad annotation or class name, or a validation image in several splits.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"--dataset_directory: {root} is not a folder")
@@ -89,35 +95,49 @@ def read_data_set(
     chosen = {TRAIN: (training, train_image_set), VALIDATION: (validation, validation_image_set)}
     splits = {key: read_split(root, folders, name, skip_bad) for key, (folders, name) in chosen.items() if folders}
     _check_distinct(splits.get(VALIDATION))
-    sources = [source for split in splits.values() for source in split.sources]
-    plausibility.refuse_fractions(sources)
-    class_names = choose_class_names(labels_file, sources)
-    alike = names.look_alikes({**dict.fromkeys(class_names, 0), **_count_names(sources)})
-    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS, alike)
+    class_names = choose_class_names(labels_file, (each for split in splits.values() for each in split.sources))
+    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS)
 
 
 def choose_train_splits(root: Path, named: Sequence[str] | None) -> tuple[str, ...]:
     """Return the split folders to train on: those named, or, for None, VOC2007 and VOC2012 if they exist.
 
+    Without them it is the folder train/, or, in a folder without image sets or folders of splits, the folder itself.
+
     Raises:
-        FileNotFoundError: a named split does not exist, or none is named and neither exists.
+        FileNotFoundError: a named split does not exist, or none is named and there is none of these.
     """
     if named is not None:
         return _checked(root, named, "train_splits")
-    found = tuple(name for name in USUAL_TRAIN_SPLITS if (root / name).is_dir())
-    if not found:
-        raise FileNotFoundError(
-            f"neither {' nor '.join(USUAL_TRAIN_SPLITS)} in {root} (folders there: {_folders(root)}): "
-            "give --dataset_directory the folder that holds them, or name the splits with --train_splits"
+    if found := _usual_train_splits(root):
+        return found
+    splits = folders.split_folders(root)
+    if TRAIN in splits:
+        return (splits[TRAIN].name,)
+    near = (root, *(path for pattern in ("*", "*/*") for path in sorted(root.glob(pattern))))
+    listed = next(filter(voc_files.has_image_sets, near), None)
+    if splits or listed or not any(path.suffix.lower() == ".xml" for path in root.rglob("*")):
+        example = f", such as --dataset_directory={listed.parent} --train_splits={listed.name}" if listed else ""
+        remedy = (
+            f": give --dataset_directory the folder that holds them, or name the splits with --train_splits{example}"
         )
-    return found
+        raise FileNotFoundError(
+            f"neither {' nor '.join(USUAL_TRAIN_SPLITS)} in {root} (folders there: {_folders(root)}), nor a folder "
+            f"train, nor pictures with their .xml{(not listed and folders.hint(root, 'voc')) or remedy}"
+        )
+    return (".",)
+
+
+def _usual_train_splits(root: Path) -> tuple[str, ...]:
+    return tuple(name for name in USUAL_TRAIN_SPLITS if (root / name).is_dir())
 
 
 def choose_validation_splits(root: Path, named: Sequence[str] | None, image_set: str) -> tuple[str, ...]:
     """Return the split folders to evaluate on: those named, or, for None, VOC2007TEST if it exists.
 
-    Without it, VOC2007 is used if it has the image set, because VOC's archives unpack the test images there. The result
-    may be empty.
+    Without it, VOC2007 is used if it has the image set, because VOC's archives unpack the test images there. Where
+    there is neither VOC2007 nor VOC2012, it is the folder valid/ or val/, or, without these, test/. The result may be
+    empty.
 
     Raises:
         FileNotFoundError: a named split does not exist.
@@ -126,6 +146,9 @@ def choose_validation_splits(root: Path, named: Sequence[str] | None, image_set:
         return _checked(root, named, "validation_splits")
     if (root / USUAL_VALIDATION_SPLIT).is_dir():
         return (USUAL_VALIDATION_SPLIT,)
+    if not _usual_train_splits(root):
+        found = folders.without_test(folders.split_folders(root)).get(VALIDATION)
+        return (found.name,) if found else ()
     in_devkit = root / "VOC2007" / "ImageSets" / "Main" / f"{image_set}.txt"
     return ("VOC2007",) if in_devkit.is_file() else ()
 
@@ -133,24 +156,68 @@ def choose_validation_splits(root: Path, named: Sequence[str] | None, image_set:
 def read_split(root: Path, split_names: Sequence[str], image_set: str, skip_bad: bool) -> Split:
     """Read the annotations of an image set in each split folder, and find the images.
 
+    A folder without image sets is taken whole, in the order of its pictures' paths.
+
     Raises:
-        FileNotFoundError: a split has no such image set or no images.
-        ValueError: an image is missing, or its annotation cannot be read; with `skip_bad` it is left out.
+        FileNotFoundError: a split has no such image set, or no images or annotations.
+        ValueError: an image is missing, or its annotation is missing or cannot be read; with `skip_bad` it is left out.
     """
     sources: list[Source] = []
     skipped: list[str] = []
+    listed = [name for name in split_names if voc_files.has_image_sets(root / name)]
     for name in split_names:
-        ids = voc_files.read_image_set(root / name, image_set)
-        images = voc_files.index_images(root / name)
-        for image_id in tqdm(ids, desc=f"{name} annotations", unit="file", disable=None, leave=False):
-            try:
-                sources.append(_read_source(root, name, image_id, images))
-            except ValueError as error:
-                if not skip_bad:
-                    raise ValueError(f"{error} (--skip_bad_images leaves such images out)") from error
-                skipped.append(str(error))
-    origin = {"source_splits": list(split_names), "image_set": image_set}
-    return Split(f"{', '.join(split_names)} ({image_set})", origin, tuple(sources), tuple(skipped))
+        read = _read_listed(root, name, image_set) if name in listed else _read_whole(root, name)
+        for source in tqdm(read, desc=f"{name} annotations", unit="file", disable=None, leave=False):
+            if isinstance(source, Source):
+                sources.append(source)
+            elif skip_bad:
+                skipped.append(str(source))
+            else:
+                raise ValueError(f"{source} (--skip_bad_images leaves such images out)")
+    origin = {"source_splits": list(split_names), "image_set": image_set if listed else None}
+    names = ", ".join("the folder itself" if name == "." else name for name in split_names)
+    return Split(f"{names} ({image_set if listed else 'all pictures'})", origin, tuple(sources), tuple(skipped))
+
+
+def _read_listed(root: Path, split_name: str, image_set: str) -> Iterator[Source | ValueError]:
+    """Yield each image of an image set, or what is wrong with it."""
+    ids = voc_files.read_image_set(root / split_name, image_set)
+    images = voc_files.index_images(root / split_name)
+    for image_id in ids:
+        path = voc_files.annotation_path(root / split_name, image_id)
+        missing = root / split_name / "JPEGImages" / image_id
+        yield _try_source(root, path, images.get(image_id), f"{missing}: there is no image of this name ({_SUFFIXES})")
+
+
+def _read_whole(root: Path, split_name: str) -> Iterator[Source | ValueError]:
+    """Yield each picture of a folder without image sets, or what is wrong with it."""
+    folder = root / split_name
+    pairs = voc_files.pair_files(folder)
+    unlabelled = [picture for xml, picture in pairs if picture and not xml]
+    if len(unlabelled) == len(pairs):
+        raise FileNotFoundError(f"there is no picture with an .xml annotation in {folder}{folders.hint(root, 'voc')}")
+    ids = iter(folders.image_ids([picture for _, picture in pairs if picture], folder))
+    for xml, picture in pairs:
+        image_id = next(ids) if picture else ""
+        if not xml:
+            yield ValueError(
+                f"{picture} has no annotation, an .xml of its name; nor have {len(unlabelled) - 1} others: write "
+                "one without objects where there are none"
+            )
+            continue
+        found = _try_source(root, xml, picture, f"{xml}: there is no picture of this name ({_SUFFIXES})")
+        if isinstance(found, Source):
+            found = replace(found, annotation=replace(found.annotation, image_id=image_id))
+        yield found
+
+
+def _try_source(root: Path, path: Path, image_path: Path | None, no_image: str) -> Source | ValueError:
+    """Return an annotation with its picture, or the error: that of the annotation, or that there is no picture."""
+    try:
+        annotation = voc_files.read_annotation(path)
+    except voc_files.AnnotationError as error:
+        return error
+    return Source(path.relative_to(root).as_posix(), annotation, image_path) if image_path else ValueError(no_image)
 
 
 def choose_class_names(labels_file: str | None, sources: Iterable[Source]) -> tuple[str, ...]:
@@ -203,12 +270,3 @@ def _checked(root: Path, named: Sequence[str], flag: str) -> tuple[str, ...]:
 
 def _folders(root: Path) -> str:
     return ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "none"
-
-
-def _read_source(root: Path, split_name: str, image_id: str, images: Mapping[str, Path]) -> Source:
-    annotation = voc_files.read_annotation(voc_files.annotation_path(root / split_name, image_id))
-    if image_id not in images:
-        suffixes = ", ".join(voc_files.IMAGE_SUFFIXES)
-        folder = root / split_name / "JPEGImages"
-        raise ValueError(f"{folder / image_id}: there is no image of this name ({suffixes}, in any case)")
-    return Source(annotation.path.relative_to(root).as_posix(), annotation, images[image_id])

@@ -1,23 +1,23 @@
 """PASCAL VOC on disk: annotations, image sets and images.
 
-A split folder (VOC2007, VOC2012, VOC2007TEST) holds Annotations/, ImageSets/Main/ and JPEGImages/.
+A split folder (VOC2007, VOC2012, VOC2007TEST) holds Annotations/, ImageSets/Main/ and JPEGImages/; one without
+ImageSets/, such as labelling tools write, is taken whole, with the annotations beside the pictures or in any folder.
 VOC counts pixels from 1, and both ends of a box are inside it; boxes keep these raw values here.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lxml import etree
 
-from dataset.sources import names
+from dataset.sources import folders, names
 from dataset.sources.annotations import Annotation, LabelledObject
 from utility.files.text_files import finite_number, read_utf8, shortened
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _TRUE_WORDS = frozenset({"true", "yes"})
 _FALSE_WORDS = frozenset({"", "false", "no", "unspecified"})
 _MOST_BYTES = 50_000_000  # of an annotation, which would be some 200,000 objects
@@ -168,7 +168,7 @@ def _is_per_class_list(split_dir: str | Path, lines: list[str]) -> bool:
 
 
 def index_images(split_dir: str | Path) -> dict[str, Path]:
-    """Return the image file of each id in JPEGImages/: .jpg, .jpeg or .png in any case, sorted by name.
+    """Return the image file of each id in JPEGImages/, sorted by name; `folders.SUFFIXES` tells which are images.
 
     An id is the file's name up to its last dot.
 
@@ -181,8 +181,41 @@ def index_images(split_dir: str | Path) -> dict[str, Path]:
         raise FileNotFoundError(f"image folder {folder} does not exist: a VOC split keeps its images there")
     images: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
+        if folders.is_picture(path):
             if path.stem in images:
                 raise ValueError(f"{images[path.stem]} and {path} have the same image id: remove one of them")
             images[path.stem] = path
     return images
+
+
+def has_image_sets(split_dir: str | Path) -> bool:
+    """Tell whether a split folder lists its images; one that does not is taken whole."""
+    return (Path(split_dir) / "ImageSets").is_dir()
+
+
+def pair_files(split_dir: str | Path) -> list[tuple[Path | None, Path | None]]:
+    """Return each annotation of a folder without image sets with its picture, in the order of the pictures' paths.
+
+    The annotation of a picture is the .xml beside it or else the one of its name anywhere in the folder. Pictures are
+    looked for in JPEGImages/ if there is such a folder. None stands for one that is missing.
+
+    Raises:
+        ValueError: a picture has several annotations, none of them beside it.
+    """
+    split_dir = Path(split_dir)
+    files = folders.files_below(split_dir)
+    within = split_dir / "JPEGImages" if (split_dir / "JPEGImages").is_dir() else split_dir
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        if path.suffix.lower() == ".xml" and not path.name.startswith("."):
+            by_name[path.stem].append(path)
+    pairs: list[tuple[Path | None, Path | None]] = []
+    for path in files:
+        if folders.is_picture(path) and path.is_relative_to(within):
+            found = by_name[path.stem]
+            beside = [xml for xml in found if xml.parent == path.parent]
+            if len(found) > 1 and not beside:
+                raise ValueError(f"{path} has several annotations, {found[0]} and {found[1]}: put its own beside it")
+            pairs.append((next(iter(beside or found), None), path))
+    taken = {xml for xml, _ in pairs}
+    return pairs + [(xml, None) for path in by_name.values() for xml in path if xml not in taken]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from net.estimator.tiles import whole_pictures
 from utility.checkpoints import assignment
 
 
@@ -22,11 +23,15 @@ class _CheckCheckpoint(tf.train.SessionRunHook):
 
 
 def detect(estimator: tf.estimator.Estimator, input_fn, checkpoint: str) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the detections of each image as a dict, with all features of the image but its pixels.
+    """Yield the detections of each picture as a dict, with all features of the picture but its pixels.
 
-    `boxes_yxyx` float32 [D, 4] in [0, 1] of the image, `scores` float32 [D] from the highest, `classes` int32 [D].
-    A ValueError if the checkpoint is of another network.
+    `boxes_yxyx` float32 [D, 4] in [0, 1] of the picture, `scores` float32 [D] from the highest, `classes` int32 [D].
+    Those of tiles are brought together. A ValueError if the checkpoint is of another network.
     """
+    return whole_pictures(_detect_in_views(estimator, input_fn, checkpoint), estimator.params["config"].detection)
+
+
+def _detect_in_views(estimator: tf.estimator.Estimator, input_fn, checkpoint: str) -> Iterator[dict[str, np.ndarray]]:
     hooks = [_CheckCheckpoint(checkpoint)]
     for batch in estimator.predict(input_fn, hooks=hooks, checkpoint_path=checkpoint, yield_single_examples=False):
         for row, count in enumerate(batch["count"]):  # the rest is padding

@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from net.network.detections import Detections, NonMaxSuppression, combined_nms, detect, nms_per_class
 from net.network.ssd_net import ssd_network
+from preprocessing.reduction import Resample, antialiased, antialiased_by_products
 from preprocessing.ssd_preprocessing import preprocess_for_eval
 from utility.boxes.default_boxes import default_boxes
 from utility.checkpoints import assignment
@@ -40,7 +41,7 @@ def single_image_signature(config: Config, model_scope: str) -> Signature:
     image = tf.placeholder(tf.uint8, [1, None, None, 3], "image")
     # cast before resizing, because TensorFlow Lite resizes integers to integers. Its interpreter lets a caller change
     # the static 1, and would run on with the first picture, or with none: squeeze makes that an error.
-    network_input, size = _preprocess(tf.cast(tf.squeeze(image, 0), tf.float32), config)
+    network_input, size = _preprocess(tf.cast(tf.squeeze(image, 0), tf.float32), config, antialiased_by_products)
     sizes = size[tf.newaxis]
     detections = _detect(network_input[tf.newaxis], sizes, config, model_scope, nms_per_class)
     return _named(Signature({"image": image}, _outputs(detections, sizes)))
@@ -72,7 +73,7 @@ def batch_signature(
     return _named(Signature({batch.op.name: batch}, outputs))
 
 
-def _preprocess(image: tf.Tensor, config: Config) -> tuple[tf.Tensor, tf.Tensor]:
+def _preprocess(image: tf.Tensor, config: Config, resample: Resample = antialiased) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the network's input for an image [h, w, 3], and the image's height and width, float32 [2].
 
     For an image without rows or columns it is that of a black pixel, because resizing nothing is an error, and in
@@ -81,7 +82,8 @@ def _preprocess(image: tf.Tensor, config: Config) -> tuple[tf.Tensor, tf.Tensor]
     network, shape = config.network, tf.shape(image)
     lacking = tf.maximum(1 - shape, 0) * [1, 1, 0]
     image = tf.pad(image, tf.stack([tf.zeros_like(lacking), lacking], axis=1))
-    network_input = preprocess_for_eval(image, network.image_size, network.channel_means_rgb)
+    max_side = config.views.max_side
+    network_input = preprocess_for_eval(image, network.image_size, network.channel_means_rgb, max_side, resample)
     return network_input, tf.cast(shape[:2], tf.float32)
 
 

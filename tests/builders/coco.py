@@ -21,10 +21,14 @@ class CocoBuilder:
         width, height = SIZE
         self.document["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
         for box in boxes:
-            annotation_id = 1000 + len(self.document["annotations"])
-            entry = {"id": annotation_id, "image_id": image_id, "category_id": category_id, "bbox": list(box), **marks}
-            self.document["annotations"].append(entry)
+            self.add_object(image_id, box, category_id=category_id, **marks)
         return self.save()
+
+    def add_object(self, image_id, box, category_id=3, **marks):
+        """Add an object; marks are further keys."""
+        annotation_id = 1000 + len(self.document["annotations"])
+        entry = {"id": annotation_id, "image_id": image_id, "category_id": category_id, "bbox": list(box), **marks}
+        self.document["annotations"].append(entry)
 
     def save(self):
         self.path.write_text(json.dumps(self.document))

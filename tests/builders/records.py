@@ -73,7 +73,9 @@ def elements(input_fn, count=None, graph_seed=20180503):
 
 
 def ids_of(batches):
-    return [image_id.decode() for features, _ in batches for image_id in features["image_id"]]
+    """The image ids of features, or of features with labels."""
+    every = (batch[0] if isinstance(batch, tuple) else batch for batch in batches)
+    return [image_id.decode() for features in every for image_id in features["image_id"]]
 
 
 def images_of(batches):

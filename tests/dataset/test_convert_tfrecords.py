@@ -14,6 +14,7 @@ from dataset.records.contents import read_examples
 from tests.builders.coco import CocoBuilder
 from tests.builders.convert import convert_voc
 from tests.builders.voc import VocBuilder, box, picture
+from tests.builders.yolo import YoloBuilder
 from utility.run.command import ROOT
 
 SCRIPT = ROOT / "dataset" / "convert_tfrecords.py"
@@ -112,6 +113,19 @@ def test_coco_as_a_user_runs_it(tmp_path):
     assert sorted(example["image_id"] for example in examples) == [b"5", b"7"]
 
 
+def test_yolo_as_a_user_runs_it(tmp_path):
+    builder = YoloBuilder(tmp_path / "yolo").describe("train: images/train\nnames: [cat]\n")
+    for number in range(5):
+        builder.add(f"{number}.jpg", "0 .5 .5 .2 .4")
+    flags = (f"--dataset_directory={builder.root}", f"--output_directory={tmp_path / 'records'}")
+    done = run("--format=yolo", *flags, "--validation_fraction=.2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "val: images/train, a part by --validation_fraction=0.2, 1 images to 1 shards" in done.stdout
+    done = run(*flags)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "give --format=yolo" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -120,6 +134,9 @@ def test_coco_as_a_user_runs_it(tmp_path):
         (["--format=coco", "--labels_file=auto"], 2, "--labels_file is for --format=voc"),
         (["--dataset_directory=x", "--images=y"], 2, "--images is for --format=coco"),
         ([], 2, "--dataset_directory is missing"),
+        (["--format=yolo"], 2, "--dataset_directory is missing"),
+        (["--format=yolo", "--dataset_directory=x", "--train_splits=y"], 2, "--train_splits is for --format=voc"),
+        (["--dataset_directory=x", "--validation_fraction=1"], 2, "must be above 0, and below 1"),
     ],
 )
 def test_flags_that_do_not_go_together_are_named(tmp_path, arguments, status, message):

@@ -35,9 +35,29 @@ def test_as_a_user_runs_it(data_dir, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("3 images, 1 of them without objects; 3 objects, 1 of them difficult")
     assert "  1 cat" in done.stdout
+    assert "objects that are hard to find with --preset=ssd300_voc --backbone=vgg16, input 300x300:" in done.stdout
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"a.b.jpg", "c.jpg", "d.jpg"}
     drawn = np.asarray(Image.open(tmp_path / "drawn" / "d.jpg").convert("RGB")).astype(int)
     assert drawn.shape == (40, 60, 3)
+
+
+def test_other_networks_find_other_objects(data_dir):
+    scales = "--anchor_scales=0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8"
+    done = run(f"--data_dir={data_dir}", "--preset=ssd512_voc", "--backbone=mobilenet_v1", scales, "--min_size=0.7")
+    assert (done.returncode, done.stderr) == (0, "")
+    _, asked, table = done.stdout.partition("objects that are hard to find with --preset=ssd512_voc")
+    lines = table.splitlines()
+    assert asked and lines[0] == " --backbone=mobilenet_v1, input 512x512:"
+    assert " ".join(lines[1].split()) == "class objects no box by 0.5 below 0.7 either compete"
+    # the dog is difficult
+    assert " ".join(lines[2].split()) == "1 cat 2 0.0 % 100.0 % 100.0 % 0.0 %"
+    assert any("--min_size=0.3" in line for line in lines), table
+
+
+def test_scales_that_do_not_fit_the_network_are_one_line(data_dir):
+    done = run(f"--data_dir={data_dir}", "--preset=ssd512_voc", "--anchor_scales=0.1,0.2,0.3")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "must be 8 numbers (--anchor_scales), one for each of the 7 feature maps and one more" in done.stderr
 
 
 def test_a_missing_split_is_named(data_dir):

@@ -5,6 +5,8 @@ from tests.fuzz import image_kinds, text_kinds, weight_kinds
 KINDS = {
     "voc": text_kinds.Voc,
     "coco": text_kinds.Coco,
+    "yolo": text_kinds.Yolo,
+    "yaml": text_kinds.Yaml,
     "config": text_kinds.Config,
     "dataset_info": text_kinds.DatasetInfo,
     "labels": text_kinds.Labels,

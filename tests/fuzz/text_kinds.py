@@ -6,15 +6,17 @@ from typing import ClassVar
 
 import numpy as np
 from absl import flags as absl_flags
+from absl.testing import flagsaver
 
 from dataset.records import record_files
 from dataset.scores import voc_results
-from dataset.sources import coco, labels, voc_files
+from dataset.sources import coco, labels, voc_files, yolo_labels
 from tests.builders.configs import VOC_LIKE, voc_config
 from tests.builders.voc import box
 from tests.fuzz.damage import damaged, json_case
 from tests.fuzz.kind import Kind
 from utility.config import config_file
+from utility.files import yaml_files
 from utility.flags import train as train_flags
 from utility.run import cluster
 from utility.run.command import quoted_briefly
@@ -61,6 +63,37 @@ class Coco(Kind):
         assert all(-(2**63) <= image_id < 2**63 for image_id in instances.file_names)
 
 
+class Yolo(Kind):
+    name = "labels.txt"
+
+    @classmethod
+    def content(cls, rng):
+        return damaged(rng, b"0 0.5 0.5 0.25 0.125\n1 .1 .2 .3 .4 .5 .6\n" * 3)
+
+    @staticmethod
+    def read(path):
+        for labelled in yolo_labels.read_objects(path, ("cat", "dog"), (40, 60), keypoints=False):
+            ymin, xmin, ymax, xmax = labelled.box_yxyx_px
+            assert -20.1 < ymin <= ymax < 60.1 and -30.1 < xmin <= xmax < 90.1
+
+
+class Yaml(Kind):
+    name = "data.yaml"
+    _texts = (
+        b"path: . # here\ntrain: [a, 'b']\n",
+        b'names:\n  0: cat\n  1: "d\\xe9g"\n',
+        b"val:\n- a\n- [b, {c: d}]\n",
+    )
+
+    @classmethod
+    def content(cls, rng):
+        return damaged(rng, b"".join(rng.sample(cls._texts, rng.randrange(1, 4))))
+
+    @staticmethod
+    def read(path):
+        assert all(isinstance(key, str) for key in yaml_files.read_yaml(path))
+
+
 class Config(Kind):
     name = config_file.CONFIG_FILE
     _document: ClassVar = json.loads(config_file.to_json(voc_config()))
@@ -81,6 +114,7 @@ class DatasetInfo(Kind):
         "class_names": ["a", "b"],
         "splits": {"train": {"images": 3, "skipped": []}},
         "category_ids": [1, 2],
+        "views": {"max_side": 640, "tile_size": None, "tile_overlap": 0.2},
     }
 
     @classmethod
@@ -91,6 +125,7 @@ class DatasetInfo(Kind):
     def read(path):
         (path.parent / "labels.txt").write_text("a\nb\n")
         record_files.class_names(str(path.parent), None)
+        record_files.views(str(path.parent))
 
 
 class Labels(Kind):
@@ -154,15 +189,15 @@ class Flags(Kind):
 
     @staticmethod
     def read(path):
-        values = absl_flags.FLAGS
-        for name in values:
-            values[name].unparse()
-        try:
-            values(["train_ssd.py", *path.read_text().split("\n")])
-        except absl_flags.Error as error:
-            raise OSError(quoted_briefly(str(error), [*path.read_text().split("\n")])) from error  # status 2
-        train_flags.check(None)
-        train_flags.config_for(VOC_LIKE)
+        given = path.read_text().split("\n")
+        with flagsaver.flagsaver():
+            try:
+                absl_flags.FLAGS(["train_ssd.py", *given])
+            except absl_flags.Error as error:
+                raise OSError(quoted_briefly(str(error), given)) from error  # status 2
+            train_flags.check(None)
+            config = train_flags.config_for(VOC_LIKE)
+            train_flags.with_schedule(config, 1000, pretrained=False, before=None)
 
 
 def _flags_of(module: str) -> list:

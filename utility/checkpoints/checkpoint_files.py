@@ -18,7 +18,7 @@ from pathlib import Path
 import tensorflow.compat.v1 as tf
 
 from utility.checkpoints import index_file, leveldb_table, state_file
-from utility.files.text_files import shortened
+from utility.files.text_files import one_line, shortened
 from utility.run.log import first_line, log
 
 IMPORTABLE = (".h5", ".hdf5", ".pth", ".pt", ".caffemodel")
@@ -67,7 +67,7 @@ def newest(folder: str) -> str | None:
         if problems[prefix] is None:
             damaged = list(problems.items())[:-1]
             for other, problem in damaged[:SHOWN]:
-                log(printable(f"checkpoint {other} {problem}: taking {prefix}, the one before it"))
+                log(one_line(f"checkpoint {other} {problem}: taking {prefix}, the one before it"))
             if len(damaged) > SHOWN:
                 log(f"and {len(damaged) - SHOWN} more that {folder} lists")
             return prefix
@@ -83,12 +83,7 @@ def _check_readable(problems: dict[str, str | None]) -> None:
     if lines:
         more = "; no other can be read: remove them to start anew" if len(lines) > 1 else ""
         left_out = f"; and {len(lines) - SHOWN} others" if len(lines) > SHOWN else ""
-        raise ValueError(printable(f"{'; '.join(lines[:SHOWN])}{left_out}{more}"))
-
-
-def printable(text: str) -> str:
-    """Return a text with names from a file in one line, and without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+        raise ValueError(one_line(f"{'; '.join(lines[:SHOWN])}{left_out}{more}"))
 
 
 def is_checkpoint(path: str) -> bool:
@@ -115,7 +110,7 @@ def what_is_there(path: str) -> str:
     names = [entry.name for entry in folder.iterdir() if not entry.name.startswith((".", "__"))]
     names = [name for name in names if ".data-" not in name]  # the .index stands for the checkpoint
     names.sort(key=lambda name: (not name.endswith(".index"), name))
-    shown = printable(", ".join(names[:SHOWN])) + ", ..." * (len(names) > SHOWN)
+    shown = one_line(", ".join(names[:SHOWN])) + ", ..." * (len(names) > SHOWN)
     return f"; {folder} holds {shown}" if names else f"; {folder} is empty"
 
 
@@ -149,7 +144,7 @@ def _not_listed(folder: Path, listed: Sequence[str]) -> list[str]:
     numbered = sorted((p for p in others if step_in_name(p) is not None), key=step_in_name, reverse=True)  # type: ignore[arg-type]
     stems = {prefix.rpartition("-")[0] for prefix in numbered}
     if not listed and len(others) > 1 and (len(numbered) < len(others) or len(stems) > 1):
-        names = printable(", ".join(others[:SHOWN]))
+        names = one_line(", ".join(others[:SHOWN]))
         raise ValueError(
             f"{folder} holds {len(others)} checkpoints and no checkpoint state that names the newest; name one: {names}"
         )
@@ -198,7 +193,7 @@ def _check_sizes(prefix: str, reader: tf.train.NewCheckpointReader) -> None:
 
 def _brief(error: Exception) -> str:
     line = first_line(error)
-    return printable(line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}...")
+    return one_line(line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}...")
 
 
 def _has_data(prefix: str) -> bool:
@@ -215,7 +210,7 @@ def open_checkpoint(prefix: str) -> tf.train.NewCheckpointReader:
     try:
         return _opened(prefix)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise ValueError(printable(f"checkpoint {prefix} cannot be read: {_brief(error)}")) from error
+        raise ValueError(one_line(f"checkpoint {prefix} cannot be read: {_brief(error)}")) from error
 
 
 def _opened(prefix: str) -> tf.train.NewCheckpointReader:
@@ -232,15 +227,29 @@ def step_reader(folder: str, once: bool) -> Callable[[], int]:
 
 
 def step_of(prefix: str | None) -> int:
-    """Return the global step of a checkpoint, 0 for None or one without a step."""
-    return 0 if prefix is None else stored_step(open_checkpoint(prefix)) or 0
+    """Return the global step from which training goes on: 0 for None or a checkpoint without a step.
+
+    Raises:
+        ValueError: the checkpoint is damaged, or its step is no scalar integer, as TensorFlow restores it.
+    """
+    if prefix is None:
+        return 0
+    reader = open_checkpoint(prefix)
+    if not reader.has_tensor(STEP):
+        return 0
+    shape, dtype = reader.get_variable_to_shape_map()[STEP], reader.get_variable_to_dtype_map()[STEP]
+    if shape or not dtype.is_integer:
+        what = f"{STEP} is no whole number, but {dtype.name} of shape {shortened(shape)}"
+        raise ValueError(f"checkpoint {prefix}: {what}: training cannot go on from it")
+    return int(reader.get_tensor(STEP))
 
 
 def stored_step(reader: tf.train.NewCheckpointReader) -> int | None:
-    """Return a checkpoint's global step, None if it has none; a ValueError if that is no whole number."""
-    if not reader.has_tensor(STEP):
+    """Return a checkpoint's global step, None if it has none that is one whole number, of whatever type and shape."""
+    if not reader.has_tensor(STEP) or math.prod(reader.get_variable_to_shape_map()[STEP]) != 1:
         return None
-    shape, dtype = reader.get_variable_to_shape_map()[STEP], reader.get_variable_to_dtype_map()[STEP]
-    if shape or not dtype.is_integer:
-        raise ValueError(f"the checkpoint's {STEP} is no whole number, but {dtype.name} of shape {shortened(shape)}")
-    return int(reader.get_tensor(STEP))
+    dtype = reader.get_variable_to_dtype_map()[STEP]
+    if not (dtype.is_integer or dtype.is_floating):
+        return None
+    step = reader.get_tensor(STEP).item()
+    return int(step) if float(step).is_integer() else None

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from utility.checkpoints import checkpoint_files
+from utility.files.text_files import one_line
 
 # What TensorFlow's optimizers append to a variable's name.
 _SLOTS = re.compile(r".+/(Momentum|Adam(_1)?|RMSProp(_1)?|Adagrad|ExponentialMovingAverage)")
@@ -38,9 +39,7 @@ def variables_of(shapes: Mapping[str, Sequence[int]], dtypes: Mapping) -> list[V
     for name, shape in shapes.items():
         numbers = math.prod(shape)
         variables.append(
-            Variable(
-                checkpoint_files.printable(name), tuple(shape), dtypes[name].name, numbers, numbers * dtypes[name].size
-            )
+            Variable(one_line(name), tuple(shape), dtypes[name].name, numbers, numbers * dtypes[name].size)
         )
     return sorted(variables, key=lambda variable: _natural(variable.name))
 

@@ -49,7 +49,7 @@ def starting_point(
     path: str,
     *,
     optional: bool,
-    scopes: Scopes = Scopes(),  # noqa: B008 (immutable)
+    scopes: tuple[str, str, tuple[str, ...]] = ("", "", ()),
     ignore_missing: bool = True,
     model_dir: str | None = None,
     config: Config | None = None,
@@ -59,7 +59,7 @@ def starting_point(
     Args:
       path: a checkpoint or its folder.
       optional: whether there may be none; then None is returned, and training starts from random weights.
-      scopes: how the names in that checkpoint differ.
+      scopes: how the names in that checkpoint differ; the fields of `Scopes`.
       ignore_missing: as in WarmStart.
       model_dir: a checkpoint in it wins over `path`, as in the reference.
       config: of the network, to be compared with the checkpoint's.
@@ -70,7 +70,7 @@ def starting_point(
     try:
         checkpoint = resolve(path)
         notes = _other_heads(config, checkpoint) if config else ()
-        return WarmStart(checkpoint, scopes, ignore_missing, notes)
+        return WarmStart(checkpoint, Scopes(*scopes), ignore_missing, notes)
     except FileNotFoundError:
         if not optional:
             raise

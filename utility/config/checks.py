@@ -46,12 +46,16 @@ def settings_with_range() -> list[str]:
 
 def check_setting(name: str, value: Any) -> None:
     """Raise a ValueError with the name of a setting, its value, and what it must be, if the value is not valid."""
+    unmet = requirement(name, value)
+    _require(not unmet, name, value, unmet)
+
+
+def requirement(name: str, value: Any) -> str:
+    """Return what a setting must be, '' if its value is valid."""
     if name in _TEXTS:
-        is_valid, requirement = _TEXTS[name]
-        _require(is_valid(value), name, value, requirement)
-        return
-    requirement = ranges.fault(name, value) or ""
-    _require(not requirement, name, value, requirement)
+        is_valid, text = _TEXTS[name]
+        return "" if is_valid(value) else text
+    return ranges.fault(name, value) or ""
 
 
 def _check_extra_layers(config: Config) -> None:
@@ -81,7 +85,8 @@ def _check_layers(config: Config) -> None:
     maps = len(feature_maps(config.network))
     ratios, scales = config.anchors.ratios, config.anchors.scales
     _require(len(ratios) == maps and all(ratios), "anchors.ratios", ratios, f"{maps} tuples, one per feature map")
-    _require(len(scales) == maps + 1, "anchors.scales", scales, f"{maps + 1} numbers, one per feature map and one more")
+    number = f"{maps + 1} numbers (--anchor_scales), one for each of the {maps} feature maps and one more"
+    _require(len(scales) == maps + 1, "anchors.scales", scales, number)
     _require(list(scales) == sorted(scales), "anchors.scales", scales, "in increasing order")
 
 

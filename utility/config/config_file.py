@@ -48,14 +48,14 @@ def save(config: Config, model_dir: str) -> None:
 
 # Settings that define the network and its outputs, and settings that may change when a training is resumed
 _MODEL = ("class_names", "network", "anchors", "targets.coordinates", "targets.prior_variances")
-_TRAINING = ("schedule", "loss", "augment", "targets")
+_TRAINING = ("views", "schedule", "loss", "augment", "targets", "detection")
 
 
 def check_same_model(config: Config, model_dir: str) -> list[str]:
     """Return a line for each training setting that differs from the model directory's config.json.
 
-    Schedule, loss, augmentation and target assignment may change. A ValueError lists the differences in settings that
-    define the network and its outputs, which may not.
+    Schedule, loss, augmentation, target assignment and detection may change. A ValueError lists the differences in
+    settings that define the network and its outputs, which may not.
     """
     changed = differences(config, model_dir, _MODEL)
     if changed:

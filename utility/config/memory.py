@@ -3,39 +3,62 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from utility.config.settings import BACKBONES, Config
 
-_BYTES = 4  # of a number: float32; with mixed precision, a map and its gradient in float16
+_BYTES, _BYTES_MIXED = 4, 2  # of a number: float32; float16
+_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))  # v2, v1
+_GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # NVIDIA's driver, AMD's, Windows' for Linux
 
 
-def check_batch(config: Config, images: int, parts: int = 1) -> None:
-    """Raise a ValueError with the estimate if a batch takes more memory than this machine has.
+def check_training(config: Config, images: int, remedy: str, *, parts: int = 1, mixed_precision: bool = False) -> None:
+    """Raise a ValueError with the estimate if a training step takes more memory than this machine has.
 
     Args:
-      config: of the network.
-      images: of the batch, on this machine.
-      parts: in which the batch is computed, one after the other.
+        config: of the network.
+        images: of a batch, on this machine.
+        remedy: ends the error: what to do, with the flags of the command line.
+        parts: in which the batch is computed, one after the other.
+        mixed_precision: whether the maps are float16.
     """
-    (height, width), needed, there = config.network.image_size, batch_bytes(config, images, parts), memory_bytes()
+    maps = BACKBONES[config.network.backbone].kept_per_pixel * -(-images // parts)
+    _check(config, images, maps * (_BYTES_MIXED if mixed_precision else _BYTES), remedy)
+
+
+def check_detection(config: Config, images: int, remedy: str) -> None:
+    """Raise a ValueError with the estimate if detection in so many images at once takes more memory than there is."""
+    _check(config, images, BACKBONES[config.network.backbone].largest_per_pixel * images * _BYTES, remedy)
+
+
+def _check(config: Config, images: int, map_bytes_per_pixel: float, remedy: str) -> None:
+    """Compare the bytes of images and maps with the memory; the maps of a machine with GPUs are in theirs."""
+    network = config.network
+    height, width = network.image_size
+    maps = 0.0 if has_gpu() else map_bytes_per_pixel * min(network.depth_multiplier, 1.0)
+    needed, there = height * width * (3.0 * _BYTES * images + maps), memory_bytes()
     if needed > there:
+        count, take = (f"{images} images", "at once take") if images > 1 else ("an image", "takes")
         raise ValueError(
-            f"--batch_size={images} with images of {height}x{width} pixels takes {needed / 1e9:,.1f} GB or more, and"
-            f" this machine has {there / 1e9:,.1f} GB: take a smaller batch or a smaller --train_image_size"
+            f"{count} of {height}x{width} pixels {take} {needed / 1e9:,.1f} GB or more, and this machine has"
+            f" {there / 1e9:,.1f} GB: {remedy}"
         )
 
 
-def batch_bytes(config: Config, images: int, parts: int = 1) -> float:
-    """Return the bytes of a batch's images and, for a part of it, of the network's largest feature map.
-
-    All maps and gradients together take several times as much, so what this refuses could never run.
-    """
-    network = config.network
-    pixels = network.image_size[0] * network.image_size[1]
-    features = BACKBONES[network.backbone].features_per_pixel * min(network.depth_multiplier, 1.0)
-    return _BYTES * pixels * (3.0 * images + features * -(-images // parts))
+def has_gpu() -> bool:
+    """Tell whether there is the driver of a GPU; TensorFlow, which could tell more, is not loaded yet."""
+    return any(path.exists() for path in _GPUS)
 
 
 def memory_bytes() -> int:
-    """Return the memory of this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Return the memory of this machine, or of the container or job that may take less of it."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([machine, *(int(text) for text in map(_text, _CGROUP_LIMITS) if text.isdecimal())])
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file, '' if it is missing; a cgroup without a limit says `max`."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -22,12 +22,15 @@ class Range(NamedTuple):
 
     def holds(self, value: float) -> bool:
         """Tell whether a number is in the range; of a float, whether the float32 that it becomes is."""
-        low, high = self.low, self.high
-        if isinstance(value, float):
-            if not is_float32(value):
-                return False
-            value, low, high = as_float32(value), as_float32(low), as_float32(high)
-        return low <= value <= high and not (self.above and value == low) and not (self.below and value == high)
+        if not isinstance(value, float):
+            return self.spans(value)
+        rounded = self._replace(low=as_float32(self.low), high=as_float32(self.high))
+        return is_float32(value) and rounded.spans(as_float32(value))
+
+    def spans(self, value: float) -> bool:
+        """Tell whether a number is in the range as it is."""
+        is_end = (self.above and value == self.low) or (self.below and value == self.high)
+        return self.low <= value <= self.high and not is_end
 
     def __str__(self) -> str:
         """Return the range as an error words it: `must be ...`."""
@@ -66,7 +69,11 @@ def fault(name: str, value: Any) -> str | None:
     numbers = list(numbers_in(value))
     if len(numbers) > _MOST_NUMBERS:
         return f"{_MOST_NUMBERS} numbers at most"
-    return None if all(map(RANGES[name].holds, numbers)) else str(RANGES[name])
+    wrong = next((number for number in numbers if not RANGES[name].holds(number)), None)
+    if wrong is None:
+        return None
+    counted = as_float32(wrong) if is_float32(wrong) else 0.0
+    return f"{RANGES[name]}{f'; as float32 it is {counted:g}' if RANGES[name].spans(wrong) else ''}"
 
 
 def _text(number: float) -> str:
@@ -85,6 +92,9 @@ _FRACTION_BELOW_1 = Range(0, 1, below=True)
 _FACTOR = Range(0.001, 1000)
 
 RANGES: dict[str, Range] = {
+    "views.max_side": Range(32, 16384),
+    "views.tile_size": Range(32, 16384),
+    "views.tile_overlap": Range(0, 0.75),
     "network.depth_multiplier": Range(0.01, 2),
     "network.image_size": Range(1, 16384),
     "network.l2_norm_scale": Range(0, 10**6, above=True),
@@ -144,8 +154,9 @@ RANGES: dict[str, Range] = {
     "save_summary_steps": _STEPS,
     "save_checkpoints_secs": Range(1, 10**9),
     "save_checkpoints_steps": _STEPS,
-    "tf_random_seed": Range(-(2**31), _INT32_MAX),
+    "tf_random_seed": Range(-(2**63), 2**63 - 1),
     "accumulate_steps": _COUNT,
+    "validation_fraction": Range(0, 1, above=True, below=True),
     "train_shards": Range(1, 99999),  # a shard's name has five digits
     "validation_shards": Range(1, 99999),
     "num_train": Range(1, 99999),  # and the sample's image ids five after the split's

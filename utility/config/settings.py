@@ -38,17 +38,58 @@ class Backbone:
     weights: str  # folder of its ImageNet checkpoint, as written by model/import_weights.py
     weights_scope: str  # of the variables in that checkpoint
     batch_norm: bool = False  # in the backbone and in the extra layers
-    features_per_pixel: float = 0.0  # of the input, in its largest feature map: 64 at half the resolution are 16
+    # numbers for each pixel of the input, 0 if unknown: 64 features at half the resolution are 16
+    largest_per_pixel: float = 0.0  # in the largest feature map
+    kept_per_pixel: float = 0.0  # at least, in all maps that a training step keeps for the gradient
+    # learning rates for a batch of 32, with ImageNet weights and without; a preset's own rate is VGG16's published one
+    pretrained_rate: float = 1e-3
+    random_rate: float = 1e-3
+    clip_gradient_norm: float = 0.0
 
 
 # To add a backbone, add a line here and a function in net/network/backbones.py.
 BACKBONES = {
-    "vgg16": Backbone((8, 16), "./model", "vgg_16", features_per_pixel=64),
-    "resnet50": Backbone((8, 16), "./model/resnet50", "resnet50", batch_norm=True, features_per_pixel=16),
+    "vgg16": Backbone(
+        (8, 16),
+        "./model",
+        "vgg_16",
+        largest_per_pixel=64,
+        kept_per_pixel=310,
+        pretrained_rate=1e-3,  # arXiv 1512.02325, section 3.1
+        random_rate=2.5e-4,  # 1e-3 ends in a loss that is not a number
+    ),
+    "resnet50": Backbone(
+        (8, 16),
+        "./model/resnet50",
+        "resnet50",
+        batch_norm=True,
+        largest_per_pixel=16,
+        kept_per_pixel=480,
+        pretrained_rate=0.02,  # TensorFlow's Object Detection API, ssd_resnet50_v1_fpn: 0.04 for 64
+        random_rate=0.02,
+        clip_gradient_norm=20.0,
+    ),
     "mobilenet_v1": Backbone(
-        (8, 16, 32), "./model/mobilenet_v1", "mobilenet_v1", batch_norm=True, features_per_pixel=16
+        (8, 16, 32),
+        "./model/mobilenet_v1",
+        "mobilenet_v1",
+        batch_norm=True,
+        largest_per_pixel=16,
+        kept_per_pixel=200,
+        pretrained_rate=0.02,  # TensorFlow's Object Detection API, ssd_mobilenet_v1_fpn: 0.04 for 64
+        random_rate=0.04,  # on BCCD 0.02 for 16 reaches a mAP of 0.80
+        clip_gradient_norm=20.0,
     ),
 }
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """What the network is shown of a picture (preprocessing/views.py); dataset.json has it of the records."""
+
+    max_side: int | None = None  # to which the longer side of a larger picture or tile is reduced, pixels; None: never
+    tile_size: int | None = None  # side of tiles, pixels of the picture as it came; None: whole pictures
+    tile_overlap: float = 0.2  # least part of a tile's side that it shares with its neighbour
 
 
 @dataclass(frozen=True)
@@ -163,6 +204,7 @@ class Config:
 
     preset: str = "ssd300_voc"
     class_names: tuple[str, ...] = ()
+    views: ViewConfig = field(default_factory=ViewConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     targets: TargetConfig = field(default_factory=TargetConfig)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from utility.drawing.names import one_line
+from utility.drawing.names import cut_to_length
 
 _COLUMNS = 5
 _MOST_PLOTS = 100  # COCO has 80 classes; more than 1300 would exceed matplotlib's largest picture
@@ -44,7 +44,7 @@ def draw_precision_recall(curves: Mapping[str, tuple[float, Sequence[float]]], p
         plot.step(recall, precision, where="pre")
         plot.fill_between(recall, precision, step="pre", alpha=0.2)
         # a name between dollar signs is a name, and no formula
-        plot.set_title(f"{one_line(name, _LONGEST_NAME)} {ap:.3f}", fontsize=9, parse_math=False)
+        plot.set_title(f"{cut_to_length(name, _LONGEST_NAME)} {ap:.3f}", fontsize=9, parse_math=False)
         plot.tick_params(labelsize=8)
         plot.set(xlim=(0, 1), ylim=(0, 1.05), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         plot.label_outer()  # shared axes would look the same, but every plot would set those of all others

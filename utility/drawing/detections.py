@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from utility.drawing.names import one_line
+from utility.drawing.names import cut_to_length
 
 _Colour = tuple[int, int, int]
 _Corners = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax: 0-based inclusive pixels, as in Pillow
@@ -91,7 +91,7 @@ def _as_rgb(image: Image.Image | np.ndarray) -> Image.Image:
 
 def _class_name(class_names: Sequence[str], class_id: int) -> str:
     name = class_names[class_id - 1] if 1 <= class_id <= len(class_names) else f"class {class_id}"
-    return one_line(name, _LONGEST_NAME)
+    return cut_to_length(name, _LONGEST_NAME)
 
 
 def _clipped(box_yxyx_px: np.ndarray, size: tuple[int, int]) -> _Corners | None:

@@ -8,7 +8,8 @@ import math
 import types
 import typing
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,14 @@ _NAMES: dict[type, str] = {dict: "an object {...}", list: "a list [...]"}
 _PLAIN = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false", types.NoneType: "null"}
 
 
-def read_json(
-    path: Path, remedy: str, top: type = dict, *, most_bytes: int = 100_000_000, without: Collection[str] = ()
-) -> Any:
-    """Return the content of a JSON file.
+def read_json(path: Path, remedy: str, top: type = dict, *, most_bytes: int = 100_000_000) -> Any:
+    """Return the content of a JSON file of this project.
 
     Args:
         path: the file.
         remedy: ends each error: what the user can do.
         top: `dict` or `list`, which the outermost value must be.
         most_bytes: a larger file is not read.
-        without: keys to drop from every object, so that what they hold takes no memory.
 
     Raises:
         OSError: the file cannot be read.
@@ -37,35 +35,59 @@ def read_json(
     size = path.stat().st_size
     if size > most_bytes:
         raise ValueError(f"{path} has {size / 1e6:.0f} MB, more than {most_bytes / 1e6:.0f}: {remedy}")
-    return parse_json(read_utf8(path), str(path), remedy, top, without)
+    return parse_json(read_utf8(path), str(path), remedy, top)
 
 
-def parse_json(text: str, source: str, remedy: str, top: type = dict, without: Collection[str] = ()) -> Any:
+def read_foreign_json(path: Path, remedy: str, without: str) -> dict[str, Any]:
+    """Return the object that a JSON file of another program holds, read as Python does.
+
+    Numbers may be NaN, infinite or of 4300 digits, and of a key that comes twice the last value counts: who uses a
+    value checks it. What the key `without` holds, in any object, is dropped, so that it takes no memory.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not UTF-8, not JSON, nested hundreds of levels deep, or holds something else.
+    """
+
+    def lessened(entries: dict[str, Any]) -> dict[str, Any]:
+        entries.pop(without, None)
+        return entries
+
+    return _decoded(partial(json.loads, object_hook=lessened), read_utf8(path), str(path), remedy, dict)
+
+
+def parse_json(text: str, source: str, remedy: str, top: type = dict) -> Any:
     """Return the content of a JSON text; `source` names it in errors, the others are as in `read_json`.
 
     Raises:
         ValueError: it is not JSON, or is nested hundreds of levels deep, has a key twice, NaN, Infinity or a whole
             number of more than 40 digits, or its outermost value is of another type.
     """
+    decode = partial(
+        json.loads, object_pairs_hook=_with_distinct_keys, parse_int=_whole, parse_constant=_refuse_constant
+    )
+    return _decoded(decode, text, source, remedy, top)
 
-    def entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            [(repeated, _)] = Counter(key for key, _ in pairs).most_common(1)
-            raise ValueError(f"the key {shortened(repeated)!r} comes twice")
-        for key in without:
-            found.pop(key, None)
-        return found
 
+def _decoded(decode: Callable[[str], Any], text: str, source: str, remedy: str, top: type) -> Any:
     try:
-        value = json.loads(text, object_pairs_hook=entries, parse_int=_whole, parse_constant=_refuse_constant)
+        value = decode(text)
     except RecursionError:
         raise ValueError(f"{source} is not JSON that can be read (nested too deeply): {remedy}") from None
     except ValueError as error:
-        raise ValueError(f"{source} is not JSON ({error}): {remedy}") from error
+        reason = str(error).partition("; use sys.")[0]  # Python's advice to a programmer, on a number of 4300 digits
+        raise ValueError(f"{source} is not JSON ({reason}): {remedy}") from error
     if type(value) is not top:
         raise ValueError(f"{source} must hold {_NAMES[top]}, but holds {shortened(value)}: {remedy}")
     return value
+
+
+def _with_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        [(repeated, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {shortened(repeated)!r} comes twice")
+    return found
 
 
 def _whole(digits: str) -> int:

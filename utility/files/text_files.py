@@ -6,6 +6,7 @@ import math
 import os
 import re
 import reprlib
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,16 @@ def whole_number(text: str) -> int | None:
 def shortened(value: Any) -> str:
     """Return a value as an error quotes it: in one line of at most 80 characters."""
     text = value if isinstance(value, str) else _quoting.repr(value)
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: _MOST_QUOTED + 1])
+    line = "".join(c if _is_shown(c) else repr(c)[1:-1] for c in text[: _MOST_QUOTED + 1])
     return line if len(line) <= _MOST_QUOTED else f"{line[: _MOST_QUOTED - 3]}..."
 
 
 def one_line(text: str) -> str:
     """Return a message as one line that a terminal shows as it is, of at most 2000 characters."""
-    line = "".join(c if c.isprintable() else " " if c.isspace() else repr(c)[1:-1] for c in text[:_MOST_IN_MESSAGE])
+    line = "".join(c if _is_shown(c) else " " if c.isspace() else repr(c)[1:-1] for c in text[:_MOST_IN_MESSAGE])
     return line if len(text) <= _MOST_IN_MESSAGE else f"{line}..."
+
+
+def _is_shown(letter: str) -> bool:
+    """Tell whether a letter stands in a line as it is; to Python, only the plain one among the spaces is printable."""
+    return letter.isprintable() or unicodedata.category(letter) == "Zs"

@@ -7,6 +7,7 @@ value only where it is given, so the other presets keep theirs.
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,8 +33,6 @@ TRAINING: Settings = {
     "clip_gradient_norm": ("schedule.clip_gradient_norm", "largest norm of all gradients together; 0: no limit"),
     "weight_decay": ("loss.weight_decay", "weight decay of all variables"),
     "negative_ratio": ("loss.negative_ratio", "mined background boxes for each positive"),
-    "match_threshold": ("targets.match_threshold", "IoU from which a default box is positive; not below neg_threshold"),
-    "neg_threshold": ("targets.neg_threshold", "IoU below which a default box is background; in between it is ignored"),
 }
 NETWORK: Settings = {
     "backbone": ("network.backbone", f"one of {', '.join(BACKBONES)}"),
@@ -46,6 +45,13 @@ DETECTION: Settings = {
     "nms_topk": ("detection.nms_topk", "boxes of a class that leave non-maximum suppression"),
     "nms_threshold": ("detection.nms_threshold", "IoU above which the box with the lower score is suppressed"),
 }
+# which objects a training can learn and find
+OBJECTS: Settings = {
+    "anchor_scales": ("anchors.scales", "sizes of the default boxes, fractions of the input, one a map and one more"),
+    "match_threshold": ("targets.match_threshold", "IoU from which a default box is positive; not below neg_threshold"),
+    "neg_threshold": ("targets.neg_threshold", "IoU below which a default box is background; in between it is ignored"),
+    "min_size": DETECTION["min_size"],
+}
 SIZE: Settings = {"train_image_size": ("network.image_size", "side of the network's input, or HEIGHTxWIDTH, pixels")}
 
 
@@ -55,7 +61,7 @@ def define(settings: Settings, defaults: Config | None = None) -> None:
     A value that the setting must not have is a ValueError as soon as the flags are parsed.
     """
     for name, (setting, text) in settings.items():
-        default = _value_at(defaults or Config(), setting)
+        default = value_at(defaults or Config(), setting)
         if isinstance(default, tuple):
             flags.DEFINE_string(name, ",".join(map(str, default)), f"{text} (comma-separated)")
         elif isinstance(default, str):
@@ -77,6 +83,12 @@ def with_flags(base: Config, *groups: Settings) -> Config:
     return base.replace({setting: _parsed(name, setting, FLAGS[name].value) for name, setting in given.items()})
 
 
+def given(*groups: Settings) -> list[str]:
+    """Return those flags of some groups that the command line has, as it would be typed."""
+    names = [name for settings in groups for name in settings if FLAGS[name].present]
+    return [shlex.quote(f"--{name}={FLAGS[name].value}") for name in names]
+
+
 def with_detection_flags(base: Config) -> Config:
     """Return a checkpoint's config with the detection settings given.
 
@@ -89,21 +101,23 @@ def with_detection_flags(base: Config) -> Config:
         raise ValueError(
             f"--train_image_size={size}: the checkpoint was trained at {height}x{width}; leave the flag out"
         )
-    memory.check_batch(base, int(FLAGS["batch_size"].value or 1) if "batch_size" in FLAGS else 1)
+    if "batch_size" in FLAGS:
+        memory.check_detection(base, FLAGS.batch_size, "take a smaller --batch_size")
+    else:
+        memory.check_detection(base, 1, "take a larger machine, or train a network with a smaller input")
     return with_flags(base, DETECTION)
 
 
 def _check(name: str, setting: str, given: Any) -> bool:
     """Raise a ValueError with the name of a flag if its setting must not have the value."""
-    value = _parsed(name, setting, given)
-    try:
-        checks.check_setting(setting, value)
-    except ValueError as error:
-        raise ValueError(f"--{name}={shortened(given)}: {error}") from None
+    requirement = checks.requirement(setting, _parsed(name, setting, given))
+    if requirement:
+        raise ValueError(f"--{name}={shortened(given)}: must be {requirement}")
     return True
 
 
-def _value_at(config: Config, setting: str) -> Any:
+def value_at(config: Config, setting: str) -> Any:
+    """Return a setting by its dotted name."""
     value: Any = config
     for part in setting.split("."):
         value = getattr(value, part)
@@ -114,7 +128,7 @@ def _parsed(name: str, setting: str, value: Any) -> Any:
     """Return the value of a flag as the config holds it, a comma-separated one as a tuple."""
     if name in SIZE:
         return _image_size(value)
-    default = _value_at(Config(), setting)
+    default = value_at(Config(), setting)
     if not isinstance(default, tuple):
         return value
     kind = type(default[0])

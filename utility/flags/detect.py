@@ -27,7 +27,9 @@ def define_eval() -> None:
     groups.define_device()
     groups.define_model_dir()
     groups.define_model_scope()
-    flags.DEFINE_boolean("skip_bad_records", False, "leave out broken records; reads and decodes all once, copies go to TMPDIR")
+    flags.DEFINE_boolean(
+        "skip_bad_records", False, "leave out broken records; reads and decodes all once, copies go to TMPDIR"
+    )
     config_flags.define(config_flags.DETECTION)
     config_flags.define_checked_size()
     for name in _WITHOUT_EFFECT:

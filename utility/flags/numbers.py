@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from absl import flags
 
 from utility.config import ranges
 from utility.files.text_files import finite_number, whole_number
 
 flags.disclaim_key_flags()  # a flag belongs to the module that asks for it
+
+_HEXADECIMAL = re.compile("0x[0-9a-fA-F]{1,40}")  # as absl's own flags take it
 
 
 class _Number(flags.ArgumentParser):
@@ -34,6 +38,16 @@ class _Number(flags.ArgumentParser):
         return self._kind.__name__
 
 
+class _Seed(_Number):
+    """Parses a whole number, in decimal or hexadecimal digits."""
+
+    def parse(self, argument: str | float) -> float:
+        """Return the number that a text writes, such as 0xBEEF."""
+        if isinstance(argument, str) and _HEXADECIMAL.fullmatch(argument):
+            argument = int(argument, 16)
+        return super().parse(argument)
+
+
 def kind_name(kind: type) -> str:
     """Return what an error calls a number of a kind: `int` or `float`."""
     return "a whole number" if kind is int else "a number"
@@ -47,6 +61,11 @@ def read(kind: type, text: str) -> float | None:
 def define_integer(name: str, default: int | None, text: str, range_name: str = "") -> None:
     """Define a flag with a whole number in the range called `range_name`, by default like the flag."""
     flags.DEFINE(_Number(int, range_name or name), name, default, text)
+
+
+def define_seed(name: str, default: int, text: str) -> None:
+    """Define a flag with a seed in the range of its name."""
+    flags.DEFINE(_Seed(int, name), name, default, text)
 
 
 def define_float(name: str, default: float | None, text: str, range_name: str = "") -> None:

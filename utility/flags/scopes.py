@@ -10,22 +10,29 @@ from absl import flags
 flags.disclaim_key_flags()  # a flag belongs to the module that asks for it
 
 _NAME = r"[A-Za-z0-9_.\\>-]+"
-_SCOPE = re.compile(rf"(?=[A-Za-z0-9.]){_NAME}(/{_NAME})*")
+_SCOPE_OF_CHECKPOINT = re.compile(rf"{_NAME}(/{_NAME})*")
+_SCOPE = re.compile(rf"(?=[A-Za-z0-9.]){_SCOPE_OF_CHECKPOINT.pattern}")
 _PART = re.compile(r"[A-Za-z0-9_.\\/>-]+")  # of a variable's name, where it may begin and end anywhere
 _MOST_CHARACTERS = 200
 
 
-def define_scope(name: str, default: str | None, text: str, *, may_be_empty: bool = False) -> None:
-    """Define a flag with one scope, such as `ssd300` or `detector/ssd300`."""
+def define_scope(name: str, default: str | None, text: str, *, of_checkpoint: bool = False) -> None:
+    """Define a flag with one scope, such as `ssd300` or `detector/ssd300`.
+
+    That of a checkpoint may be empty, or begin with `_`: TensorFlow only looks it up.
+    """
     flags.DEFINE_string(name, default, text)
 
     def check(scope: str | None) -> bool:
-        if scope is None or (may_be_empty and not scope):
+        if scope is None or (of_checkpoint and not scope):
             return True
-        if not _SCOPE.fullmatch(scope) or len(scope) > _MOST_CHARACTERS:
+        if scope.endswith("/"):
+            raise flags.ValidationError("must be without the last slash")
+        if not (_SCOPE_OF_CHECKPOINT if of_checkpoint else _SCOPE).fullmatch(scope) or len(scope) > _MOST_CHARACTERS:
+            start = "" if of_checkpoint else " beginning with a letter or digit,"
             raise flags.ValidationError(
-                "must be a scope such as ssd300: letters, digits and . _ - beginning with a letter or digit, parts"
-                f" separated by single slashes, {_MOST_CHARACTERS} characters at most"
+                f"must be a scope such as ssd300: letters, digits and . _ -{start or ','} parts separated by single"
+                f" slashes, {_MOST_CHARACTERS} characters at most"
             )
         return True
 

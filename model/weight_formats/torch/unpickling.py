@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from model.weight_formats.torch import weighing
+from model.weight_formats.torch.weighing import RefusedError
 from utility.files.text_files import shortened
 
 MOST_BYTES = 1 << 24  # of a pickle; a state dict of thousands of tensors has less than one megabyte
@@ -77,12 +78,10 @@ class _MakeOrderedDict:
 
     def __call__(self, entries: Any = ()) -> OrderedDict:
         if not isinstance(entries, (list, tuple, dict)):
-            raise _RefusedError("its pickle is damaged: an ordered dictionary of no entries")
+            raise RefusedError("its pickle is damaged: an ordered dictionary of no entries")
         self._left -= len(entries)
         if self._left < 0:
-            raise _RefusedError(
-                f"its ordered dictionaries have more than {_MOST_ENTRIES} entries, as no network's have"
-            )
+            raise RefusedError(f"its ordered dictionaries have more than {_MOST_ENTRIES} entries, as no network's have")
         return OrderedDict(entries)
 
 
@@ -92,10 +91,6 @@ _GLOBALS: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
     **{("torch", name): _StorageType(dtype) for name, dtype in _DTYPES.items()},
 }
-
-
-class _RefusedError(ValueError):
-    """The pickle names something that is neither a tensor nor a container."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -111,14 +106,14 @@ class _Unpickler(pickle.Unpickler):
             return self._globals[module_name, global_name]
         except KeyError:
             name = shortened(f"{module_name:.40}.{global_name:.40}")
-            raise _RefusedError(f"it names {name}; only tensors and containers are read, none is run") from None
+            raise RefusedError(f"it names {name}; only tensors and containers are read, none is run") from None
 
     def persistent_load(self, pid: Any) -> Storage:
         kind, storage_type, key, _, total, *view = (
             pid if isinstance(pid, tuple) and len(pid) >= 5 else (pid,) + 4 * ("",)
         )
         if kind != "storage" or not isinstance(storage_type, _StorageType) or not isinstance(key, str):
-            raise _RefusedError(f"it holds a '{shortened(kind)}', and only tensors and containers are read")
+            raise RefusedError(f"it holds a '{shortened(kind)}', and only tensors and containers are read")
         start, size = 0, total
         if view and view[0] is not None:  # part of a storage, in files from before PyTorch 0.4
             _, start, size = view[0]
@@ -145,7 +140,7 @@ def unpickle(file: Any) -> tuple[Any, dict[str, int]]:
         pickled.seek(0)
         unpickler = _Unpickler(pickled)
         loaded = unpickler.load()
-    except _RefusedError:
+    except RefusedError:
         raise
     except Exception as error:  # a damaged pickle can raise almost anything
         raise ValueError(f"its pickle is damaged: {type(error).__name__}: {shortened(str(error))}") from error

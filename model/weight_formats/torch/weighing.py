@@ -12,20 +12,27 @@ from typing import Any
 
 from utility.files.text_files import shortened
 
-_MOST_OPCODES = 50_000  # a tensor takes some 50
+_MOST_OPCODES = 250_000  # a tensor takes some 50, and a number of a list one
 _MOST_MEMO = 1 << 20  # pickle allocates as many places as the highest index says
 _MOST_WEIGHT = 1000  # of an object other than a list or a dictionary; a tensor's is about 20
 _MOST_STATES = 1000  # attributes set on an object: PyTorch does it once for each module
 
+_REMEDY = "save only the state_dict"
+
 _MARK = -1  # on the stack, in place of a weight
 _CONTAINERS = (pickletools.pylist, pickletools.pydict, pickletools.pyset)
+
+
+class RefusedError(ValueError):
+    """A pickle that is whole, but holds what a state dict of a network does not."""
 
 
 def check(file: Any) -> None:
     """Read a pickle's opcodes from a binary file.
 
     Raises:
-      ValueError: the pickle is cut off or damaged, or what it builds is too heavy.
+      RefusedError: what it builds is too heavy.
+      Exception: almost any other, if the pickle is cut off or damaged.
     """
     stack: list[int] = []
     memo: dict[int, int] = {}
@@ -33,7 +40,7 @@ def check(file: Any) -> None:
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         states += opcode.name == "BUILD"
         if count > _MOST_OPCODES or states > _MOST_STATES:
-            raise ValueError("it has more objects than any network")
+            raise RefusedError(f"it has more objects than any network; {_REMEDY}")
         if opcode.name == "MEMOIZE":
             memo[len(memo)] = stack[-1]
         elif opcode.name.endswith("PUT"):
@@ -48,7 +55,9 @@ def check(file: Any) -> None:
 def _place(argument: Any) -> int:
     place = int(argument)
     if place > _MOST_MEMO:
-        raise ValueError(f"place {shortened(place)} in the memo")
+        raise RefusedError(
+            f"it has an object in place {shortened(place)} of its memo, more than any network; {_REMEDY}"
+        )
     return place
 
 
@@ -69,5 +78,5 @@ def _weight(kind: Any, weight: int) -> int:
     if kind in _CONTAINERS:
         return 1
     if weight > _MOST_WEIGHT:
-        raise ValueError("it has an object that is larger than any of a network, or nested in itself")
+        raise RefusedError(f"it has an object that is larger than any of a network, or nested in itself; {_REMEDY}")
     return weight

@@ -1,9 +1,12 @@
 """Boxes are clipped to the image or dropped, and it is said which and why."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from dataset.conversion import examples
 from dataset.conversion.examples import CLIPPED, INVERTED, OUTSIDE, ZERO_AREA, clip_box_px
@@ -12,6 +15,7 @@ from dataset.records.tfrecord import frame
 from dataset.sources import voc_files
 from dataset.sources.annotations import Source
 from tests.builders.voc import VocBuilder, box, picture
+from utility.config.settings import ViewConfig
 
 COORDINATE = st.one_of(st.integers(-50, 150), st.floats(-1e6, 1e6))
 HEIGHT, WIDTH = 40, 60
@@ -55,7 +59,7 @@ def make(tmp_path, *objects, **details):
     image_path = builder.add("000001", *objects, **details)
     annotation = voc_files.read_annotation(voc_files.annotation_path(tmp_path / "VOC2007", "000001"))
     source = Source("VOC2007/Annotations/000001.xml", annotation, image_path)
-    example = examples.make_example(source, {"cat": 1, "dog": 2})
+    (example,) = examples.make_examples(source, {"cat": 1, "dog": 2})
     (tmp_path / "shard").write_bytes(frame(example.serialized))
     (record,) = read_examples([str(tmp_path / "shard")])
     return example, record
@@ -120,3 +124,64 @@ def test_the_size_of_a_picture_turned_upright(tmp_path):
     assert record["boxes_yxyx"].tolist() == [[0.5, 0.5, 1, 1]]
     assert example.picture_note == "turned upright"
     assert example.remarks == ()
+
+
+def converted(voc_folder, views, *objects, **details):
+    """The records of a picture of 120x80 pixels."""
+    builder = VocBuilder(voc_folder)
+    image_path = builder.add("000001", *objects, size=(120, 80), image=picture((120, 80)), **details)
+    annotation = voc_files.read_annotation(voc_files.annotation_path(voc_folder / "VOC2007", "000001"))
+    made = examples.make_examples(Source("000001.xml", annotation, image_path), {"cat": 1, "dog": 2}, views)
+    (voc_folder / "shard").write_bytes(b"".join(frame(example.serialized) for example in made))
+    return made, list(read_examples([str(voc_folder / "shard")]))
+
+
+def jpeg_size(record):
+    return Image.open(io.BytesIO(record["image_encoded"])).size
+
+
+def test_a_large_picture_is_reduced_and_its_boxes_stay(tmp_path):
+    (example,), (record,) = converted(tmp_path, ViewConfig(max_side=60), box(10, 20, 30, 60))
+    assert jpeg_size(record) == (60, 40) and example.picture_note == "reduced to 60 pixels"
+    assert (record["height"], record["width"]) == (80, 120)  # of the picture as it came
+    np.testing.assert_allclose(record["boxes_yxyx"], [[20 / 80, 10 / 120, 60 / 80, 30 / 120]])
+    original = Image.open(tmp_path / "VOC2007/JPEGImages/000001.jpg").resize((60, 40), Image.Resampling.BILINEAR)
+    found = np.asarray(Image.open(io.BytesIO(record["image_encoded"])).convert("L"), np.float64)
+    assert np.abs(found - np.asarray(original.convert("L"))).mean() < 1.5  # a JPEG of quality 95
+
+
+def test_a_picture_that_is_not_larger_keeps_its_bytes(tmp_path):
+    (example,), (record,) = converted(tmp_path, ViewConfig(max_side=120), box(10, 20, 30, 60))
+    assert record["image_encoded"] == (tmp_path / "VOC2007/JPEGImages/000001.jpg").read_bytes()
+    assert example.picture_note == ""
+
+
+def test_a_large_picture_of_another_kind_is_reduced_too(tmp_path):
+    (example,), (record,) = converted(tmp_path, ViewConfig(max_side=60), name="000001.png")
+    assert jpeg_size(record) == (60, 40)
+    assert example.picture_note == "re-encoded PNG RGB, reduced to 60 pixels"
+
+
+def test_tiles_have_the_objects_that_they_show(tmp_path):
+    """Two tiles of 80 pixels, from 0 and from 40; the second object lies a quarter in the first one."""
+    views = ViewConfig(tile_size=80, tile_overlap=0.0)
+    made, (left, right) = converted(
+        tmp_path, views, box(10, 20, 30, 60), box(70, 0, 110, 40, name="dog"), box(3, 3, 3, 9)
+    )
+    assert [record["image_id"] for record in (left, right)] == [b"000001_0_0", b"000001_0_40"]
+    assert [jpeg_size(record) for record in (left, right)] == [(80, 80)] * 2
+    assert (left["height"], left["width"]) == (80, 80)
+    np.testing.assert_allclose(left["boxes_yxyx"] * 80, [[20, 10, 60, 30], [0, 70, 40, 80]], rtol=1e-6)
+    assert left["difficult"].tolist() == [False, True] and left["labels"].tolist() == [1, 2]
+    np.testing.assert_allclose(right["boxes_yxyx"] * 80, [[0, 30, 40, 70]], rtol=1e-6)
+    assert right["difficult"].tolist() == [False]
+    assert [len(example.remarks) for example in made] == [1, 0]  # on the box without area
+    whole = np.asarray(Image.open(tmp_path / "VOC2007/JPEGImages/000001.jpg"), np.float64)
+    found = np.asarray(Image.open(io.BytesIO(right["image_encoded"])), np.float64)
+    assert np.abs(found - whole[:, 40:]).mean() < 1.5
+
+
+def test_tiles_are_reduced_as_whole_pictures_are(tmp_path):
+    _, records = converted(tmp_path, ViewConfig(max_side=32, tile_size=64, tile_overlap=0.5), box(10, 20, 30, 60))
+    assert [jpeg_size(record) for record in records] == [(32, 32)] * len(records) and len(records) == 6
+    assert {(int(record["height"]), int(record["width"])) for record in records} == {(64, 64)}

@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dataset.input.evaluation import eval_input_fn
-from dataset.input.reading import check_labels, ground_truth_of
+from dataset.input.reading import first_examples, ground_truth_of
 from dataset.records import record_files
 from dataset.records.record_files import count_records
 from dataset.records.schema import RecordObject, serialize
@@ -137,9 +137,9 @@ def test_missing_record_files_are_named(tmp_path):
 
 
 def test_records_with_labels_without_a_name_are_an_error(mixed):
-    check_labels(mixed, labels.VOC_CLASSES[:15])
+    first_examples(mixed, labels.VOC_CLASSES[:15])
     with pytest.raises(ValueError, match=r"image 002 has class ids \[8, 12, 15\], but there are 14 class names"):
-        check_labels(mixed, labels.VOC_CLASSES[:14])
+        first_examples(mixed, labels.VOC_CLASSES[:14])
 
 
 def test_ground_truth_is_exactly_that_of_the_annotations(tmp_path, voc_sample):

@@ -36,6 +36,14 @@ def test_a_seed_gives_the_same_stream_whatever_the_parallelism(twenty, stream, r
     assert_same(elements(again, 15), stream)
 
 
+@pytest.mark.parametrize("seed", [-(2**63), 2**63 - 1])
+def test_a_seed_of_64_bits(twenty, stream, seed):
+    """Both ends, also in the second epoch."""
+    first, second = (elements(train_input(twenty, config(), seed=seed), 6) for _ in range(2))
+    assert_same(first, second)
+    assert ids_of(first) != ids_of(stream[:6])
+
+
 @pytest.mark.parametrize("step", [1, 4, 5, 7, 10, 14])
 def test_a_stream_that_starts_at_a_step_is_the_rest_of_the_whole_one(twenty, stream, step):
     """Five steps are an epoch of the 20 images; the graph may hold other operations by then."""

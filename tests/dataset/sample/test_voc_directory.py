@@ -6,7 +6,7 @@ from PIL import Image
 from dataset.sample import scenes
 from dataset.sample.voc_directory import make
 from dataset.sources import labels, voc_files
-from dataset.sources.folder_lock import locked
+from utility.run.folder_lock import locked
 
 
 def contents(root):

@@ -57,6 +57,22 @@ def test_ground_truth_scores_exactly_1(genuine, capsys, iou_threshold, use_07_me
     assert "Mean AP = 1.0000\n" in capsys.readouterr().out
 
 
+def test_a_split_without_image_sets_is_scored_whole(bccd, tmp_path):
+    """Pictures with their XML beside them, by the ids that the converter gives them."""
+    for name in ("one/a", "two/a", "two/b"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        for part, suffix in (("Annotations", ".xml"), ("JPEGImages", ".jpg")):
+            source = bccd / "VOC2007" / part / f"BloodImage_00000{suffix}"
+            shutil.copyfile(source, tmp_path / "set" / f"{name}{suffix}")
+    images = ImageSet(tmp_path, "set")
+    found = images.annotations()
+    assert [annotation.image_id for annotation in found] == ["one_a", "two_a", "b"]
+    names = ("Platelets", "RBC", "WBC")
+    voc_results.write_results(tmp_path / "predict", detect_everything(found, names), len(names) + 1)
+    labels.write_labels(tmp_path / "labels.txt", names)
+    assert score_results(images, tmp_path / "predict")["mAP"] == 1.0
+
+
 def test_run_prints_and_writes_its_figures(golden_root, capsys):
     figures = run_golden(golden_root)
     printed = capsys.readouterr()

@@ -123,7 +123,12 @@ def twice(kind):
         (entry("annotations", category_id=4), "annotation 1000: 'category_id' is 4, and the file has no such id"),
         (entry("annotations", category_id=[3]), r"'category_id' is \[3\]"),
         (entry("annotations", bbox=[1, 2, 3]), r"annotation 1000: 'bbox' is \[1, 2, 3\], not four finite numbers"),
-        (entry("annotations", bbox=[1, 2, 3, float("nan")]), "is not JSON .NaN is no number of JSON"),
+        (entry("annotations", bbox=[1, 2, 3, float("nan")]), r"'bbox' is \[1, 2, 3, nan\], not four finite numbers"),
+        (entry("annotations", bbox=[1, 2, 3, 10**400]), r"'bbox' is \[1, 2, 3, 10+\.\.\.0+\], not four finite numbers"),
+        (entry("annotations", image_id=float("nan")), "'image_id' is nan, and the file has no such id"),
+        (entry("annotations", category_id=10**400), "'category_id' is 10+.*, and the file has no such id"),
+        (entry("annotations", iscrowd=float("nan")), "'iscrowd' is nan, neither 0 nor 1"),
+        (entry("images", id=10**400), "'id' is 10+.*, not a whole number of at most 64 bits"),
         (entry("annotations", bbox=[1e308, 2, 1e308, 3]), "not four finite numbers"),
         (entry("annotations", bbox="9" * 10**6), r"'bbox' is '9+\.\.\.', not four"),
         (entry("annotations", image_id=10**30), "'image_id' is 10+, and the file has no such id"),
@@ -163,7 +168,7 @@ def test_a_file_that_is_no_instances_json_is_named(builder, tmp_path):
         (b"", r"is not JSON \("),
         (b"\0" * 10**6, r"is not JSON \("),
         (b"[" * 10**5, r"is not JSON .*nested too deeply"),
-        (b'{"images": ' + b"9" * 5000 + b"}", r"is not JSON \(a number of 5000 digits"),
+        (b'{"images": ' + b"9" * 5000 + b"}", r"is not JSON \(Exceeds the limit \(4300 digits\)"),
         (b'{"a": "k\xe4fer"}', "is not UTF-8"),
         ("{}".encode("utf-16"), "is not UTF-8"),
         (b"[]", r"must hold an object \{\.\.\.\}, but holds \[\]"),
@@ -181,7 +186,28 @@ def test_a_file_that_is_no_instances_json_is_named(builder, tmp_path):
         convert_coco(annotations=builder.path, images=tmp_path / "nowhere", output_directory=tmp_path / "records")
 
 
-@pytest.mark.parametrize("side", [{"width": None}, {"width": 0}, {"width": "60"}, {"height": -1.5}])
+def test_what_is_not_used_may_be_anything(builder, tmp_path):
+    """pandas writes NaN for a number that is missing."""
+    entry("annotations", area=float("nan"), score=float("inf"), track=10**400)(builder.document)
+    entry("images", date_captured=float("nan"))(builder.document)
+    builder.document["info"] = {"seed": 2**100}
+    builder.save()
+    builder.path.write_text(builder.path.read_text().replace('"area": NaN', '"area": NaN, "area": 1', 1))
+    assert convert(builder, tmp_path / "records")["splits"]["train"]["objects"]["hot dog"] == 1
+
+
+def test_a_file_that_no_memory_holds_is_refused_unread(builder, monkeypatch):
+    monkeypatch.setattr(coco, "memory_bytes", lambda: 10)
+    with pytest.raises(
+        ValueError, match=r"instances\.json takes 0\.0 GB of memory or more, .*take the segmentations out"
+    ):
+        coco.read_instances(builder.path)
+
+
+@pytest.mark.parametrize(
+    "side",
+    [{"width": None}, {"width": 0}, {"width": "60"}, {"height": -1.5}, {"width": float("nan")}, {"width": 10**400}],
+)
 def test_a_size_that_is_not_given_does_not_matter(builder, tmp_path, side):
     entry("images", **side)(builder.document)
     builder.save()
@@ -234,14 +260,22 @@ def test_what_is_probably_a_mistake_is_told(builder, tmp_path, capsys):
     builder.document["annotations"].clear()
     builder.add(8, (20, 20, 60, 40), (30, 5, 50, 30), (1, 1, 9, 9))
     info = convert(builder, tmp_path / "records")
-    corners, alike = info["remarks"]
+    corners, alike, without_objects = info["remarks"]
     assert corners.startswith(f"{builder.path}: the boxes look like x1, y1, x2, y2, but COCO's are x, y, width, height")
     assert "2 of 3 reach far beyond their image, and as corners 3 fit" in corners
-    assert "Hot Dog (0), hot dog (3)" in alike
+    assert "Hot Dog (0), hot dog (3, the first in instances.json, image 8)" in alike
+    assert without_objects.startswith("2 of 3 classes have no training object")
     assert record_files.read_dataset_info(tmp_path / "records")["remarks"] == info["remarks"]
-    assert capsys.readouterr().out.count("WARNING: ") == 2
+    assert capsys.readouterr().out.count("WARNING: ") == 3
     with pytest.raises(ValueError, match=r"^--strict: .*instances\.json: the boxes look like x1"):
         convert(builder, tmp_path / "strict", strict=True)
+
+
+def test_names_that_look_alike_are_no_fault(builder, tmp_path, capsys):
+    builder.document["categories"].append({"id": 91, "name": "Hot Dog"})
+    builder.save()
+    assert "Hot Dog (0), hot dog (1, " in convert(builder, tmp_path / "strict", strict=True)["remarks"][0]
+    assert capsys.readouterr().out.count("WARNING: ") == 1
 
 
 def test_fractions_of_the_image_are_refused(builder, tmp_path):

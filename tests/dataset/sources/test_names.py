@@ -24,7 +24,24 @@ def test_names(name):
     ],
 )
 def test_faults_of_names(name, fault):
-    assert names.fault_of_name(name) == names.fault_of_image_id(name) == fault
+    assert names.fault_of_name(name) == fault
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "猫" * 85])
+def test_a_file_may_have_a_name_as_long_as_file_systems_take(name):
+    assert names.fault_of_image_id(name) == names.fault_of_relative_path(f"sub/{name}") == ""
+
+
+@pytest.mark.parametrize(
+    ("image_id", "fault"),
+    [
+        ("a\0", r"has the character '\x00'"),
+        ("\ud800", r"has the character '\ud800'"),
+        ("x" * 256, "has a part of more than 255 bytes"),
+    ],
+)
+def test_faults_of_image_ids(image_id, fault):
+    assert names.fault_of_image_id(image_id) == fault
 
 
 @pytest.mark.parametrize("image_id", ["../x", "a/b", "a\\b", "/x"])
@@ -55,9 +72,27 @@ def test_paths_below_a_folder(path, fault):
 
 def test_names_that_look_alike_are_told_with_counts():
     counts = {"Cat": 3, "cat": 1, "hot dog": 2, "HotDog": 0, "café": 5, "cafe": 6, "dog": 7, "กิ": 1, "กา": 1}
-    remarks = names.look_alikes(counts)
+    remarks = names.look_alikes(counts, {"Cat": "a.xml", "cat": "b.xml"})
     assert [remark.partition("objects: ")[2].partition(";")[0] for remark in remarks] == [
-        "Cat (3), cat (1)",
+        "Cat (3, the first in a.xml), cat (1, the first in b.xml)",
         "HotDog (0), hot dog (2)",
         "cafe (6), café (5)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        (" Cat", "cat ", True),
+        ("hot dog", "hot\u00a0dog", True),
+        ("stra\u00dfe", "STRASSE", True),
+        ("cafe\u0301", "caf\u00e9", True),  # composed or not
+        ("A\u00f1o", "ano", True),
+        ("\u304b", "\u304c", False),  # Japanese ka and ga
+        ("\u0438", "\u0439", False),  # Russian i and short i
+        ("1 1", "11", False),
+        ("speed 2", "speed \u00b2", False),
+    ],
+)
+def test_letters_that_are_others_are_not_alike(one, other, alike):
+    assert bool(names.look_alikes({one: 1, other: 1}, {})) == alike

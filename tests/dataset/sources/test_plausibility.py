@@ -1,12 +1,13 @@
-"""Boxes in another format than the annotation's are recognised, and genuine ones are not."""
+"""What looks wrong in a whole data set is said, and what is right is not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dataset.sources import coco, plausibility, voc
-from dataset.sources.annotations import Annotation, LabelledObject, Source
+from dataset.sources import formats, plausibility, voc
+from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
 
 
 def annotation(*boxes_yxyx, height=100, width=200):
@@ -66,9 +67,71 @@ def test_sizes_are_not_taken_for_corners():
     assert plausibility.corners_for_sizes("a.json", unsized) == ()
 
 
-def test_genuine_data_sets_give_no_remark(coco_tiny, bccd):
-    for split in ("train2017", "val2017"):
-        path = coco_tiny / "annotations" / f"instances_{split}.json"
-        assert coco.read_data_set(path, coco_tiny / split, None, None, skip_missing=False).remarks == ()
-    flags = {flag.name: flag.default for flag in voc.FLAGS}
-    assert voc.read({**flags, "dataset_directory": bccd, "labels_file": "auto"}, False).remarks == ()
+def test_boxes_far_beyond_their_image_are_told():
+    inside = annotation((0, 0, 100, 200), (-4, -9, 104, 209))  # a little beyond is no wonder
+    beyond = annotation((50, 50, 190, 90), (-90, 0, 50, 50))
+    (remark,) = plausibility.boxes_far_beyond(sources(inside, beyond, beyond))
+    assert remark.startswith("4 of 6 boxes reach far beyond their image, the first in 2.xml: xmin 50 ymin 50 xmax 90")
+    assert "ymax 190 in 200x100 (cat); they will be clipped: look" in remark
+
+
+def test_a_few_boxes_beyond_their_image_are_not_told():
+    inside = annotation(*[(0, 0, 100, 200)] * 40)
+    beyond = annotation((50, 50, 190, 90), (-90, 0, 50, 50))
+    assert plausibility.boxes_far_beyond(sources(beyond)) == ()
+    assert plausibility.boxes_far_beyond(sources(beyond, *[inside] * 5, beyond)) == ()
+    unsized = annotation(*[(50, 50, 190, 90)] * 5, height=0, width=0)
+    assert plausibility.boxes_far_beyond(sources(unsized)) == ()
+
+
+def splits(tmp_path, **contents):
+    """Splits of files with these contents, each called by the split and a number."""
+    found = {}
+    for prefix, files in contents.items():
+        paths = [tmp_path / f"{prefix}{number}.jpg" for number in range(len(files))]
+        for path, content in zip(paths, files, strict=True):
+            path.write_bytes(content)
+        found[prefix] = Split("", {}, tuple(Source(path.name, annotation(), path) for path in paths), ())
+    return found
+
+
+def test_a_picture_in_training_and_validation_is_told(tmp_path):
+    both = splits(tmp_path, train=[b"one", b"two", b"", b"three"], val=[b"abc", b"three", b"", b"two", b"two"])
+    (remark,) = plausibility.pictures_in_both(both)
+    assert remark.startswith("3 of 5 validation pictures are training pictures too, by their bytes, the first: ")
+    assert f"{tmp_path / 'val1.jpg'} and {tmp_path / 'train3.jpg'}; the score would be too good" in remark
+    (tmp_path / "val1.jpg").unlink()
+    assert plausibility.pictures_in_both(both)[0].startswith("2 of 5")
+    assert plausibility.pictures_in_both(splits(tmp_path, train=[b"one", b"two"], val=[b"six"])) == ()
+    assert plausibility.pictures_in_both(splits(tmp_path, train=[b"one"])) == ()
+
+
+def objects(*names, difficult=False):
+    return replace(annotation(), objects=tuple(LabelledObject(name, (1, 1, 9, 9), difficult, False) for name in names))
+
+
+def test_classes_without_objects_are_told():
+    train = Split("", {}, tuple(sources(objects("ant", "bee", "cat"))), ())
+    validation = Split("", {}, tuple(sources(objects("bee", "dog"), objects("cat", difficult=True))), ())
+    data = DataSet(("ant", "bee", "cat", "dog", "eel"), {}, {TRAIN: train, VALIDATION: validation}, {})
+    learnt, scored = plausibility.classes_without_objects(data)
+    assert learnt.startswith("2 of 5 classes have no training object, so they cannot be learnt")
+    assert learnt.endswith(": dog, eel")
+    assert scored.startswith("2 of 5 classes have no validation object, so they have no score")
+    assert scored.endswith(": ant, cat")
+    assert plausibility.classes_without_objects(replace(data, splits={TRAIN: train})) == (learnt,)
+    full = replace(data, class_names=("bee",))
+    assert plausibility.classes_without_objects(full) == ()
+    many = replace(data, class_names=tuple(f"c{number}" for number in range(50)))
+    assert plausibility.classes_without_objects(many)[0].endswith("c19 and 30 more")
+
+
+def test_genuine_data_sets_give_no_remark(coco_tiny, bccd, voc_sample):
+    names = ("annotations/instances_train2017.json", "train2017", "annotations/instances_val2017.json", "val2017")
+    flags = ("annotations", "images", "validation_annotations", "validation_images")
+    values = {flag: coco_tiny / name for flag, name in zip(flags, names, strict=True)}
+    assert formats.read_data_set("coco", values, skip_bad_images=False).remarks == ()
+    for root in (bccd, voc_sample):
+        values = {**{flag.name: flag.default for flag in voc.FLAGS}, "dataset_directory": root, "labels_file": "auto"}
+        data = formats.read_data_set("voc", values, skip_bad_images=False)
+        assert (data.remarks, data.notes) == ((), ())

@@ -106,7 +106,8 @@ def test_names_that_differ_only_by_case_are_told(voc, capsys):
     voc.add("000001", box(1, 1, 9, 9, name="Cat"), box(1, 1, 9, 9), box(5, 5, 9, 9))
     info, output = run_convert(voc, labels_file="auto")
     (remark,) = info["remarks"]
-    assert "Cat (1), cat (2)" in remark
+    where = "the first in VOC2007/Annotations/000001.xml"
+    assert f"Cat (1, {where}), cat (2, {where})" in remark
     assert record_files.read_dataset_info(output)["remarks"] == [remark]
     assert f"WARNING: {remark}\n" in capsys.readouterr().out
 

@@ -168,7 +168,7 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     with pytest.MonkeyPatch.context() as patch:
         config = tiny_ssd.tiny_config(patch.setitem).replace(
-            {"detection.select_threshold": 0.5, "targets.coordinates": "absolute"}
+            {"detection.select_threshold": 0.5, "targets.coordinates": "absolute", "views.max_side": 110}
         )
         # small weights, because scores that are all close to 1 would be in another order in each program
         checkpoint = save_network(config, folder, class_heads=0.3)
@@ -201,7 +201,7 @@ def test_a_batch_of_all_kinds_has_the_detections_of_evaluation(tiny, tmp_path):
     assert found["count"].min() < found["scores"].shape[1] == found["count"].max()
     for row, image in enumerate(wanted):
         count = found["count"][row]
-        assert count > 10
+        assert count > 5
         pixels = image["boxes_yxyx"] * np.tile(image["size"], 2)
         np.testing.assert_allclose(found["boxes_yxyx_px"][row, :count], pixels, atol=1e-4)
         np.testing.assert_allclose(found["scores"][row, :count], image["scores"], atol=1e-4)

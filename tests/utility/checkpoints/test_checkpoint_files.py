@@ -43,6 +43,23 @@ def test_a_copied_folder_means_its_own_checkpoint(tmp_path):
     assert resolve(str(tmp_path / "new")) == str(tmp_path / "new" / "m.ckpt")
 
 
+@pytest.mark.parametrize("space", ["\u00a0", "\u3000"])
+def test_a_path_in_the_note_may_have_spaces_of_any_script(tmp_path, capsys, space):
+    listed = save(tmp_path / f"m{space}1.ckpt", ONE, global_step=1)
+    save(tmp_path / "other.ckpt", ONE, global_step=2)
+    (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "{Path(listed).name}"\n', encoding="utf-8")
+    assert (resolve(str(tmp_path)), capsys.readouterr().out) == (listed, "")
+
+
+def test_a_path_in_the_note_that_no_file_can_have_is_left_out_with_a_line_in_the_log(tmp_path, capsys):
+    prefix = save(tmp_path / "m.ckpt", ONE, global_step=1)
+    (tmp_path / "checkpoint").write_text(
+        r'model_checkpoint_path: "m\033.ckpt-2"' + '\nall_model_checkpoint_paths: "m.ckpt-1"'
+    )
+    assert resolve(str(tmp_path)) == prefix
+    assert capsys.readouterr().out.startswith(rf"{tmp_path}/checkpoint lists {tmp_path}/m\x1b.ckpt-2, which no"[:75])
+
+
 def test_a_single_checkpoint_needs_no_note(tmp_path):
     prefix = save(tmp_path / "m.ckpt", ONE)
     (tmp_path / "checkpoint").unlink()
@@ -315,10 +332,31 @@ def test_a_path_longer_than_any_file_has_is_one_short_line():
     assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize("step", [floats(1), floats([1, 2]), np.array(b"7"), np.zeros((2, 2), np.int64)])
-def test_a_step_that_is_no_whole_number_is_one_line(tmp_path, step):
+@pytest.mark.parametrize(
+    ("step", "found"),
+    [
+        (np.int32(7), 7),
+        (floats(7), 7),
+        (np.array([7]), 7),
+        (np.full((1, 1), 7, np.float16), 7),
+        (floats(7.5), None),
+        (floats(np.nan), None),
+        (floats(np.inf), None),
+        (floats([1, 2]), None),
+        (np.array(b"7"), None),
+        (np.zeros((0, 2), np.int64), None),
+        (np.complex64(7), None),
+    ],
+)
+def test_the_step_of_another_project_is_any_one_whole_number(tmp_path, step, found):
     prefix = save(tmp_path / "m.ckpt", {"global_step": step})
-    with pytest.raises(ValueError, match="global_step is no whole number"):
+    assert checkpoint_files.stored_step(checkpoint_files.open_checkpoint(prefix)) == found
+
+
+@pytest.mark.parametrize("step", [floats(1), floats([1, 2]), np.array(b"7"), np.zeros((2, 2), np.int64)])
+def test_training_does_not_go_on_from_a_step_that_tensorflow_does_not_restore(tmp_path, step):
+    prefix = save(tmp_path / "m.ckpt", {"global_step": step})
+    with pytest.raises(ValueError, match=rf"^checkpoint {prefix}: global_step is no whole number, but"):
         checkpoint_files.step_of(prefix)
 
 

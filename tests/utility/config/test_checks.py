@@ -1,4 +1,4 @@
-"""An invalid setting is rejected with its name, and a batch that no memory holds with an estimate."""
+"""An invalid setting is rejected with its name."""
 
 import dataclasses
 import math
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.builders.configs import voc_config
-from utility.config import checks, config_file, memory, ranges
+from utility.config import checks, config_file, ranges
 from utility.config.settings import ExtraLayer
 
 
@@ -82,17 +82,6 @@ def test_a_momentum_that_becomes_1_is_refused_and_the_end_of_a_range_is_not():
 def test_products_of_learning_rates_are_checked_too(values):
     with pytest.raises(ValueError, match=r"learning_rate x lr_decay_factors x bias_lr_factor=1e[+-]30 x"):
         checks.check(voc_config().replace({f"schedule.{name}": value for name, value in values.items()}))
-
-
-def test_a_batch_that_this_machine_cannot_hold_is_refused_with_an_estimate(monkeypatch):
-    monkeypatch.setattr(memory, "memory_bytes", lambda: 8 * 10**9)
-    memory.check_batch(voc_config(), 64)
-    memory.check_batch(voc_config(), 4096, parts=64)
-    message = r"--batch_size=4096 with images of 300x300 pixels takes 98\.8 GB or more, .* 8\.0 GB: take a smaller"
-    with pytest.raises(ValueError, match=message):
-        memory.check_batch(voc_config(), 4096)
-    with pytest.raises(ValueError, match="16384x16384"):
-        memory.check_batch(voc_config(network__image_size=(16384, 16384)), 1)
 
 
 def test_every_number_of_the_config_has_a_range():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from utility.drawing.curves import draw_precision_recall
-from utility.drawing.names import one_line
+from utility.drawing.names import cut_to_length
 
 
 @pytest.mark.parametrize(("classes", "rows"), [(1, 1), (5, 1), (7, 2)])
@@ -42,7 +42,7 @@ def test_no_class_and_more_classes_than_a_picture_has_room_for(tmp_path, classes
     assert Image.open(tmp_path / "a.png").size[1] <= 120 * (2 * 20 + 1)
 
 
-def test_one_line():
-    assert one_line("a\nb\tc", 9) == "a b c"
-    assert one_line("abcdef", 6) == "abcdef"
-    assert one_line("abcdefg", 6) == "abcde\u2026"
+def test_cut_to_length():
+    assert cut_to_length("a\nb\tc", 9) == "a b c"
+    assert cut_to_length("abcdef", 6) == "abcdef"
+    assert cut_to_length("abcdefg", 6) == "abcde\u2026"

@@ -1,6 +1,7 @@
 """JSON is read within limits, and compared with declared types before it is used."""
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -46,9 +47,20 @@ def test_a_byte_order_mark_and_a_limit_of_bytes(tmp_path):
     path = tmp_path / "some.json"
     path.write_text('{"a": [1, 2.5], "b": {"c": 1, "d": 2}}', encoding="utf-8-sig")
     assert json_files.read_json(path, "") == {"a": [1, 2.5], "b": {"c": 1, "d": 2}}
-    assert json_files.read_json(path, "", without=("a", "c")) == {"b": {"d": 2}}
+    assert json_files.read_foreign_json(path, "", "c") == {"a": [1, 2.5], "b": {"d": 2}}
     with pytest.raises(ValueError, match=r"some\.json has 0 MB, more than 0: make it smaller"):
         json_files.read_json(path, "make it smaller", most_bytes=10)
+
+
+def test_a_file_of_another_program_may_hold_whatever_python_reads(tmp_path):
+    path = tmp_path / "some.json"
+    path.write_text('{"a": NaN, "b": [-Infinity, 1e999], "c": 1, "c": 2, "d": ' + "9" * 4300 + "}")
+    found = json_files.read_foreign_json(path, "restore it", "x")
+    assert found == {"a": pytest.approx(math.nan, nan_ok=True), "b": [-math.inf, math.inf], "c": 2, "d": 10**4300 - 1}
+    path.write_text('{"a": ' + "9" * 4301 + "}")
+    message = rf"^{path} is not JSON \(Exceeds the limit \(4300 digits\)[^;]* has 4301 digits\): restore it$"
+    with pytest.raises(ValueError, match=message):
+        json_files.read_foreign_json(path, "restore it", "x")
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from tests.builders.configs import VOC_LIKE
+from tests.builders.configs import VOC_LIKE, voc_config
 from utility.config import memory
 from utility.flags import train
 from utility.run.command import ROOT
 
 NO_NUMBERS = ["1_0", "\u0663", "\u00b2", "nan", "inf", "-inf", "0x10", "", "1e999", "9" * 5000, "1 0", "--"]
 HUGE = {"float": ["1e308", "1e39", "-1e39", "1e-320", "1e-46"], "int": ["-3000000000", "10000000000000", "1" * 30]}
-IN_COMMAS = {"decay_boundaries": "int", "lr_decay_factors": "float", "train_image_size": "int"}
+REFUSED_BY_NUMBER = {"decay_boundaries": "int", "lr_decay_factors": "float", "anchor_scales": "float"}  # of values
+IN_COMMAS = {**REFUSED_BY_NUMBER, "train_image_size": "int"}
 
 
 @pytest.fixture
@@ -39,9 +40,10 @@ def test_no_flag_takes_for_a_number_what_is_none_or_cannot_be_used(parse):
     parse()
     assert len(kinds()) > 25
     for name, kind in kinds().items():
-        empty = [""] if name in ("decay_boundaries", "lr_decay_factors") else []  # none at all, refused by their number
-        for text in [*NO_NUMBERS, *HUGE[kind]]:
-            if text in empty:
+        empty = [""] if name in REFUSED_BY_NUMBER else []  # none at all
+        hexadecimal = ["0x10"] if name == "tf_random_seed" else []  # as absl takes it
+        for text in [*NO_NUMBERS, *([] if name == "tf_random_seed" else HUGE[kind])]:
+            if text in empty + hexadecimal:
                 continue
             with flagsaver.flagsaver(), pytest.raises((flags.Error, ValueError), match=f"--{name}="):
                 parse(f"--{name}={text}")
@@ -72,7 +74,40 @@ def test_a_wrong_flag_is_named(parse, given):
         parse(given)
 
 
+@pytest.mark.parametrize("text", ["0xBEEF", "0x7fffffffffffffff", str(2**63 - 1), str(-(2**63)), "-3000000000"])
+def test_a_seed_is_any_number_of_64_bits_also_hexadecimal(parse, text):
+    parse(f"--tf_random_seed={text}")
+    assert flags.FLAGS.tf_random_seed == int(text, 0)
+
+
+@pytest.mark.parametrize("text", ["0x", "0x8000000000000000", "0x_1", str(2**63), str(-(2**63) - 1), "0xg"])
+def test_what_is_no_seed(parse, text):
+    with pytest.raises(flags.Error, match="--tf_random_seed="):
+        parse(f"--tf_random_seed={text}")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--negative_ratio=10000", r"--negative_ratio=10000\.0: must be above 0, and at most 1000"),
+        ("--momentum=0.99999999", r"--momentum=0\.99999999: must be 0 or more, and below 1; as float32 it is 1"),
+        ("--learning_rate=1e-40", r"--learning_rate=1e-40: must be above 0, .*; as float32 it is 0"),
+        ("--backbone=x", r"--backbone=x: must be in \["),
+    ],
+)
+def test_a_message_names_flag_and_value_once(parse, given, message):
+    with pytest.raises(ValueError, match=f"^{message}[^=]*$"):
+        parse(given)
+
+
+def test_a_last_slash_is_named(parse):
+    for name in ("model_scope", "checkpoint_model_scope"):
+        with pytest.raises(flags.Error, match=f"--{name}=vgg_16/: must be without the last slash"):
+            parse(f"--{name}=vgg_16/")
+
+
 def test_what_is_right_is_taken(parse):
+    parse("--checkpoint_model_scope=_vgg")
     parse("--model_scope=detector/ssd300", "--checkpoint_model_scope=", "--checkpoint_exclude_scopes=")
     parse("--checkpoint_exclude_scopes=ssd300/multibox_head,conv4_3_scale", "--train_image_size=304x400")
     parse("--batch_size=4", "--learning_rate=1e-2", "--lr_decay_factors=.1, 1,1,1", "--decay_boundaries=1,2,3")
@@ -81,12 +116,35 @@ def test_what_is_right_is_taken(parse):
     assert (config.schedule.learning_rate, config.schedule.lr_decay_factors) == (0.01, (0.1, 1.0, 1.0, 1.0))
 
 
+def test_scales_of_default_boxes_are_as_many_as_maps_and_one_more(parse):
+    parse("--anchor_scales=.05,.1,.2,.4,.6,.8,1", "--min_size=0.01", "--match_threshold=.6")
+    config = train.config_for(VOC_LIKE)
+    assert config.anchors.scales == (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+    assert (config.detection.min_size, config.targets.match_threshold) == (0.01, 0.6)
+    assert train.inspect_command() == (
+        "python dataset/dataset_inspect.py --data_dir=./dataset/tfrecords"
+        " --anchor_scales=.05,.1,.2,.4,.6,.8,1 --match_threshold=0.6 --min_size=0.01"
+    )
+    parse("--preset=ssd512_voc")
+    with pytest.raises(ValueError, match=r"anchors\.scales=.* 8 numbers \(--anchor_scales\), one for each of the 7"):
+        train.config_for(VOC_LIKE)
+
+
+@pytest.mark.parametrize("scales", ["0,.1,.2,.4,.6,.8,1", ".05,.1,.2,.4,.6,.8,101"])
+def test_scales_out_of_range_are_refused(parse, scales):
+    with pytest.raises(ValueError, match=f"--anchor_scales={scales}.*above 0, and at most 100"):
+        parse(f"--anchor_scales={scales}")
+
+
 def test_batches_that_no_memory_holds_are_refused_unless_they_come_in_parts(parse, monkeypatch):
     monkeypatch.setattr(memory, "memory_bytes", lambda: 8 * 10**9)
-    parse("--batch_size=4096")
-    with pytest.raises(ValueError, match=r"--batch_size=4096 .* GB or more"):
+    monkeypatch.setattr(memory, "has_gpu", lambda: False)
+    parse("--batch_size=128")
+    with pytest.raises(
+        ValueError, match=r"^128 images of 300x300 .* GB or more, .* smaller --batch_size or --train_im"
+    ):
         train.config_for(VOC_LIKE)
-    parse("--batch_size=4096", "--accumulate_steps=64")
+    parse("--batch_size=4096", "--accumulate_steps=128")
     train.config_for(VOC_LIKE)
     parse("--batch_size=2", "--train_image_size=16000")
     with pytest.raises(ValueError, match="16000x16000 pixels"):
@@ -106,6 +164,8 @@ def test_batches_that_no_memory_holds_are_refused_unless_they_come_in_parts(pars
         ("voc_eval.py", "--iou_threshold=0", 2),
         ("dataset/convert_tfrecords.py", "--num_threads=100000000", 2),
         ("dataset/make_sample_voc.py", "--seed=-1", 2),
+        ("dataset/dataset_inspect.py", "--anchor_scales=.1,x", 1),
+        ("train_ssd.py", "--min_size=1", 1),
         ("utility/benchmark.py", "--turns=1_0", 2),
         ("utility/benchmark.py", "--preset=x", 1),
         ("utility/benchmark.py", "--measure=train --backbone=resnet50 --batch_size=1", 1),
@@ -123,3 +183,31 @@ def test_a_command_line_refuses_a_wrong_flag_in_one_line_at_once(script, given, 
     assert lines[0].startswith("error: ") and (last in lines[0] or "/no/where" in lines[0]) and len(lines[0]) < 450
     assert len(lines) == status and done.stdout == ""
     assert time.monotonic() - start < 10  # about 1 s on an idle machine; TensorFlow alone takes longer
+
+
+def scheduled(parse, *given, images=100, pretrained=False, before=None):
+    with flagsaver.flagsaver():
+        parse(*given)
+        return train.with_schedule(train.config_for(VOC_LIKE), images, pretrained, before).schedule
+
+
+def test_epochs_alone_give_steps_rate_and_decays(parse):
+    found = scheduled(parse, "--train_epochs=60", "--backbone=mobilenet_v1", "--batch_size=16")
+    assert (found.max_number_of_steps, found.decay_boundaries) == (375, (18, 250, 312))
+    assert (found.learning_rate, found.clip_gradient_norm) == (0.02, 20.0)
+    assert scheduled(parse, "--train_epochs=60", pretrained=True).learning_rate == 0.001
+    assert scheduled(parse, "--train_epochs=60").learning_rate == 0.00025
+
+
+def test_what_is_given_stays(parse):
+    given = ("--train_epochs=60", "--decay_boundaries=50,80", "--lr_decay_factors=1,.5,.1", "--learning_rate=0.3")
+    found = scheduled(parse, *given, "--max_number_of_steps=120")
+    assert (found.max_number_of_steps, found.decay_boundaries, found.learning_rate) == (120, (50, 80), 0.3)
+    assert found.clip_gradient_norm == 0.0  # VGG16's
+    assert scheduled(parse) == voc_config().schedule
+
+
+def test_a_training_that_goes_on_keeps_its_rate(parse):
+    before = voc_config().replace({"schedule.learning_rate": 0.007})
+    found = scheduled(parse, "--train_epochs=60", pretrained=True, before=before)
+    assert found.learning_rate == 0.007

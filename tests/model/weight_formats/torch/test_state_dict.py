@@ -24,6 +24,21 @@ def test_a_state_dict_inside_a_dictionary_with_plain_values(tmp_path):
     assert state_dict.read(str(path)).array("w").tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("numbers", [60_000, 240_000])
+def test_a_state_dict_beside_a_long_list_of_numbers(tmp_path, numbers):
+    inner = named("collections", "OrderedDict") + b")R(" + text("w") + files.tensor("0", [2], [1], 2) + b"u"
+    losses = b"](" + b"G\x3f\xf0\0\0\0\0\0\0" * numbers + b"e"
+    data = b"\x80\x02}(" + text("state_dict") + inner + text("losses") + losses + b"u."
+    path = files.write_torch_zip(tmp_path / "f", {"w": floats([1, 2])}, data)
+    assert state_dict.read(str(path)).array("w").tolist() == [1, 2]
+
+
+def test_more_than_a_network_has_is_refused_with_what_to_do(tmp_path):
+    path = files.write_torch_zip(tmp_path / "f", {}, b"\x80\x02](" + b"N" * 250_001 + b"e.")
+    with pytest.raises(ValueError, match=r"^it has more objects than any network; save only the state_dict$"):
+        state_dict.read(str(path))
+
+
 def test_a_transposed_view_of_a_part_of_a_storage(tmp_path):
     data = files.pickled({"w": files.tensor("0", [3, 2], [1, 4], 24, offset=5)})
     path = files.write_torch_zip(tmp_path / "f", TORCH_ARRAYS, data)

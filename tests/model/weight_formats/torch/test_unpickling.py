@@ -69,7 +69,7 @@ def test_a_whole_pickled_module_is_refused(write):
 
 def test_a_memo_of_gigabytes_is_refused(write):
     data = b"\x80\x02}r" + (2**31).to_bytes(4, "little") + b"."
-    with pytest.raises(ValueError, match="in the memo"):
+    with pytest.raises(ValueError, match="in place 2147483648 of its memo"):
         state_dict.read(str(write(data)))
 
 
@@ -107,8 +107,8 @@ HEAVY = {
     "millions of objects": b"N0" * 2_000_000 + text("w") + b"Ns",
     "a number of megabytes": text("w") + b"\x8b" + (2**20).to_bytes(4, "little") + b"\x7f" * 2**20 + b"s",
     "dictionaries of the same long list": (
-        b"]q\x01(" + b"))" * 10_000 + b"e0" + text("w") + (named("collections", "OrderedDict") + b"h\x01\x85R0") * 9_000
-        + b"Ns"
+        b"]q\x01(" + b"NN\x86" * 10_000 + b"e0" + text("w")
+        + (named("collections", "OrderedDict") + b"h\x01\x85R0") * 9_000 + b"Ns"
     ),
     "attributes set again and again": text("w") + files.ORDERED_DICT + b"}b" * 5000 + b"s",
 }  # fmt: skip
@@ -118,7 +118,7 @@ HEAVY = {
 def test_what_no_network_has_is_refused_before_it_is_built(write, kind):
     data = b"\x80\x02" + files.ORDERED_DICT + HEAVY[kind] + b"."
     start = time.process_time()
-    with pytest.raises(ValueError, match=r"pickle is damaged|only tensors|which is no tensor") as caught:
+    with pytest.raises(ValueError, match=r"save only the state_dict|no network's have|is no tensor") as caught:
         state_dict.read(str(write(data)))
     assert time.process_time() - start < 3
     assert str(caught.value).isprintable() and len(str(caught.value)) < 250

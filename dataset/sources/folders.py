@@ -1,0 +1,104 @@
+"""What a folder of labelled pictures holds: picture files, split folders, and signs of a label format."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dataset.sources.annotations import TRAIN, VALIDATION
+from utility.flags.data import SourceFlag
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""The extensions, in any case, by which picture files are found."""
+
+TEST = "test"  # a split that stands in for validation where there is none
+_SPLIT_NAMES = {
+    TRAIN: ("train", "obj_train_data"),
+    VALIDATION: ("val", "valid", "validation", "obj_valid_data"),
+    TEST: ("test", "obj_test_data"),
+}  # as Ultralytics, Roboflow and CVAT write them
+
+DIRECTORY_FLAG = SourceFlag(
+    "dataset_directory",
+    "folder of the data set: VOCROOT, which holds VOC2007, VOC2012, ...; or one with pictures and their XML, or "
+    "train/ and valid/ with them; of YOLO the folder of data.yaml, or of images/ and labels/",
+    must_be="VOCROOT, the folder that holds VOC2007, ..., or a folder with pictures and their labels",
+)
+LABELS_FLAG = SourceFlag(
+    "labels_file",
+    "of VOC: class names, one a line; 'auto' collects them; default: VOC's 20; of YOLO: default: those of the data set",
+)
+
+
+def is_picture(path: Path) -> bool:
+    """Tell whether a file is a picture by its name; hidden ones, such as macOS leaves in archives, are not."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files in a folder and in its folders, sorted by their path."""
+    return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.parts)
+
+
+def image_ids(paths: Sequence[Path], root: Path) -> list[str]:
+    """Return an id for each picture: its name without extension, with its folders below `root` where names repeat.
+
+    Raises:
+        ValueError: two pictures still have the same id.
+    """
+    counts = Counter(path.stem for path in paths)
+    found: dict[str, Path] = {}
+    for path in paths:
+        below = path.relative_to(root) if path.is_relative_to(root) else Path(*path.parts[1:])
+        image_id = path.stem if counts[path.stem] == 1 else "_".join(below.with_suffix("").parts)
+        if image_id in found:
+            raise ValueError(f"{found[image_id]} and {path} have the same image id: remove one, or rename it")
+        found[image_id] = path
+    return [*found]
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """Return the folders of the splits in a folder, by TRAIN, VALIDATION and TEST, whichever are there."""
+    folders = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    found = {split: [folders[name] for name in names if name in folders] for split, names in _SPLIT_NAMES.items()}
+    return {split: paths[0] for split, paths in found.items() if paths}
+
+
+def without_test(splits: dict[str, Path]) -> dict[str, Path]:
+    """Return the training and the validation split; TEST stands in for VALIDATION where that is missing."""
+    chosen = {TRAIN: splits.get(TRAIN), VALIDATION: splits.get(VALIDATION, splits.get(TEST))}
+    return {split: path for split, path in chosen.items() if path is not None}
+
+
+def hint(root: Path, asked: str) -> str:
+    """Return "; it looks like ..." where a folder looks like another label format than the one asked for, else ""."""
+    signs = {"voc": _sign_of_voc, "coco": _sign_of_coco, "yolo": _sign_of_yolo}
+    found = (sign(root) for name, sign in signs.items() if name != asked)
+    return next((f"; {text}" for text in found if text), "")
+
+
+def _near(root: Path) -> Iterator[Path]:
+    """Yield what is in a folder, and in its folders and theirs."""
+    for pattern in ("*", "*/*", "*/*/*"):
+        yield from sorted(root.glob(pattern))
+
+
+def _sign_of_voc(root: Path) -> str:
+    found = next((path for path in _near(root) if path.suffix.lower() == ".xml"), None)
+    return f"there is {found}, so it may be VOC's: give --format=voc" if found else ""
+
+
+def _sign_of_coco(root: Path) -> str:
+    words = ("annotation", "instances", "coco")
+    for path in _near(root):
+        if path.suffix.lower() == ".json" and any(word in path.name.lower() for word in words):
+            images = path.parent if any(map(is_picture, path.parent.iterdir())) else "FOLDER"
+            return f"there is {path}, so it may be COCO's: give --format=coco --annotations={path} --images={images}"
+    return ""
+
+
+def _sign_of_yolo(root: Path) -> str:
+    names = ("data.yaml", "data.yml", "classes.txt", "obj.names", "labels")
+    found = next((path for path in _near(root) if path.name.lower() in names), None)
+    return f"there is {found}, so it may be YOLO's: give --format=yolo" if found else ""
