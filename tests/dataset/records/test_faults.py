@@ -13,7 +13,7 @@ from dataset.records import contents, faults, pictures, record_files, scanning, 
 from dataset.sources import labels
 from preprocessing.ssd_preprocessing import decode
 from tests.builders import broken_records
-from tests.builders.records import config, elements, encoded, ids_of, record, train_input
+from tests.builders.records import CAT, DIFFICULT, config, elements, encoded, ids_of, record, train_input
 
 OF_ONE_RECORD = [*broken_records.RECORDS, *broken_records.BYTES]
 WITHOUT_NAMES = [kind for kind in OF_ONE_RECORD if kind != "label 21"]
@@ -219,3 +219,18 @@ def test_the_flipped_bit_of_a_genuine_photograph(tmp_path):
     with pytest.raises(ValueError, match=r"crc_flip/train-0000\d-of-00005, record 1: its bytes are damaged"):
         training.training_records(shards, config())
     assert training.training_records(shards, config(), skip_bad_records=True).images == 4
+
+
+def test_records_are_counted_in_batches(tmp_path):
+    """Padding in a batch is no object; a record with a fault is found in any batch."""
+    objects = [(), (CAT,), (DIFFICULT,), (CAT, DIFFICULT, CAT), (DIFFICULT, DIFFICULT)]
+    path = tmp_path / "train-00000-of-00001"
+    frames = [tfrecord.frame(record(number % 5, objects[number % 5])) for number in range(70)]
+    path.write_bytes(b"".join(frames))
+    with scanning.image_counter(20) as count:
+        assert count([str(path)]) == (70, 56, 28)
+        for kind in broken_records.RECORDS:
+            frames[50] = tfrecord.frame(broken_records.RECORDS[kind][0])
+            path.write_bytes(b"".join(frames))
+            with pytest.raises((tf.errors.InvalidArgumentError, UnicodeDecodeError)):
+                count([str(path)])
