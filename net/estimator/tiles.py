@@ -34,7 +34,7 @@ def _together(tiles: list[Image], settings: DetectionConfig) -> Image:
     boxes = np.concatenate([_in_picture(tile["boxes_yxyx"], tile["window_yxyx"]) for tile in tiles])
     scores, classes = (np.concatenate([tile[name] for tile in tiles]) for name in ("scores", "classes"))
     kept = [
-        each[suppress(boxes[each], scores[each], settings.nms_threshold)][: settings.nms_topk]
+        each[suppress(boxes[each], scores[each], settings.nms_threshold, settings.nms_topk)]
         for each in (np.flatnonzero(classes == class_id) for class_id in np.unique(classes))
     ]
     order = np.concatenate([np.empty(0, np.intp), *kept])
@@ -48,10 +48,11 @@ def _in_picture(boxes_yxyx: np.ndarray, window_yxyx: np.ndarray) -> np.ndarray:
     return boxes_yxyx * np.tile(end - start, 2) + np.tile(start, 2)
 
 
-def suppress(boxes_yxyx: np.ndarray, scores: np.ndarray, nms_threshold: float) -> np.ndarray:
-    """Return the indices, the best first, of those of boxes [D, 4] that non-maximum suppression keeps."""
-    remaining, kept = np.argsort(-scores, kind="stable"), []
-    while remaining.size:
+def suppress(boxes_yxyx: np.ndarray, scores: np.ndarray, nms_threshold: float, nms_topk: int) -> np.ndarray:
+    """Return the indices, the best first, of the `nms_topk` best boxes [D, 4] that non-maximum suppression keeps."""
+    remaining = np.argsort(-scores, kind="stable")
+    kept: list[np.intp] = []
+    while remaining.size and len(kept) < nms_topk:
         best, remaining = remaining[0], remaining[1:]
         kept.append(best)
         remaining = remaining[_ious(boxes_yxyx[best], boxes_yxyx[remaining]) <= nms_threshold]

@@ -74,7 +74,8 @@ def test_suppression_is_that_of_plain_python(drawn, threshold):
     for number in sorted(range(len(drawn)), key=lambda n: -scores[n]):
         if all(iou(boxes[number], boxes[other]) <= threshold for other in kept):
             kept.append(number)
-    assert suppress(boxes, scores, threshold).tolist() == kept
+    assert suppress(boxes, scores, threshold, len(drawn)).tolist() == kept
+    assert suppress(boxes, scores, threshold, 2).tolist() == kept[:2]
 
 
 def test_a_box_in_each_tile_of_a_real_grid_comes_back():
