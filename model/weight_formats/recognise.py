@@ -18,6 +18,7 @@ from model.weight_formats.torch import vgg16 as torch_vgg16
 from model.weight_formats.vgg import VGG16, VggSizes, VggSource, convert
 from utility.checkpoints import checkpoint_files
 from utility.config.settings import Config, NetworkConfig
+from utility.files.text_files import one_line
 
 _FORMATS = "a VGG-16 of Keras (.h5), TF-slim, PyTorch (.pth) or Caffe, Caffe's SSD300, or Keras' ResNet50 or MobileNet"
 # First bytes of common wrong files, and what to do about each
@@ -59,12 +60,7 @@ def read(path: str, sizes: VggSizes = VGG16) -> Imported:
                 raise ValueError(f"{name} would hold values that are infinite or not a number in float32")
         return imported
     except ValueError as error:
-        raise ValueError(f"--source={path}: {_one_line(str(error))}") from error
-
-
-def _one_line(message: str) -> str:
-    """Replace control characters, which names in a file can contain and a terminal would execute."""
-    return "".join(letter if letter.isprintable() else " " for letter in message)
+        raise ValueError(f"--source={path}: {one_line(str(error))}") from error
 
 
 def _reader(path: str) -> Callable[[str, VggSizes], Imported]:
