@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
+MOST_CUT = 0.3  # of an object's area that the edge of a tile may cut off; one that is cut more is difficult there
+
 Number = TypeVar("Number", int, np.ndarray)  # or an integer tensor
 
 

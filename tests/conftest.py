@@ -27,6 +27,14 @@ def _shared(name: str) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def _leaves_no_graph_behind():
+    """A graph that a test leaves open would take the operations of all later tests of the process."""
+    yield
+    tensorflow = sys.modules.get("tensorflow")
+    assert not tensorflow or tensorflow.executing_eagerly(), "the test leaves a graph open"
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """The folder of golden numbers computed outside this project."""

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.fuzz import outcomes
+from tests.fuzz.kind import Kind
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.outcomes import fuzz
 
@@ -19,7 +20,7 @@ def test_damaged_inputs_give_a_result_or_one_line(name, tmp_path, capfd):
     assert counts["refused"] > 10, "the damage is too little to test anything"
 
 
-class Bad:
+class Bad(Kind):
     """A kind whose reader fails in the ways that the program must tell from one-line errors."""
 
     @staticmethod

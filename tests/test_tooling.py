@@ -15,10 +15,10 @@ from utility.run.command import ROOT
 
 FIND_PYTHON = ROOT / "utility" / "startup" / "find_python.sh"
 ESTIMATOR = {"tensorflow", "tensorflow-estimator", "tf-keras"}
-DIRECT = ESTIMATOR | {"tensorboard", "numpy", "pillow", "lxml", "matplotlib", "tqdm", "absl-py"}
+DIRECT = ESTIMATOR | {"tensorboard", "numpy", "pillow", "lxml", "matplotlib", "tqdm", "absl-py", "pyyaml"}
 EXTRAS = ["requirements-dev.txt", "requirements-export.txt", "requirements-gpu.txt"]
 EXPORT = {"ai-edge-litert", "onnx", "onnxruntime", "tf2onnx"}
-TOOLS = {"pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "pycocotools"}
+TOOLS = {"pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "pycocotools", "types-pyyaml"}
 
 
 # --- finding a Python -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 from dataset.records.schema import RecordObject, serialize
 from dataset.sources import pictures
 from dataset.sources.annotations import LabelledObject, Source
-from preprocessing.views import tile_windows
+from preprocessing.views import MOST_CUT, tile_windows
 from utility.config.settings import ViewConfig
 
 CLIPPED = "clipped"
@@ -19,7 +19,6 @@ ZERO_AREA = "zero area"
 INVERTED = "inverted"
 OUTSIDE = "outside the image"
 SIZE_DIFFERS = "size differs"
-_MOST_CUT = 0.3  # of an object's area that the edge of a tile may cut off; one that is cut more is difficult there
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def objects_in(window_px: Sequence[int], objects: Sequence[LabelledObject]) -> l
         shown = np.concatenate([np.maximum(box[:2], start), np.minimum(box[2:], end)])
         sides = shown[2:] - shown[:2]
         if (sides > 0).all():
-            is_cut = sides.prod() < (1 - _MOST_CUT) * (box[2:] - box[:2]).prod()
+            is_cut = sides.prod() < (1 - MOST_CUT) * (box[2:] - box[:2]).prod()
             box_yxyx_px = tuple((shown - np.tile(start, 2)).tolist())
             truncated = each.truncated or tuple(shown) != each.box_yxyx_px
             found.append(

@@ -76,7 +76,7 @@ def measure_eval(
 
     def evaluation() -> dict[str, tf.Tensor]:
         images = (1 + turns.turns * turns.batches) * turns.batch_size
-        features = _next_of(eval_input_fn(shards * images, config, turns.batch_size))
+        features, _ = _next_of(eval_input_fn(shards * images, config, turns.batch_size))
         params = _params(config, model_dir, data_format)
         return ssd_model_fn(features, None, tf.estimator.ModeKeys.PREDICT, params).predictions
 

@@ -1,6 +1,5 @@
 """Pictures, and records of them."""
 
-import atexit
 import contextlib
 import io
 from typing import Any, ClassVar
@@ -22,9 +21,7 @@ class Pictures(Kind):
 
     name = "picture.jpg"
     _formats = ("JPEG", "JPEG", "JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
-    _session: ClassVar[Any] = None
-    _encoded: ClassVar[Any] = None
-    _decoded: ClassVar[Any] = None
+    _decode: ClassVar[Any]
 
     @classmethod
     def content(cls, rng):
@@ -34,22 +31,24 @@ class Pictures(Kind):
         return damaged(rng, buffer.getvalue())
 
     @classmethod
+    @contextlib.contextmanager
+    def opened(cls):
+        with tf.Graph().as_default(), tf.Session() as session:
+            encoded = tf.placeholder(tf.string, [])
+            cls._decode = session.make_callable(tf.io.decode_jpeg(encoded, channels=3), [encoded])
+            yield
+
+    @classmethod
     def read(cls, path):
         found = pictures.read_picture(path, (40, 60))
-        if cls._session is None:
-            with tf.Graph().as_default() as graph:
-                cls._encoded = tf.placeholder(tf.string, [])
-                cls._decoded = tf.io.decode_jpeg(cls._encoded, channels=3)
-                cls._session = tf.Session(graph=graph)
-        assert cls._session.run(cls._decoded, {cls._encoded: found.encoded}).shape == (found.height, found.width, 3)
+        assert cls._decode(found.encoded).shape == (found.height, found.width, 3)
 
 
 class Records(Kind):
     """TensorFlow must read a file in which no fault is found, and no other."""
 
     name = "train-00000-of-00001"
-    _stack: ClassVar = contextlib.ExitStack()
-    _count: ClassVar[Any] = None
+    _count: ClassVar[Any]
 
     @classmethod
     def content(cls, rng):
@@ -61,10 +60,13 @@ class Records(Kind):
         return damaged(rng, b"".join(map(frame, made)))
 
     @classmethod
+    @contextlib.contextmanager
+    def opened(cls):
+        with scanning.image_counter(20) as cls._count:
+            yield
+
+    @classmethod
     def read(cls, path):
-        if cls._count is None:
-            cls._count = cls._stack.enter_context(scanning.image_counter(20))
-            atexit.register(cls._stack.close)
         record_files.records_in(str(path))
         found = next(faults.faults_in(str(path), 20), None)
         try:

@@ -1,6 +1,8 @@
 """What is common to the kinds of input."""
 
+import contextlib
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +22,12 @@ class Kind:
     @classmethod
     def content(cls, rng: random.Random) -> bytes:
         raise NotImplementedError
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls) -> Iterator[None]:
+        """Hold what all cases are read with."""
+        yield
 
     @staticmethod
     def read(path: Path) -> None:

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.fuzz.kind import Kind
 from utility.files.text_files import one_line
 from utility.run.command import is_of_the_user
 
@@ -23,7 +24,7 @@ class TooSlowError(BaseException):
     """A case took longer than it may."""
 
 
-def outcome(kind, case: int, folder: Path) -> str:
+def outcome(kind: type[Kind], case: int, folder: Path) -> str:
     """Try a case; returns `right`, `refused`, or what is wrong with the way in which it failed."""
     path = kind.write(random.Random(f"{kind.__name__} {case}"), folder)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -58,14 +59,13 @@ def _verdict(error: Exception) -> str:
     return "refused"
 
 
-def fuzz(kind, cases: range, folder: Path) -> dict[str, int]:
+def fuzz(kind: type[Kind], cases: range, folder: Path) -> dict[str, int]:
     """Try some cases of a kind, keep what fails, and return how many ended how."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("wrong_*.txt"):
         old.unlink()
     counts: collections.Counter[str] = collections.Counter()
-    in_children = getattr(kind, "may_end_the_process", False)
-    for case, verdict in _in_children(kind, cases, folder) if in_children else _here(kind, cases, folder):
+    for case, verdict in (_in_children if kind.may_end_the_process else _here)(kind, cases, folder):
         counts[verdict if verdict in ("right", "refused") else "wrong"] += 1
         if verdict not in ("right", "refused"):
             (folder / f"wrong_{case}.txt").write_text(verdict)
@@ -73,11 +73,12 @@ def fuzz(kind, cases: range, folder: Path) -> dict[str, int]:
     return dict(counts)
 
 
-def _here(kind, cases: range, folder: Path) -> Iterator[tuple[int, str]]:
-    return ((case, outcome(kind, case, folder)) for case in cases)
+def _here(kind: type[Kind], cases: range, folder: Path) -> Iterator[tuple[int, str]]:
+    with kind.opened():
+        yield from ((case, outcome(kind, case, folder)) for case in cases)
 
 
-def _in_children(kind, cases: range, folder: Path) -> Iterator[tuple[int, str]]:
+def _in_children(kind: type[Kind], cases: range, folder: Path) -> Iterator[tuple[int, str]]:
     """Try cases in child processes: one that a case ends is followed by another."""
     kind.write(random.Random(0), folder)  # what all cases are made from is made once
     while cases:
@@ -87,14 +88,14 @@ def _in_children(kind, cases: range, folder: Path) -> Iterator[tuple[int, str]]:
         cases = cases[tried:]
 
 
-def _in_a_child(kind, cases: range, folder: Path) -> Iterator[str]:
+def _in_a_child(kind: type[Kind], cases: range, folder: Path) -> Iterator[str]:
     """Yield the verdicts of cases; the last of them is the case that ended the child, if one did."""
     receiving, sending = os.pipe()
     child = os.fork()
     if child == 0:
         faulthandler.disable()  # pytest's, which would print more than the verdict
         status = 1
-        with contextlib.suppress(BaseException), os.fdopen(sending, "w") as file:
+        with contextlib.suppress(BaseException), os.fdopen(sending, "w") as file, kind.opened():
             for case in cases:
                 faulthandler.dump_traceback_later(12 * SECONDS, exit=True)  # of code in C, which no signal ends
                 print(json.dumps(outcome(kind, case, folder)), file=file, flush=True)

@@ -2,13 +2,19 @@
 
 import numpy as np
 
+from dataset.conversion.examples import objects_in
 from dataset.input.evaluation import eval_input_fn, pictures_input_fn
 from dataset.records import record_files
 from dataset.records.tfrecord import frame
+from dataset.sources.annotations import LabelledObject
 from preprocessing.ssd_preprocessing import decode, preprocess_for_eval
 from preprocessing.views import tile_windows
-from tests.builders.records import CAT, DIFFICULT, SIDE, config, elements, encoded, ids_of, record
+from tests.builders.records import CAT, DIFFICULT, DOG, SIDE, config, elements, encoded, ids_of, record, write_shards
 from tests.builders.voc import picture
+
+
+def features_of(input_fn):
+    return [features for features, _ in elements(input_fn)]
 
 
 def test_evaluation_gives_every_image_once_in_order(tmp_path):
@@ -19,7 +25,7 @@ def test_evaluation_gives_every_image_once_in_order(tmp_path):
     empty.write_bytes(b"")
     last.write_bytes(b"".join(map(frame, made[4:])))
     shards = record_files.find_shards(tmp_path, "val")
-    batches = elements(eval_input_fn(shards, config(), batch_size=3))
+    batches, _ = zip(*elements(eval_input_fn(shards, config(), batch_size=3)), strict=True)
     assert ids_of(batches) == [f"{number:03d}" for number in range(7)]
     assert [len(features["image"]) for features in batches] == [3, 3, 1]
     images, sizes = (np.concatenate([features[key] for features in batches]) for key in ("image", "size"))
@@ -32,7 +38,7 @@ def test_evaluation_gives_every_image_once_in_order(tmp_path):
 
 def test_evaluation_is_the_same_whatever_the_threads_and_the_batch(twenty):
     one, other = (
-        elements(eval_input_fn(twenty, config(), batch_size, threads)) for batch_size, threads in ((20, 1), (7, 5))
+        features_of(eval_input_fn(twenty, config(), batch_size, threads)) for batch_size, threads in ((20, 1), (7, 5))
     )
     assert ids_of(one) == ids_of(other) == [f"{number:03d}" for number in range(20)]
     images = np.concatenate([features["image"] for features in other])
@@ -74,7 +80,7 @@ def assert_tiles(batches, names, originals):
 def test_tiles_of_a_picture_follow_one_another(tmp_path):
     shard = tmp_path / "val-00000-of-00001"
     shard.write_bytes(b"".join(frame(record(number, (CAT,))) for number in range(5)))
-    batches = elements(eval_input_fn([str(shard)], config().replace(TILES), batch_size=7))
+    batches = features_of(eval_input_fn([str(shard)], config().replace(TILES), batch_size=7))
     assert_tiles(batches, [f"{n:03d}" for n in range(5)], [decode(encoded(n)).numpy() for n in range(5)])
     made = [("a", np.asarray(picture((48, 40)))), ("b", np.asarray(picture((20, 70), seed=1)))]
     batches = elements(pictures_input_fn(lambda: iter(made), config().replace(TILES)))
@@ -86,8 +92,35 @@ def test_large_pictures_and_tiles_are_reduced(tmp_path):
     shard = tmp_path / "val-00000-of-00001"
     shard.write_bytes(frame(record(0, (CAT,))))
     means = config().network.channel_means_rgb
-    (batch,) = elements(eval_input_fn([str(shard)], config().replace({"views.max_side": 32}), 1))
+    (batch,) = features_of(eval_input_fn([str(shard)], config().replace({"views.max_side": 32}), 1))
     np.testing.assert_array_equal(batch["image"][0], preprocess_for_eval(decode(encoded(0)), SIDE, means, 32))
     assert batch["size"].tolist() == [[40, 48]]
-    (same,) = elements(eval_input_fn([str(shard)], config().replace({"views.max_side": 48}), 1))
+    (same,) = features_of(eval_input_fn([str(shard)], config().replace({"views.max_side": 48}), 1))
     np.testing.assert_array_equal(same["image"][0], preprocess_for_eval(decode(encoded(0)), SIDE, means))
+
+
+def test_labels_are_those_without_difficult_objects(tmp_path):
+    (shard,) = write_shards(tmp_path, [record(0, (DOG, DIFFICULT, CAT)), record(1, ())], 1)
+    ((_, labels),) = elements(eval_input_fn([shard], config(), batch_size=2))
+    assert labels["labels"].tolist() == [[12, 8], [0, 0]]  # padded
+    np.testing.assert_allclose(labels["boxes_yxyx"], [[DOG[0], CAT[0]], np.zeros((2, 4))], rtol=1e-6)
+
+
+def test_a_tile_has_the_labels_that_a_training_tile_has(tmp_path):
+    """By the rule of the converter: boxes are clipped, and objects of which a tile shows too little are left out."""
+    objects = [((0.0, 0.0, 0.5, 0.4), 1), ((0.5, 0.55, 0.9, 0.9), 2), ((0.1, 0.6, 0.2, 0.7), 3), ((0, 0, 1, 1), 4)]
+    (shard,) = write_shards(tmp_path, [record(0, [(*each, False) for each in objects])], 1)
+    ((features, labels),) = elements(eval_input_fn([shard], config().replace(TILES), batch_size=9))
+    size = np.tile(features["size"][0], 2)
+    annotated = [LabelledObject(str(label), tuple(box * size), False, False) for box, label in objects]
+    shown = 0
+    for window, boxes, classes in zip(
+        np.rint(features["window_yxyx"] * size), labels["boxes_yxyx"], labels["labels"], strict=True
+    ):
+        wanted = [each for each in objects_in(window, annotated) if not each.difficult]
+        assert classes[classes > 0].tolist() == [int(each.name) for each in wanted]
+        extent = np.tile(window[2:] - window[:2], 2)
+        corners = np.reshape([each.box_yxyx_px for each in wanted], (-1, 4))
+        np.testing.assert_allclose(boxes[classes > 0] * extent, corners, atol=1e-4)
+        shown += len(wanted)
+    assert shown == 4

@@ -274,8 +274,9 @@ def test_what_is_probably_a_mistake_is_told(builder, tmp_path, capsys):
 def test_names_that_look_alike_are_no_fault(builder, tmp_path, capsys):
     builder.document["categories"].append({"id": 91, "name": "Hot Dog"})
     builder.save()
-    assert "Hot Dog (0), hot dog (1, " in convert(builder, tmp_path / "strict", strict=True)["remarks"][0]
-    assert capsys.readouterr().out.count("WARNING: ") == 1
+    alike, without_objects = convert(builder, tmp_path / "strict", strict=True)["remarks"]
+    assert "Hot Dog (0), hot dog (1, " in alike and "2 of 3 classes have no training object" in without_objects
+    assert capsys.readouterr().out.count("WARNING: ") == 2
 
 
 def test_fractions_of_the_image_are_refused(builder, tmp_path):
