@@ -30,6 +30,7 @@ def main() -> None:
     start_tensorflow()
     from dataset.scores import coco_results, voc_results
     from dataset.sources import labels
+    from net.estimator.precision import precision_of
     from net.estimator.run_config import build, run_config, session_config
     from net.evaluation.evaluation import Evaluation
     from utility.checkpoints import checkpoint_files
@@ -37,9 +38,10 @@ def main() -> None:
     checkpoint = checkpoint_files.resolve(FLAGS.checkpoint_path or FLAGS.model_dir)
     config = _config(Path(checkpoint).parent, class_names)
     coco = coco_results.for_records(FLAGS.data_dir, FLAGS.coco_annotations)
-    session = session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction)
+    precision = precision_of(FLAGS.mixed_precision)
+    session = session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction, precision)
     run = run_config(FLAGS.model_dir, session)
-    ssd = build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope)
+    ssd = build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope, precision=precision)
     threads, skip = FLAGS.num_preprocessing_threads, FLAGS.skip_bad_records
     evaluation = Evaluation(shards, config, FLAGS.batch_size, threads, skip)
     log(f"detecting in {evaluation.images} images with {checkpoint}")

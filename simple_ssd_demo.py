@@ -34,15 +34,17 @@ def main() -> int:
         _config(folder)
     start_tensorflow()
     from dataset.input.evaluation import pictures_input_fn
+    from net.estimator.precision import precision_of
     from net.estimator.prediction import detect
     from net.estimator.run_config import build, run_config, session_config
     from utility.checkpoints import checkpoint_files
 
     checkpoint = checkpoint_files.resolve(FLAGS.checkpoint_path)
     config = _config(Path(checkpoint).parent)
-    session = session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction)
+    precision = precision_of(FLAGS.mixed_precision)
+    session = session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction, precision)
     run = run_config(str(Path(checkpoint).parent), session)
-    ssd = build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope)
+    ssd = build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope, precision=precision)
     unreadable: list[Path] = []
 
     def readable() -> Iterator[tuple[str, np.ndarray]]:

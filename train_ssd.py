@@ -76,19 +76,26 @@ def _train(shards: list[str], config: Config, task: Task | None) -> None:
 
 def _estimator(config: Config, layout: RunLayout, start, images: int | None = None):
     from net.estimator import run_config
+    from net.estimator.precision import precision_of
     from net.training.strategy import train_strategy
 
+    precision = precision_of(FLAGS.mixed_precision)
     run = run_config.run_config(
         FLAGS.model_dir,
-        run_config.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction),
+        run_config.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction, precision),
         run_config.Saving(FLAGS.save_summary_steps, FLAGS.save_checkpoints_secs, FLAGS.save_checkpoints_steps),
         seed=FLAGS.tf_random_seed,
         deterministic=FLAGS.deterministic,
         task=layout.task,
         strategy=train_strategy(layout),
     )
-    params = {name: FLAGS[name].value for name in ("model_scope", "log_every_n_steps", "mixed_precision", "xla")}
-    params |= {"start": start, "images_per_epoch": images, "accumulate_steps": layout.accumulate_steps}
+    params = {name: FLAGS[name].value for name in ("model_scope", "log_every_n_steps", "xla")}
+    params |= {
+        "precision": precision,
+        "start": start,
+        "images_per_epoch": images,
+        "accumulate_steps": layout.accumulate_steps,
+    }
     return run_config.build(config, run, FLAGS.data_format, **params)
 
 

@@ -61,12 +61,13 @@ def _measure(folder: Path, config: Config) -> dict[str, Any]:
     start_tensorflow()
     from net.benchmark import stages
     from net.benchmark.turns import Turns
+    from net.estimator.precision import precision_of
 
     data_dir = FLAGS.data_dir or _sample_records(folder)
     split = VALIDATION if FLAGS.measure == "eval" else TRAIN
     shards = record_files.find_shards(data_dir, split)
     config = config.replace({"class_names": record_files.class_names(data_dir, None)})
-    turns = Turns(FLAGS.batch_size, FLAGS.batches, FLAGS.turns)
+    turns = Turns(FLAGS.batch_size, FLAGS.batches, FLAGS.turns, precision_of(FLAGS.mixed_precision))
     if FLAGS.measure == "input":
         return stages.measure_input(shards, config, turns)
     measure = stages.measure_train if FLAGS.measure == "train" else stages.measure_eval

@@ -6,26 +6,29 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from net.benchmark.turns import Turns
+from net.estimator.precision import Precision
 from net.estimator.run_config import default_data_format
 from net.network.ssd_net import SsdOutput, ssd_network
 from utility.config.settings import Config
 
 
-def bare_network(config: Config, batch_size: int, data_format: str | None, training: bool = False) -> SsdOutput:
+def bare_network(config: Config, turns: Turns, data_format: str | None, training: bool = False) -> SsdOutput:
     """Build the network on one batch of noise."""
-    shape = [batch_size, *config.network.image_size, 3]
+    shape = [turns.batch_size, *config.network.image_size, 3]
     images = tf.get_variable("images", shape, initializer=tf.random_normal_initializer(0, 64), trainable=False)
-    return ssd_network(images, config, data_format or default_data_format(), training=training)
+    half = turns.precision is Precision.FLOAT16
+    return ssd_network(images, config, data_format or default_data_format(), training=training, mixed_precision=half)
 
 
-def forward(config: Config, batch_size: int, data_format: str | None) -> tf.Tensor:
+def forward(config: Config, turns: Turns, data_format: str | None) -> tf.Tensor:
     """Build the forward pass, fetched as one number: TensorFlow drops what only a group of operations waits for."""
-    return tf.add_n([tf.reduce_max(part) for part in bare_network(config, batch_size, data_format)])
+    return tf.add_n([tf.reduce_max(part) for part in bare_network(config, turns, data_format)])
 
 
-def forward_and_backward(config: Config, batch_size: int, data_format: str | None) -> tf.Tensor:
+def forward_and_backward(config: Config, turns: Turns, data_format: str | None) -> tf.Tensor:
     """Build the forward and the backward pass of a simple loss, fetched as one number."""
-    output = bare_network(config, batch_size, data_format, training=True)
+    output = bare_network(config, turns, data_format, training=True)
     loss = tf.reduce_mean(output.offsets) + tf.reduce_mean(output.logits)
     gradients = tf.gradients(loss, tf.trainable_variables())
     return tf.add_n([tf.reduce_max(gradient) for gradient in gradients])

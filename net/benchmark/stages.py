@@ -56,10 +56,10 @@ def measure_train(
 
     def step() -> tf.Operation:
         features, targets = _next_of(_training_input(shards, config))
-        params = _params(config, model_dir, data_format, log_every_n_steps=10)
+        params = _params(config, model_dir, data_format, log_every_n_steps=10, precision=turns.precision)
         return ssd_model_fn(features, targets, tf.estimator.ModeKeys.TRAIN, params).train_op
 
-    bare = lambda: bare_network.forward_and_backward(config, turns.batch_size, data_format)  # noqa: E731
+    bare = lambda: bare_network.forward_and_backward(config, turns, data_format)  # noqa: E731
     seconds = turns.time({"step": step, "bare": bare})
     return {
         **bare_network.network_facts(config),
@@ -77,13 +77,13 @@ def measure_eval(
     def evaluation() -> dict[str, tf.Tensor]:
         images = (1 + turns.turns * turns.batches) * turns.batch_size
         features, _ = _next_of(eval_input_fn(shards * images, config, turns.batch_size))
-        params = _params(config, model_dir, data_format)
+        params = _params(config, model_dir, data_format, precision=turns.precision)
         return ssd_model_fn(features, None, tf.estimator.ModeKeys.PREDICT, params).predictions
 
     seconds = turns.time(
         {
             "evaluation": evaluation,
-            "bare": lambda: bare_network.forward(config, turns.batch_size, data_format),
+            "bare": lambda: bare_network.forward(config, turns, data_format),
             "post-processing": lambda: _post_processing(config, turns.batch_size),
         }
     )

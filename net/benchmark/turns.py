@@ -9,22 +9,25 @@ from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from net.estimator.precision import Precision
+from net.estimator.run_config import session_config
 from utility.run.log import log
 
 
 class Turns(NamedTuple):
-    """How much is timed: so many turns, each of so many batches."""
+    """How much is timed: so many turns, each of so many batches, with what the network computes in."""
 
     batch_size: int
     batches: int
     turns: int
+    precision: Precision = Precision.FLOAT32
 
     def time(self, parts: Mapping[str, Callable[[], Any]], warm_up: int = 0) -> dict[str, float]:
         """Build each part in a graph of its own, run them in turns, and return the median seconds an image of each.
 
         A turn starts with `warm_up` batches that do not count. A part returns what a session fetches.
         """
-        runners = {name: _runner(build) for name, build in parts.items()}
+        runners = {name: _runner(build, self.precision) for name, build in parts.items()}
         seconds: dict[str, list[float]] = {name: [] for name in parts}
         for _ in range(self.turns):
             for name, run in runners.items():
@@ -39,11 +42,11 @@ class Turns(NamedTuple):
         return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def _runner(build: Callable[[], Any]) -> Callable[[], Any]:
+def _runner(build: Callable[[], Any], precision: Precision) -> Callable[[], Any]:
     with tf.Graph().as_default() as graph:
         fetches = build()
         initialize = tf.global_variables_initializer()
-    session = tf.Session(graph=graph)
+    session = tf.Session(graph=graph, config=session_config(precision=precision))
     session.run(initialize)
     session.run(fetches)  # the first run plans memory and picks kernels
     return lambda: session.run(fetches)

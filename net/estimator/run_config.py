@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import tensorflow
 import tensorflow.compat.v1 as tf
+from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
+from net.estimator.precision import Precision
 from net.estimator.ssd_model_fn import ssd_model_fn
 from utility.config.settings import Config
 from utility.run import cluster
@@ -34,22 +36,28 @@ def default_data_format() -> str:
     return "channels_first" if gpus() else "channels_last"
 
 
-def session_config(cpu_threads: int = 0, gpu_memory_fraction: float = 1.0) -> tf.ConfigProto:
+def session_config(
+    cpu_threads: int = 0, gpu_memory_fraction: float = 1.0, precision: Precision = Precision.FLOAT32
+) -> tf.ConfigProto:
     """Return TensorFlow's session settings.
 
     Args:
       cpu_threads: 0 for one a core.
       gpu_memory_fraction: part of each GPU's memory that is taken at the start; 1 takes memory as it is needed.
+      precision: in bfloat16 TensorFlow rewrites the graph; the other formats are those of the graph as it is built.
     """
     options = tf.GPUOptions(allow_growth=gpu_memory_fraction >= 1.0)
     if gpu_memory_fraction < 1.0:
         options.per_process_gpu_memory_fraction = gpu_memory_fraction
-    return tf.ConfigProto(
+    session = tf.ConfigProto(
         allow_soft_placement=True,
         intra_op_parallelism_threads=cpu_threads,
         inter_op_parallelism_threads=cpu_threads,
         gpu_options=options,
     )
+    if precision is Precision.BFLOAT16:
+        session.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = RewriterConfig.ON
+    return session
 
 
 def run_config(

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from net.estimator import optimizer
 from net.estimator.gradients import is_bias, last_name
+from net.estimator.precision import Precision
 from net.estimator.training_log import FEATURES, TrainingLog
 from net.network.detections import detect
 from net.network.multibox_loss import MultiboxLoss, multibox_loss
@@ -30,8 +31,8 @@ def ssd_model_fn(features: dict, labels: Any, mode: str, params: dict[str, Any])
       params: `config`, a Config; `data_format`, "channels_first" or "channels_last"; `model_scope`, the scope of all
         variables; for training `log_every_n_steps`, and optionally `start`, as
         utility.checkpoints.initialization.starting_point returns it, `images_per_epoch`, for the log,
-        `accumulate_steps`, in how many parts a replica computes its batch, `mixed_precision`, to compute the network
-        in float16, and `xla`, to compile it.
+        `accumulate_steps`, in how many parts a replica computes its batch, and `xla`, to compile the network;
+        optionally `precision`, what the network computes in.
 
     The default boxes are built from the config as a constant, so the input function does not need them.
     """
@@ -47,10 +48,9 @@ def _spec(features: dict, labels: Any, mode: str, params: dict[str, Any]) -> tf.
 
     def network(images: tf.Tensor) -> SsdOutput:
         training = mode == tf.estimator.ModeKeys.TRAIN
-        half = training and params.get("mixed_precision", False)
         # the loss stays outside: its shapes depend on the number of objects, which XLA does not support
         with tf.xla.experimental.jit_scope(training and params.get("xla", False)):
-            return ssd_network(images, config, params["data_format"], params["model_scope"], training, half)
+            return ssd_network(images, config, params["data_format"], params["model_scope"], training, _half(params))
 
     if mode == tf.estimator.ModeKeys.PREDICT:
         output = network(features["image"])
@@ -60,6 +60,10 @@ def _spec(features: dict, labels: Any, mode: str, params: dict[str, Any]) -> tf.
         losses = total_loss(network(features["image"]), targets, config)
         return tf.estimator.EstimatorSpec(mode, loss=losses.total, eval_metric_ops=_mean_metrics(losses))
     return _training_spec(features, targets, network, params)
+
+
+def _half(params: dict[str, Any]) -> bool:
+    return params.get("precision") is Precision.FLOAT16
 
 
 def _targets(labels: dict, anchors: DefaultBoxes, config: Config) -> Targets:
@@ -116,7 +120,7 @@ def _training_spec(features: dict, targets: Targets, network, params: dict[str, 
         (features["image"], targets),
         config.schedule,
         parts=params.get("accumulate_steps", 1),
-        mixed_precision=params.get("mixed_precision", False),
+        mixed_precision=_half(params),
         before_slots=params["start"].load if params.get("start") else lambda: None,
     )
     scalars = dict(update.scalars)

@@ -1,7 +1,8 @@
 """The gradient of a convolution on the CPU: that of the kernel by matrix products, where these are faster.
 
 oneDNN computes the gradient of a kernel on channels_last feature maps directly and, up to AVX2, reads the whole map
-for every 8 x 8 channels. In SSD300-VGG16 this takes more than half of a training step.
+for every 8 x 8 channels. In SSD300-VGG16 this takes more than half of a training step. With AVX-512 it takes less
+than the matrix products do: .84 instead of .89 s an image for the whole step.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 from net.network import kernel_gradient
+from utility.run import processor
 
 _MOMENTUM = 0.97  # of batch norm's moving averages: low, so that they are usable after a short training
 _EPSILON = 1.001e-5  # that of Keras' ResNet50; cuDNN needs at least 1e-5
@@ -29,7 +30,8 @@ class Layers:
         self.channel_axis = 1 if data_format == "channels_first" else -1
         self._training = training
         on_cpu = self.channel_axis == -1 and not tf.config.list_physical_devices("GPU")
-        self._gradients = {"Conv2D": kernel_gradient.REGISTERED_NAME} if training and on_cpu else {}
+        by_matrices = training and on_cpu and not processor.has_avx512()
+        self._gradients = {"Conv2D": kernel_gradient.REGISTERED_NAME} if by_matrices else {}
         self._batch_norm = batch_norm
         self._depth_multiplier = depth_multiplier
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 from net.estimator import optimizer
-from net.estimator.run_config import gpus
+from net.estimator.precision import Precision
 from utility.checkpoints import checkpoint_files
 from utility.run.log import log
 
@@ -22,7 +22,7 @@ def check_start(estimator: tf.estimator.Estimator, step: int, max_steps: int) ->
     own = checkpoint_files.newest(model_dir)
     if own is None and estimator.params.get("start") is None:
         log("starting from random weights: there is no checkpoint in --model_dir nor in --checkpoint_path")
-    if not estimator.params.get("mixed_precision"):
+    if estimator.params.get("precision") is not Precision.FLOAT16:
         return
     if own and optimizer.LOSS_SCALE not in dict(tf.train.list_variables(own)):
         raise ValueError(
@@ -30,5 +30,3 @@ def check_start(estimator: tf.estimator.Estimator, step: int, max_steps: int) ->
             f" out, or take its weights into another --model_dir: --checkpoint_path={own}"
             f" --checkpoint_model_scope={estimator.params['model_scope']} --checkpoint_exclude_scopes="
         )
-    if not gpus():
-        log("--mixed_precision: without a GPU, float16 is computed exactly as on one, but slower than float32")

@@ -31,7 +31,7 @@ def settings_to_agree_on(
         "record files": len(records.images_by_file),
         "skip_empty_images": records.skip_empty_images,
         "start": initialization.identity(params["start"]),
-        "mixed_precision": params["mixed_precision"],
+        "precision": params["precision"].value,
         "model_scope": params["model_scope"],
         "tf_random_seed": run.tf_random_seed,
         "save_checkpoints_steps": run.save_checkpoints_steps,

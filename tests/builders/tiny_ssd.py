@@ -6,6 +6,7 @@ import os
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from net.estimator.precision import Precision
 from net.estimator.run_config import Saving, build, run_config, session_config
 from net.network import ssd_net
 from net.training import loop, worker
@@ -84,7 +85,7 @@ def make_estimator(config, model_dir, layout=RunLayout(2), save_checkpoints_step
         task=layout.task,
         strategy=train_strategy(layout),
     )
-    params = {"log_every_n_steps": 10, "start": None, "mixed_precision": False, **params}
+    params = {"log_every_n_steps": 10, "start": None, "precision": Precision.FLOAT32, **params}
     return build(config, run, "channels_last", **params)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from utility.config.settings import BACKBONES, Config
 
-_BYTES, _BYTES_MIXED = 4, 2  # of a number: float32; float16
+_BYTES, _BYTES_MIXED = 4, 2  # of a number: float32; bfloat16
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))  # v2, v1
 _GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # NVIDIA's driver, AMD's, Windows' for Linux
 
@@ -20,7 +20,7 @@ def check_training(config: Config, images: int, remedy: str, *, parts: int = 1, 
         images: of a batch, on this machine.
         remedy: ends the error: what to do, with the flags of the command line.
         parts: in which the batch is computed, one after the other.
-        mixed_precision: whether the maps are float16.
+        mixed_precision: whether the maps are bfloat16.
     """
     maps = BACKBONES[config.network.backbone].kept_per_pixel * -(-images // parts)
     _check(config, images, maps * (_BYTES_MIXED if mixed_precision else _BYTES), remedy)

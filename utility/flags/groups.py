@@ -19,11 +19,13 @@ def define_device() -> None:
     """Define the flags of a command line that runs the network."""
     numbers.define_integer("num_cpu_threads", 0, "threads TensorFlow computes with; 0: as many as there are cores")
     numbers.define_float("gpu_memory_fraction", 1.0, "part of a GPU's memory to take")
-    define_data_format()
+    define_network()
 
 
-def define_data_format() -> None:
-    """Define --data_format."""
+def define_network() -> None:
+    """Define how the network is computed."""
+    half = "compute in float16 on a GPU, in bfloat16 on a processor that can; variables stay float32"
+    flags.DEFINE_boolean("mixed_precision", False, half)
     flags.DEFINE_enum(
         "data_format",
         None,

@@ -40,4 +40,4 @@ def define_benchmark() -> None:
     numbers.define_integer("batch_size", 8, "images a batch", "schedule.batch_size")
     numbers.define_integer("batches", 10, "batches of a turn")
     numbers.define_integer("turns", 5, "turns that each part takes; their median counts")
-    groups.define_data_format()
+    groups.define_network()

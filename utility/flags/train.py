@@ -12,7 +12,7 @@ from absl import flags
 from utility.config import checks, memory, presets, schedule
 from utility.config.settings import BACKBONES, NO_AUGMENTATION, Config
 from utility.flags import config_flags, groups, numbers, scopes
-from utility.run import cluster
+from utility.run import cluster, processor
 from utility.run.cluster import Task
 
 FLAGS = flags.FLAGS
@@ -83,7 +83,6 @@ def _define_replicas() -> None:
     numbers.define_integer(
         "accumulate_steps", 1, "parts in which a device computes its images of a batch, to save memory"
     )
-    flags.DEFINE_boolean("mixed_precision", False, "compute in float16; variables and loss stay float32")
     flags.DEFINE_boolean("xla", False, "compile the network with XLA")
 
 
@@ -112,7 +111,7 @@ def config_for(class_names: tuple[str, ...]) -> Config:
         of_this_machine,
         "take a smaller --batch_size or --train_image_size, or a larger --accumulate_steps",
         parts=FLAGS.accumulate_steps,
-        mixed_precision=FLAGS.mixed_precision,
+        mixed_precision=FLAGS.mixed_precision and processor.multiplies_bfloat16(),
     )
     return config
 

@@ -103,7 +103,7 @@ def test_labels_are_those_without_difficult_objects(tmp_path):
     (shard,) = write_shards(tmp_path, [record(0, (DOG, DIFFICULT, CAT)), record(1, ())], 1)
     ((_, labels),) = elements(eval_input_fn([shard], config(), batch_size=2))
     assert labels["labels"].tolist() == [[12, 8], [0, 0]]  # padded
-    np.testing.assert_allclose(labels["boxes_yxyx"], [[DOG[0], CAT[0]], np.zeros((2, 4))], rtol=1e-6)
+    np.testing.assert_allclose(labels["boxes_yxyx"], np.array([[DOG[0], CAT[0]], [[0] * 4] * 2]), rtol=1e-6)
 
 
 def test_a_tile_has_the_labels_that_a_training_tile_has(tmp_path):
@@ -112,7 +112,8 @@ def test_a_tile_has_the_labels_that_a_training_tile_has(tmp_path):
     (shard,) = write_shards(tmp_path, [record(0, [(*each, False) for each in objects])], 1)
     ((features, labels),) = elements(eval_input_fn([shard], config().replace(TILES), batch_size=9))
     size = np.tile(features["size"][0], 2)
-    annotated = [LabelledObject(str(label), tuple(box * size), False, False) for box, label in objects]
+    corners = [(float(a), float(b), float(c), float(d)) for a, b, c, d in [box * size for box, _ in objects]]
+    annotated = [LabelledObject(str(number), box, False, False) for number, box in enumerate(corners, start=1)]
     shown = 0
     for window, boxes, classes in zip(
         np.rint(features["window_yxyx"] * size), labels["boxes_yxyx"], labels["labels"], strict=True
@@ -120,7 +121,7 @@ def test_a_tile_has_the_labels_that_a_training_tile_has(tmp_path):
         wanted = [each for each in objects_in(window, annotated) if not each.difficult]
         assert classes[classes > 0].tolist() == [int(each.name) for each in wanted]
         extent = np.tile(window[2:] - window[:2], 2)
-        corners = np.reshape([each.box_yxyx_px for each in wanted], (-1, 4))
-        np.testing.assert_allclose(boxes[classes > 0] * extent, corners, atol=1e-4)
+        wanted_px = np.reshape([each.box_yxyx_px for each in wanted], (-1, 4))
+        np.testing.assert_allclose(boxes[classes > 0] * extent, wanted_px, atol=1e-4)
         shown += len(wanted)
     assert shown == 4

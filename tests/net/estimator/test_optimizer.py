@@ -5,6 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from net.estimator import optimizer
+from net.estimator.precision import Precision
 from net.network.ssd_net import ssd_network
 from net.training import loop
 from tests.builders.configs import assert_same_training
@@ -103,11 +104,10 @@ def test_a_gradient_that_no_scale_helps_stops_the_run(scale):
     assert scalars["gradient_norm"] == np.inf  # which the training log stops at
 
 
-def test_mixed_precision_learns_in_float32_variables(tiny, tmp_path, capsys):
+def test_mixed_precision_learns_in_float32_variables(tiny, tmp_path):
     element = tf.nest.map_structure(lambda values: values[:1], four_images())  # float16 is slow here
     element[0]["image"] /= 20  # a scale of 2^10 is not too high for such gradients
-    trained = variables(train(tiny, tmp_path, 2, element, mixed_precision=True))
-    assert "float16 is computed" in capsys.readouterr().out
+    trained = variables(train(tiny, tmp_path, 2, element, precision=Precision.FLOAT16))
     assert {value.dtype for name, value in trained.items() if "ssd300" in name} == {np.dtype(np.float32)}
     momenta = [value for name, value in trained.items() if name.endswith("/Momentum")]
     assert all(np.isfinite(value).all() for value in momenta) and max(np.abs(value).max() for value in momenta) > 1
@@ -131,4 +131,4 @@ def test_float16_gives_what_float32_gives_nearly(tiny):
 def test_mixed_precision_does_not_go_on_from_a_run_without(tiny, tmp_path):
     train(tiny, tmp_path, 1)
     with pytest.raises(ValueError, match=r"--mixed_precision: .*ckpt-1 was trained without it"):
-        train(tiny, tmp_path, 2, mixed_precision=True)
+        train(tiny, tmp_path, 2, precision=Precision.FLOAT16)

@@ -5,8 +5,14 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from net.network.layers import Layers
+from utility.run import processor
 
 KEEPS_SIZE = {"strides": 1, "dilation_rate": 1, "padding": "same"}
+
+
+@pytest.fixture(autouse=True)
+def avx2(monkeypatch):
+    monkeypatch.setattr(processor, "features", lambda: frozenset({"avx2"}))
 
 
 def gradients(training, rows, columns, kernel, options):
@@ -52,3 +58,9 @@ def test_other_convolutions_have_tensorflows_gradient(rows, kernel, changed):
     wanted, _ = gradients(False, rows, 40, kernel, KEEPS_SIZE | changed)
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(other).max())
+
+
+def test_tensorflows_gradient_is_taken_with_avx512(monkeypatch):
+    monkeypatch.setattr(processor, "features", lambda: frozenset({"avx2", "avx512f"}))
+    _, operations = gradients(True, 32, 32, 3, KEEPS_SIZE)
+    assert "Conv2DBackpropFilter" in operations and "MatMul" not in operations
