@@ -45,7 +45,7 @@ def resnet50(images: tf.Tensor, layers: Layers, network: NetworkConfig) -> list[
     stage has the stride. Stage 5 has stride 1 and dilation 2, as with `use_dilation_conv5` in Caffe's script.
     """
     del network
-    tensor = layers.conv_norm(layers.pad(images, 3), layers.scaled(64), 7, "conv1", strides=2, padding="valid")
+    tensor = layers.pixel_conv_norm(layers.pad(images, 3), layers.scaled(64), 7, "conv1", strides=2, padding="valid")
     tensor = layers.pool(
         layers.pad(tensor, 1), 3, 2, "pool1", padding="valid"
     )  # padding by 0 does not change a maximum after ReLU
@@ -76,7 +76,7 @@ def mobilenet_v1(images: tf.Tensor, layers: Layers, network: NetworkConfig) -> l
     Layers and names are those of Keras' MobileNet, so that its weights can be loaded.
     """
     del network
-    tensor = layers.conv_norm(images, layers.scaled(32), 3, "conv1", strides=2, activation=tf.nn.relu6)
+    tensor = layers.pixel_conv_norm(images, layers.scaled(32), 3, "conv1", strides=2, activation=tf.nn.relu6)
     pointwise_filters = [64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024]
     maps = []
     for number, filters in enumerate(pointwise_filters, start=1):
