@@ -42,24 +42,31 @@ def multibox_loss(
     classes = targets.classes
     is_positive, is_negative = classes > 0, tf.equal(classes, 0)
     positives = tf.reduce_sum(tf.cast(is_positive, tf.int32), axis=1)
-    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=tf.maximum(classes, 0), logits=output.logits
-    )  # [B, K]
     available = tf.reduce_sum(tf.cast(is_negative, tf.int32), axis=1)
     wanted = tf.cast(negative_ratio * tf.cast(positives, tf.float32), tf.int32)
     wanted = tf.where_v2(positives > 0, wanted, negatives_without_positive)
     negatives = tf.minimum(wanted, available)
-    is_selected = tf.logical_or(is_positive, mine_hard_negatives(cross_entropy, is_negative, negatives))
+    is_mined = mine_hard_negatives(background_cross_entropy(output.logits), is_negative, negatives)
     if normalizer is None:
         normalizer = tf.cast(tf.maximum(tf.reduce_sum(positives), 1), tf.float32)
-    offset_loss = tf.reduce_sum(smooth_l1(output.offsets - targets.offsets), axis=-1)  # [B, K]
+    # a hundredth of the default boxes count: the others get neither a loss nor, on the way back, a gradient
+    selected, matched = tf.where_v2(tf.logical_or(is_positive, is_mined)), tf.where_v2(is_positive)
+    classes, logits = tf.gather_nd(classes, selected), tf.gather_nd(output.logits, selected)  # [S], [S, C]
+    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=logits)
+    offset_loss = smooth_l1(tf.gather_nd(output.offsets, matched) - tf.gather_nd(targets.offsets, matched))
     return MultiboxLoss(
-        cross_entropy=_sum_where(is_selected, cross_entropy) / normalizer,
-        localization=_sum_where(is_positive, offset_loss) / normalizer,
-        accuracy=_accuracy(output.logits, classes, is_selected),
+        cross_entropy=tf.reduce_sum(cross_entropy) / normalizer,
+        localization=tf.reduce_sum(offset_loss) / normalizer,
+        accuracy=_accuracy(logits, classes),
         positives=positives,
         negatives=negatives,
     )
+
+
+def background_cross_entropy(logits: tf.Tensor) -> tf.Tensor:
+    """Return -log of the background's probability, float32 [B, K], of logits [B, K, C], without a gradient."""
+    logits = tf.stop_gradient(logits)
+    return tf.reduce_logsumexp(logits, axis=-1) - logits[..., 0]
 
 
 def mine_hard_negatives(cross_entropy: tf.Tensor, is_negative: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
@@ -91,11 +98,6 @@ def smooth_l1(difference: tf.Tensor) -> tf.Tensor:
     return tf.where_v2(distance < 1.0, 0.5 * tf.square(difference), distance - 0.5)
 
 
-def _sum_where(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.where_v2(mask, values, 0.0))
-
-
-def _accuracy(logits: tf.Tensor, classes: tf.Tensor, is_selected: tf.Tensor) -> tf.Tensor:
-    correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), classes)
-    correct = tf.cast(tf.logical_and(correct, is_selected), tf.float32)
-    return tf.math.divide_no_nan(tf.reduce_sum(correct), tf.reduce_sum(tf.cast(is_selected, tf.float32)))
+def _accuracy(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+    correct = tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), classes), tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(correct), tf.cast(tf.size(classes), tf.float32))
