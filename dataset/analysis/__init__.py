@@ -1,0 +1,1 @@
+"""What detections get wrong: kinds of error, thresholds, confusions and sizes, from detections and annotations alone."""
