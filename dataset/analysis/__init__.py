@@ -1,1 +1,1 @@
-"""What detections get wrong: kinds of error, thresholds, confusions and sizes, from detections and annotations alone."""
+"""What detections get wrong, and at which scores and sizes: from detections and annotations alone."""

@@ -26,7 +26,7 @@ class ImageError:
 
 @dataclass(frozen=True)
 class CostlyImage:
-    """An image, what its errors cost together, and the costliest of them; `truth` are (class id, box) of its objects."""
+    """An image, the cost of all its errors, and the costliest of them; `truth` are (class id, box) of its objects."""
 
     annotation: Annotation
     cost: float

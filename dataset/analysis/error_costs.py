@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def _mending(judged: Judged) -> _Mending:
     chosen[order[first]] = True
     missed = open_object[:-1].copy()
     missed[meant] = False
-    parts = tuple(chosen[start:end] for start, end in zip(sizes, sizes[1:], strict=False))
+    parts = tuple(chosen[start:end] for start, end in pairwise(sizes.tolist()))
     return _Mending(judged, parts, missed)
 
 

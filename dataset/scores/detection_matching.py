@@ -71,8 +71,8 @@ def match_detections(boxes: np.ndarray, images: np.ndarray, truth: ClassTruth, i
 def best_overlaps(boxes: np.ndarray, images: np.ndarray, truth: ClassTruth) -> tuple[np.ndarray, np.ndarray]:
     """Return, for each detection [D], the index of the ground truth of its image with the highest IoU, and the IoU.
 
-    Without ground truth in the image these are -1 and 0. Each detection is compared with all ground truth of its image. These pairs are rows of flat arrays, the pairs of
-    one detection next to each other.
+    Without ground truth in the image these are -1 and 0. Each detection is compared with all ground truth of its
+    image. These pairs are rows of flat arrays, the pairs of one detection next to each other.
     """
     best, iou = np.full(len(boxes), -1, dtype=np.int64), np.zeros(len(boxes))
     first = np.searchsorted(truth.images, images, side="left")
