@@ -94,10 +94,13 @@ def _summary(judged: Judged, result: EvaluationResult) -> Markup:
     metric = "11-point interpolation (VOC2007)" if result.use_07_metric else "area under the curve (VOC2010)"
     scores = result.classes.values()
     with_objects = sum(score.ap is not None for score in scores)
+    objects, difficult, detections = (
+        sum(getattr(score, name) for score in scores) for name in ("ground_truth", "difficult", "detections")
+    )
     line = (
         f"The mean of {with_objects} classes, {metric}, IoU of at least {result.iou_threshold:g}: "
-        f"{len(judged.annotations)} images, {sum(score.ground_truth for score in scores)} objects, {sum(score.difficult for score in scores)}"
-        f" difficult ones that do not count, {sum(score.detections for score in scores)} detections."
+        f"{len(judged.annotations)} images, {objects} objects, {difficult} difficult ones that do not count, "
+        f"{detections} detections."
     )
     warnings = [element("p", element("b", "Warning: "), warning) for warning in result.warnings]
     return element("div", element("p", line), *warnings)

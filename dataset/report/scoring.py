@@ -102,7 +102,7 @@ def score_results(
     figures = _figures(images, len(ground_truth), result, warnings)
     folder = Path(output_directory or Path(pred_dir) / OUTPUT_NAME)
     _write(folder, figures, result)
-    print(f"wrote {write_report(folder, detections, ground_truth, result, images.pictures)}", file=sys.stderr)
+    write_report(folder, detections, ground_truth, result, images.pictures)
     return figures
 
 

@@ -157,19 +157,14 @@ def error_kinds(judged: Judged, average: Average) -> Markup:
     """Return the kinds of error with what they cost."""
     costs = error_costs(judged, average)
     most = max((cost.cost for cost in costs), default=0) or 1
-    rows = [
-        (cost.kind, bar(cost.cost / most, cost.cost), cost.count, Markup(_left(_KINDS[cost.kind]))) for cost in costs
-    ]
+    rows = [(cost.kind, bar(cost.cost / most, cost.cost), cost.count) for cost in costs]
+    meanings = [element("li", element("b", kind), f": {meaning}") for kind, meaning in _KINDS.items()]
     note = (
         "As TIDE counts them (arXiv 2008.08115): the rise of mAP if this kind alone were mended. The costs do not add"
         " up to what is missing from 1, because one error can hide behind another."
     )
-    head = ("kind", "costs mAP", "number", "what it is")
-    return section("Kinds of error", element("p", note), table(head, rows))
-
-
-def _left(sentence: str) -> str:
-    return element("td", sentence, attributes='style="text-align:left"')
+    head = ("kind", "costs mAP", "number")
+    return section("Kinds of error", element("p", note), table(head, rows), element("ul", *meanings))
 
 
 def costly_images(images: Sequence[CostlyImage], class_names: Sequence[str], drawn: Mapping[str, bytes]) -> Markup:
@@ -179,7 +174,8 @@ def costly_images(images: Sequence[CostlyImage], class_names: Sequence[str], dra
     found = sum(image.annotation.image_id in drawn for image in images)
     note = (
         f"The {len(images)} pictures whose errors cost most: each wrong detection by what it takes from the precision"
-        " of those behind it, each object not found by its share of the recall. "
+        " of those behind it, each object not found by its share of the recall. An object is missed if"
+        " no detection is near it, and only not found if one is that has the wrong class or place. "
     )
     if found < len(images):
         note += (
