@@ -15,7 +15,8 @@ def random_case(images=12):
     the devkit's matching is that of COCO and tidecv.
     """
     rng = np.random.default_rng(7)
-    annotations, rows = [], {1: [], 2: [], 3: []}
+    annotations = []
+    rows: dict[int, list[tuple]] = {1: [], 2: [], 3: []}
     for image_id in (f"im{number}" for number in range(images)):
         cells = rng.permutation(9)[: rng.integers(1, 6)]
         objects = [(int(rng.integers(1, 4)), _box_in(int(cell), rng)) for cell in cells]

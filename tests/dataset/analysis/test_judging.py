@@ -1,4 +1,4 @@
-"""Kinds of error, what they cost, thresholds, confusions and sizes of cases worked out by hand, and tidecv's numbers."""
+"""Kinds of error, what they cost, thresholds, confusions and sizes of cases done by hand, and tidecv's numbers."""
 
 from functools import partial
 
@@ -68,7 +68,7 @@ def test_f1_by_hand(by_hand):
     assert f1.best[1].recall == pytest.approx(1 / 3)
     cats = dict(zip(f1.scores.round(3).tolist(), f1.curves[1].tolist(), strict=True))
     assert (cats[0.0], cats[0.85], cats[1.0]) == (pytest.approx(2 / 9), 0.5, 0.0)
-    assert 0.8 < f1.best_for_all <= 0.9
+    assert f1.best_for_all is not None and 0.8 < f1.best_for_all <= 0.9
     assert not f1.curves[2].any()
 
 
@@ -168,6 +168,7 @@ def test_the_cost_of_a_detection_is_what_the_curve_gains_without_it():
     ]
     assert len(errors) > 10
     for image_id, error in errors:
+        assert error.score is not None
         assert error.cost * 3 == pytest.approx(expected[image_id, round(error.score, 6)])
     assert [image.cost for image in shown] == sorted((image.cost for image in shown), reverse=True)
 
