@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from net.evaluation.periodic_evaluation import BEST, HISTORY
+from net.evaluation.history import HISTORY
+from net.evaluation.periodic_evaluation import BEST
 from net.training import coordination
 from tests import kill_loop
 from tests.builders.configs import assert_same_training
