@@ -19,7 +19,7 @@ from utility.run.cluster import Task
 PICTURE = "first_batch.jpg"
 
 _MOST_IMAGES = 16
-_MATCHED = (255, 255, 255)  # colour of default boxes
+_MATCHED = (255, 210, 0)  # colour of default boxes
 
 
 def path(model_dir: str, task: Task | None) -> str | None:

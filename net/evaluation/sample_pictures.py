@@ -40,7 +40,7 @@ def read_pictures(shards: Sequence[str], where: Sequence[int]) -> dict[int, Imag
 
     def is_of_sample(position: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
         del record
-        return tf.reduce_any(tf.equal(position, tf.constant(where, tf.int64)))
+        return tf.reduce_any(tf.equal(position, tf.constant([*where], tf.int64)))
 
     def picture(position: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return position, decode(parse(record)["image_encoded"])

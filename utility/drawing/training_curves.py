@@ -73,7 +73,9 @@ def draw_runs(runs: Sequence[Run], path: str | Path) -> None:
         _mark_best(mean_ap, run, f"C{number % 10}")
     _set_up_losses(losses, runs)
     accuracy.set(title="accuracy of the boxes that the loss counts", ylim=(0, 1.02))
-    rate.set(title=RATE, xlabel="step", yscale="log")
+    rate.set(title=RATE, xlabel="step")
+    if any((run.curves[RATE].values > 0).any() for run in runs if RATE in run.curves):
+        rate.set_yscale("log")  # which warns where there is nothing to show
     mean_ap.set(title="mAP (VOC07) of the validation records", xlabel="step", ylim=(0, 1.02))
     _name(figure, runs)
     _share_steps((losses, accuracy, rate, mean_ap), runs)
@@ -94,7 +96,7 @@ def _mark_best(plot: Any, run: Run, colour: str) -> None:
     step, value = best_of(curve)
     label = f"best: {value:.3f} at step {step}"
     plot.plot([step], [value], marker="*", markersize=14, color=colour, markeredgecolor="black", label=label, ls="")
-    plot.legend(fontsize=9, loc="lower right")
+    plot.legend(fontsize=9, loc="best")
 
 
 def _set_up_losses(plot: Any, runs: Sequence[Run]) -> None:
