@@ -169,6 +169,10 @@ def test_demo_takes_the_files_that_a_shell_makes_of_a_pattern(tmp_path):
     for arguments in (["--input", one, two], [one, two], [f"--input={one}", two]):
         printed = run("simple_ssd_demo.py", *arguments, f"--output={tmp_path}/drawn", status=1)
         assert f"--output={tmp_path}/drawn: {two} would be drawn over {one}" in one_line_error(printed)
+    above = one_line_error(run("simple_ssd_demo.py", f"--input={tmp_path}", f"--output={tmp_path}/drawn", status=1))
+    assert f"--input={tmp_path}: there is no picture" in above and re.search(
+        rf"; {tmp_path}/(one|two) has some$", above
+    )
     assert "unexpected argument" in one_line_error(run("eval_ssd.py", one, "--batch_size=2", status=2))
 
 
