@@ -75,7 +75,7 @@ def _train(shards: list[str], config: Config, task: Task | None) -> None:
 
 
 def _estimator(config: Config, layout: RunLayout, start, images: int | None = None):
-    from net.estimator import run_config
+    from net.estimator import first_batch, run_config
     from net.estimator.precision import precision_of
     from net.training.strategy import train_strategy
 
@@ -95,6 +95,7 @@ def _estimator(config: Config, layout: RunLayout, start, images: int | None = No
         "start": start,
         "images_per_epoch": images,
         "accumulate_steps": layout.accumulate_steps,
+        "first_batch": first_batch.path(FLAGS.model_dir, layout.task),
     }
     return run_config.build(config, run, FLAGS.data_format, **params)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dataset.analysis.costly_images import CostlyImage
 from dataset.sources.annotations import Annotation
-from utility.drawing.detections import draw_boxes
+from utility.drawing.detections import Mark, draw_marks
 
 _LONGER_SIDE = 520  # pixels of a drawn picture
 _QUALITY = 80
@@ -54,7 +54,8 @@ def _draw(image: CostlyImage, class_names: Sequence[str], file: bytes) -> bytes:
     # 1-based inclusive pixels, so that the upper ends are edges and the lower ones are one past them
     corners = (np.array(boxes) - [1, 1, 0, 0]) * scale + [1, 1, 0, 0]
     buffer = io.BytesIO()
-    draw_boxes(picture, corners, texts, colours).save(buffer, "JPEG", quality=_QUALITY)
+    marks = [Mark(*each) for each in zip(corners, colours, texts, strict=True)]
+    draw_marks(picture, marks).save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow.compat.v1 as tf
 
 from net.estimator import optimizer
+from net.estimator.first_batch import DrawFirstBatch
 from net.estimator.gradients import is_bias, last_name
 from net.estimator.precision import Precision
 from net.estimator.training_log import FEATURES, TrainingLog
@@ -31,7 +32,8 @@ def ssd_model_fn(features: dict, labels: Any, mode: str, params: dict[str, Any])
       params: `config`, a Config; `data_format`, "channels_first" or "channels_last"; `model_scope`, the scope of all
         variables; for training `log_every_n_steps`, and optionally `start`, as
         utility.checkpoints.initialization.starting_point returns it, `images_per_epoch`, for the log,
-        `accumulate_steps`, in how many parts a replica computes its batch, and `xla`, to compile the network;
+        `accumulate_steps`, in how many parts a replica computes its batch, `xla`, to compile the network, and
+        `first_batch`, a file for the picture of the first batch;
         optionally `precision`, what the network computes in.
 
     The default boxes are built from the config as a constant, so the input function does not need them.
@@ -59,7 +61,13 @@ def _spec(features: dict, labels: Any, mode: str, params: dict[str, Any]) -> tf.
     if mode == tf.estimator.ModeKeys.EVAL:
         losses = total_loss(network(features["image"]), targets, config)
         return tf.estimator.EstimatorSpec(mode, loss=losses.total, eval_metric_ops=_mean_metrics(losses))
-    return _training_spec(features, targets, network, params)
+    spec = _training_spec(features, targets, network, params)
+    if params.get("first_batch"):
+        shown = {"image": features["image"], **labels, "classes": targets.classes}
+        hook = DrawFirstBatch(shown, anchors, config, params["first_batch"])
+        # before the log, which may stop the training at this batch
+        spec = spec._replace(training_hooks=(hook, *spec.training_hooks))
+    return spec
 
 
 def _half(params: dict[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -15,6 +16,8 @@ from dataset.records.scanning import faults_named, without_faults
 from dataset.scores import average_precision, voc_results
 from dataset.sources.annotations import Annotation
 from net.estimator.prediction import detect
+from net.evaluation import sample_pictures
+from net.evaluation.sample_pictures import SamplePicture
 from utility.config.settings import Config
 from utility.run.log import log, progress
 
@@ -45,11 +48,19 @@ class Evaluation:
         self._config = config
         self.images = count_records(self.shards)
         self.input_fn = eval_input_fn(self.shards, config, batch_size, threads)
+        # by position in the records: the last detections in the pictures of a fixed sample
+        self.sampled: dict[int, dict[str, Any]] = {}
 
     @cached_property
     def ground_truth(self) -> list[Annotation]:
         """The ground truth of the records."""
         return ground_truth_of(self.shards, self._config.class_names)
+
+    @cached_property
+    def sample(self) -> dict[int, SamplePicture]:
+        """The pictures of the sample, by position in the records."""
+        pictures = sample_pictures.read_pictures(self.shards, sample_pictures.positions(self.images))
+        return {position: SamplePicture(pixels, self.ground_truth[position]) for position, pixels in pictures.items()}
 
     def detect(
         self, estimator: tf.estimator.Estimator, checkpoint: str, after_image: Callable[[], None] = lambda: None
@@ -62,10 +73,13 @@ class Evaluation:
 
         def images():
             found = detect(estimator, self.input_fn, checkpoint)
-            for image in progress(found, self.images, "image"):
+            for position, image in enumerate(progress(found, self.images, "image")):
+                if position in of_sample:
+                    self.sampled[position] = image
                 after_image()
                 yield image
 
+        of_sample = frozenset(sample_pictures.positions(self.images))
         self.ground_truth  # noqa: B018 (reads all records)
         folder = Path(estimator.model_dir)
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict
 
 import tensorflow.compat.v1 as tf
 
 from dataset.records.record_files import find_shards
 from dataset.scores import average_precision
 from dataset.sources.annotations import VALIDATION
+from net.evaluation import history, run_curves, sample_pictures
 from net.evaluation.evaluation import Evaluation
+from net.evaluation.history import Scores
 from utility.checkpoints import model_directory
 from utility.config import config_file
 from utility.config.settings import Config
-from utility.files import json_files, text_files
+from utility.run.attempt import attempted
 from utility.run.log import log
 
 BEST = "best"  # folder in the model directory
-HISTORY = "evaluations.json"
-
-
-class Scores(TypedDict):
-    """An evaluation as evaluations.json holds it."""
-
-    step: int
-    mAP: float
-    AP: dict[str, float | None]  # by class name; None: no ground truth
 
 
 class PeriodicEvaluation:
@@ -54,7 +45,7 @@ class PeriodicEvaluation:
         self.input_fn = evaluation.input_fn
         self._evaluation, self._config, self._folder = evaluation, config, Path(model_dir)
         self._every, self._patience = every, patience
-        self._history: list[Scores] = _read_history(self._folder / HISTORY)
+        self._history: list[Scores] = history.read(self._folder)
         average_precision.evaluate(
             {}, evaluation.ground_truth, config.class_names
         )  # raises now, not after hours of training
@@ -107,6 +98,7 @@ class PeriodicEvaluation:
         result = self._evaluation.score(self._evaluation.detect(estimator, checkpoint, check))
         scores = {name: score.ap for name, score in result.classes.items()}
         _write_summaries(self._folder / "eval", step, {"mAP": result.mean_ap, **{f"AP/{n}": scores[n] for n in scores}})
+        self._write_sample(step)
         best = self._best()
         if best is None or result.mean_ap > best["mAP"]:
             model_directory.copy(checkpoint, str(self._folder / BEST))
@@ -116,7 +108,21 @@ class PeriodicEvaluation:
             log(f"the best so far is {best['mAP']:.4f}, of step {best['step']}")
         # saved last: a run that is killed before that evaluates again
         self._history.append({"step": step, "mAP": result.mean_ap, "AP": scores})
-        text_files.write_whole(self._folder / HISTORY, json.dumps(self._history, indent=1) + "\n")
+        history.write(self._folder, self._history)
+        run_curves.draw_again(self._folder)
+
+    def _write_sample(self, step: int) -> None:
+        """Write what was found in the sample's pictures for TensorBoard."""
+        with attempted("the sample of validation pictures"):
+            evaluation = self._evaluation
+            values = [
+                sample_pictures.summary_value(
+                    f"validation/{evaluation.sample[position].annotation.image_id}",
+                    sample_pictures.draw(evaluation.sample[position], found, self._config.class_names),
+                )
+                for position, found in sorted(evaluation.sampled.items())
+            ]
+            _write(self._folder / "eval", step, values)
 
     def _best(self) -> Scores | None:
         return max(self._history, key=lambda entry: entry["mAP"], default=None)  # the first of equal ones
@@ -136,20 +142,14 @@ class PeriodicEvaluation:
         return True
 
 
-def _read_history(path: Path) -> list[Scores]:
-    remedy = "remove it, and the evaluations start anew"
-    if not path.is_file():
-        return []
-    entries = json_files.read_json(path, remedy, list)
-    try:
-        return json_files.checked(list[Scores], entries)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; {remedy}") from error
-
-
 def _write_summaries(folder: Path, step: int, scores: dict[str, float | None]) -> None:
     """Write scores for TensorBoard, as a run of its own; classes without a score are left out."""
-    values = [tf.Summary.Value(tag=f"VOC07/{n}", simple_value=s) for n, s in scores.items() if s is not None]
+    _write(
+        folder, step, [tf.Summary.Value(tag=f"VOC07/{n}", simple_value=s) for n, s in scores.items() if s is not None]
+    )
+
+
+def _write(folder: Path, step: int, values: list[tf.Summary.Value]) -> None:
     with tf.Graph().as_default():
         writer = tf.summary.FileWriterCache.get(str(folder))
     writer.add_summary(tf.Summary(value=values), step)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import tensorflow.compat.v1 as tf
 
 from net.estimator.run_config import build
+from net.evaluation import run_curves
 from net.evaluation.periodic_evaluation import PeriodicEvaluation
 from net.training.hooks import SaveCheckpoints, SaveConfig, SaveOnlyFiniteVariables, StopOnRequest
 from net.training.start import check_start
@@ -47,6 +48,8 @@ def train(
             # the first part has logged where it started from
             estimator = build(**{**estimator.params, "run": estimator.config, "start": None})
     if step > first_step:
+        if not (evaluation and evaluation.has_scored(step)):  # which has drawn them
+            run_curves.draw_again(estimator.model_dir)
         log(f"trained to step {step}; checkpoint and summaries are in {estimator.model_dir}")
 
 

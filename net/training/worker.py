@@ -9,6 +9,7 @@ from pathlib import Path
 import tensorflow.compat.v1 as tf
 
 from dataset.input.training import TrainingRecords
+from net.evaluation import run_curves
 from net.training import coordination
 from net.training.hooks import KeepRestoredCheckpoints, SaveConfig, SaveOnlyFiniteVariables
 from net.training.start import check_start
@@ -76,4 +77,6 @@ def train(
             tf.estimator.train_and_evaluate(estimator, train_spec, tf.estimator.EvalSpec(input_fn))
     # moving averages are gathered from all replicas by saving, so every worker saves; only the chief's files are kept
     shutil.rmtree(Path(estimator.model_dir, f"tmp_{task.kind}_{task.number}"), ignore_errors=True)
+    if task.is_chief:
+        run_curves.draw_again(estimator.model_dir)
     log(f"trained to step {max_steps}; checkpoint and summaries are in {estimator.model_dir}")

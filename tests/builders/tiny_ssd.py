@@ -122,6 +122,7 @@ def arguments():
     )
     parser.add_argument("--save_checkpoints_steps", type=int, default=10**6)
     parser.add_argument("--xla", action="store_true")
+    parser.add_argument("--first_batch", help="file for a picture of the first batch")
     return parser.parse_args()
 
 
@@ -144,6 +145,7 @@ def main(asked):
     input_fn = repeated(*parts[layout.worker :: layout.workers])
 
     options = {"save_checkpoints_steps": asked.save_checkpoints_steps, "xla": asked.xla}
+    options["first_batch"] = asked.first_batch
     config = tiny_config().replace({"schedule.clip_gradient_norm": 100.0})
     estimator = make_estimator(config, asked.model_dir, layout, **options)
     if task:

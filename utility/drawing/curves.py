@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 from utility.drawing.names import cut_to_length
+from utility.drawing.saving import save_figure
 
 _COLUMNS = 5
 _MOST_PLOTS = 100  # COCO has 80 classes; more than 1300 would exceed matplotlib's largest picture
@@ -53,8 +52,4 @@ def draw_precision_recall(curves: Mapping[str, tuple[float, Sequence[float]]], p
     left_out = f"; the first {len(drawn)} of {len(curves)} classes" if len(drawn) < len(curves) else ""
     figure.supxlabel(f"recall{left_out}", fontsize=9, y=0.1 / height)
     figure.supylabel("precision", fontsize=9, x=0.08 / width)
-    unfinished = Path(path).with_name(f".{Path(path).name}.tmp")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a letter without a glyph becomes a box
-        figure.savefig(unfinished, format="png", dpi=120)
-    os.replace(unfinished, path)  # noqa: PTH105 (as text_files.write_whole)
+    save_figure(figure, path)

@@ -6,6 +6,7 @@ import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -60,29 +61,34 @@ def draw_detections(
     boxes = np.asarray(boxes_yxyx_px, dtype=np.float64).reshape(-1, 4)
     if not len(boxes) == len(scores) == len(class_ids):
         raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores and {len(class_ids)} class ids to draw")
+    # In order of decreasing score: the best detection chooses the position of its label first.
     order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable").tolist()
-    ids = [int(class_ids[index]) for index in order]
-    texts = [f"{_class_name(class_names, i)} {scores[index]:.2f}" for i, index in zip(ids, order, strict=True)]
-    return draw_boxes(image, boxes[order], texts, [class_colour(class_id) for class_id in ids])
+    return draw_marks(image, [detection_mark(boxes[i], scores[i], int(class_ids[i]), class_names) for i in order])
 
 
-def draw_boxes(
-    image: Image.Image | np.ndarray,
-    boxes_yxyx_px: np.ndarray,
-    texts: Sequence[str],
-    colours: Sequence[tuple[int, int, int]],
-) -> Image.Image:
-    """Return a copy of an image with boxes [D, 4], a text and an RGB colour for each.
+class Mark(NamedTuple):
+    """A box to draw."""
 
-    The first is drawn over all others, and chooses the position of its text first. Otherwise as `draw_detections`.
-    """
+    box_yxyx_px: np.ndarray  # [4], 1-based inclusive pixels, as those of `draw_detections`
+    colour: _Colour  # RGB, each in [0, 255]
+    text: str = ""  # of its label; "": a thin line without one
+
+
+def detection_mark(box_yxyx_px: np.ndarray, score: float, class_id: int, class_names: Sequence[str]) -> Mark:
+    """Return how a detection is drawn."""
+    return Mark(box_yxyx_px, class_colour(class_id), f"{class_name(class_names, class_id)} {score:.2f}")
+
+
+def draw_marks(image: Image.Image | np.ndarray, marks: Sequence[Mark]) -> Image.Image:
+    """Return a copy of an image, RGB or uint8 [H, W, 3], with boxes; of those that overlap the first is on top."""
     canvas = _as_rgb(image)
-    visible: list[tuple[_Corners, _Label]] = []
-    for box, text, colour in zip(boxes_yxyx_px, texts, colours, strict=True):
-        corners = _clipped(box, canvas.size)
+    visible: list[tuple[_Corners, _Colour, _Label | None]] = []
+    for mark in marks:
+        corners = _clipped(np.asarray(mark.box_yxyx_px, np.float64), canvas.size)
         if corners is not None:
-            occupied = [label.corners for _, label in visible]
-            visible.append((corners, _make_label(text, corners, colour, canvas.size, occupied)))
+            occupied = [label.corners for _, _, label in visible if label]
+            label = _make_label(mark.text, corners, mark.colour, canvas.size, occupied) if mark.text else None
+            visible.append((corners, mark.colour, label))
     _paint(canvas, visible[::-1])
     return canvas
 
@@ -102,7 +108,8 @@ def _as_rgb(image: Image.Image | np.ndarray) -> Image.Image:
     return Image.fromarray(image).copy()
 
 
-def _class_name(class_names: Sequence[str], class_id: int) -> str:
+def class_name(class_names: Sequence[str], class_id: int) -> str:
+    """Return the name of a class id as a label shows it."""
     name = class_names[class_id - 1] if 1 <= class_id <= len(class_names) else f"class {class_id}"
     return cut_to_length(name, _LONGEST_NAME)
 
@@ -169,19 +176,23 @@ def _overlap(a: _Corners, b: _Corners) -> bool:
     return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
-def _paint(image: Image.Image, detections: Sequence[tuple[_Corners, _Label]]) -> None:
+def _paint(image: Image.Image, marks: Sequence[tuple[_Corners, _Colour, _Label | None]]) -> None:
     """Draw all boxes, then all labels, so that no line crosses a text.
 
-    Both have a thin border in black or white, which separates them from a background of the same colour.
+    Labels and boxes with one have a thin border in black or white, which separates them from a background of the same
+    colour.
     """
     pen = ImageDraw.Draw(image)
     line_px = max(2, round(min(image.size) / 160))
     border_px = max(1, line_px // 3)
-    for corners, label in detections:
-        border = _text_colour(label.colour)
+    for corners, colour, label in marks:
+        if label is None:
+            pen.rectangle(corners, outline=colour, width=max(1, line_px // 2))
+            continue
+        border = _text_colour(colour)
         pen.rectangle(_expanded(corners, border_px), outline=border, width=line_px + 2 * border_px)
-        pen.rectangle(corners, outline=label.colour, width=line_px)
-    for _, label in detections:
+        pen.rectangle(corners, outline=colour, width=line_px)
+    for label in (label for _, _, label in marks if label):
         pad = _pad_px(label.font)
         pen.rectangle(label.corners, fill=label.colour, outline=_text_colour(label.colour), width=border_px)
         start = label.corners[0] + pad, label.corners[1] + pad // 2

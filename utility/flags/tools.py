@@ -1,4 +1,4 @@
-"""The flags of the smaller command lines: importing weights, looking into a checkpoint, benchmarks."""
+"""The flags of the smaller command lines: importing weights, looking into a checkpoint, curves, benchmarks."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ def define_checkpoint_inspect() -> None:
     """Define the flags of utility/checkpoint_inspect.py."""
     flags.DEFINE_string("checkpoint_path", "./logs", "a checkpoint or its folder")
     flags.DEFINE_boolean("slots", False, "list the optimizer's variables too")
+
+
+def define_draw_curves() -> None:
+    """Define the flags of utility/draw_curves.py."""
+    flags.DEFINE_multi_string("model_dir", ["./logs"], "folder of a training; several times for several trainings")
+    where = "PNG to write; default: curves.png in the folder of a single training, else in the folder here"
+    flags.DEFINE_string("output", None, where)
 
 
 def define_benchmark() -> None:

@@ -155,8 +155,8 @@ def test_unequal_lengths_are_rejected():
 
 
 def test_a_class_without_a_name_is_still_drawn():
-    assert detections._class_name(NAMES, 4) == "class 4"
-    assert detections._class_name(NAMES, 0) == "class 0"
+    assert detections.class_name(NAMES, 4) == "class 4"
+    assert detections.class_name(NAMES, 0) == "class 0"
     assert (draw((300, 200), ((61, 41, 150, 260), 0.9, 4)) != 128).any()
 
 
