@@ -69,6 +69,8 @@ class Video:
         av = library()
         try:
             self._container = _open_file(av, source) if isinstance(source, Path) else _open_camera(av, source)
+        except (av.InvalidDataError, av.EOFError) as error:
+            raise VideoError(f"{self.name}: this is no video, or it is cut off") from error
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"{self.name}: cannot be opened: {_reason(error)}") from error
         self._errors: Any = (av.FFmpegError, OSError)

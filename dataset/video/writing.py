@@ -12,10 +12,12 @@ from dataset.video.reading import Video, library
 
 # A part of the file is whole after each key frame, so that it plays whatever ends the program; once closed, it is an
 # ordinary MP4 file.
-_MUXER = {"movflags": "hybrid_fragmented"}
+_MUXER = {"movflags": "hybrid_fragmented", "flush_packets": "1"}
 # CRF 20 is hardly told from the original. Without B-frames, times start at 0.
 _ENCODER = {"preset": "veryfast", "crf": "20", "bf": "0"}
 _KEY_FRAME_EVERY = 60  # frames
+_FINEST = Fraction(1, 1_000_000)  # seconds; some recorders count nanoseconds
+_MOST_RATE = Fraction(240)  # frames a second that the file states; the times of the frames are what counts
 _BT709, _LIMITED = 1, 1  # FFmpeg's numbers of the colour space and range
 
 
@@ -27,12 +29,14 @@ class VideoWriter:
 
     def __init__(self, path: Path, like: Video):
         self._container: Any = library().open(str(path), "w", format="mp4", options=_MUXER)
-        self._time_base, self._last = like.time_base, -1
-        self._stream: Any = self._container.add_stream("libx264", rate=like.rate, options=_ENCODER)
+        self._time_base = like.time_base if like.time_base > _FINEST else Fraction(1, 90000)
+        self._last = -1
+        rate = min(like.rate, _MOST_RATE)
+        self._stream: Any = self._container.add_stream("libx264", rate=rate, options=_ENCODER)
         self._stream.width, self._stream.height = (side + side % 2 for side in like.size)
         self._stream.pix_fmt, self._stream.gop_size = "yuv420p", _KEY_FRAME_EVERY
         codec = self._stream.codec_context
-        codec.time_base, codec.sample_aspect_ratio = like.time_base, like.pixel_aspect
+        codec.time_base, codec.sample_aspect_ratio = self._time_base, like.pixel_aspect
         codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
         codec.color_range = _LIMITED
 
