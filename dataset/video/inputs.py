@@ -38,7 +38,10 @@ def read(inputs: Sequence[str]) -> Inputs:
     for path in map(Path, inputs):
         inside = sorted(filter(folders.is_picture, path.iterdir())) if path.is_dir() else [path]
         if not inside:
-            raise ValueError(f"--input={path}: there is no picture ({', '.join(folders.SUFFIXES)}) in this folder")
+            below = next((other.parent for other in path.rglob("*") if folders.is_picture(other)), None)
+            hint = f"; {below} has some" if below else ""
+            none = f"there is no picture ({', '.join(folders.SUFFIXES)}) in this folder"
+            raise ValueError(f"--input={path}: {none}{hint}")
         paths += inside
     videos = tuple(path for path in paths if is_video(path))
     return Inputs(tuple(path for path in paths if path not in videos), videos)
