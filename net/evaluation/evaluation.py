@@ -41,15 +41,15 @@ class Evaluation:
             threads: that prepare images.
             skip_bad_records: leave out broken records; otherwise they are a ValueError.
         """
-        self._shards = without_faults(shards, len(config.class_names)) if skip_bad_records else shards
+        self.shards = without_faults(shards, len(config.class_names)) if skip_bad_records else shards
         self._config = config
-        self.images = count_records(self._shards)
-        self.input_fn = eval_input_fn(self._shards, config, batch_size, threads)
+        self.images = count_records(self.shards)
+        self.input_fn = eval_input_fn(self.shards, config, batch_size, threads)
 
     @cached_property
     def ground_truth(self) -> list[Annotation]:
         """The ground truth of the records."""
-        return ground_truth_of(self._shards, self._config.class_names)
+        return ground_truth_of(self.shards, self._config.class_names)
 
     def detect(
         self, estimator: tf.estimator.Estimator, checkpoint: str, after_image: Callable[[], None] = lambda: None
@@ -69,7 +69,7 @@ class Evaluation:
         self.ground_truth  # noqa: B018 (reads all records)
         folder = Path(estimator.model_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        with faults_named(self._shards, len(self._config.class_names)):
+        with faults_named(self.shards, len(self._config.class_names)):
             return voc_results.detections_by_class(images(), folder)
 
     def score(self, found: Mapping[int, voc_results.Detections]) -> average_precision.EvaluationResult:

@@ -57,19 +57,32 @@ def draw_detections(
     Raises:
         ValueError: the arrays have different lengths, or the image is an array but not uint8 [H, W, 3].
     """
-    canvas = _as_rgb(image)
     boxes = np.asarray(boxes_yxyx_px, dtype=np.float64).reshape(-1, 4)
     if not len(boxes) == len(scores) == len(class_ids):
         raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores and {len(class_ids)} class ids to draw")
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable").tolist()
+    ids = [int(class_ids[index]) for index in order]
+    texts = [f"{_class_name(class_names, i)} {scores[index]:.2f}" for i, index in zip(ids, order, strict=True)]
+    return draw_boxes(image, boxes[order], texts, [class_colour(class_id) for class_id in ids])
+
+
+def draw_boxes(
+    image: Image.Image | np.ndarray,
+    boxes_yxyx_px: np.ndarray,
+    texts: Sequence[str],
+    colours: Sequence[tuple[int, int, int]],
+) -> Image.Image:
+    """Return a copy of an image with boxes [D, 4], a text and an RGB colour for each.
+
+    The first is drawn over all others, and chooses the position of its text first. Otherwise as `draw_detections`.
+    """
+    canvas = _as_rgb(image)
     visible: list[tuple[_Corners, _Label]] = []
-    # In order of decreasing score: the best detection chooses the position of its label first.
-    for index in np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable").tolist():
-        corners = _clipped(boxes[index], canvas.size)
+    for box, text, colour in zip(boxes_yxyx_px, texts, colours, strict=True):
+        corners = _clipped(box, canvas.size)
         if corners is not None:
-            class_id = int(class_ids[index])
-            text = f"{_class_name(class_names, class_id)} {scores[index]:.2f}"
             occupied = [label.corners for _, label in visible]
-            visible.append((corners, _make_label(text, corners, class_colour(class_id), canvas.size, occupied)))
+            visible.append((corners, _make_label(text, corners, colour, canvas.size, occupied)))
     _paint(canvas, visible[::-1])
     return canvas
 
