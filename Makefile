@@ -58,8 +58,8 @@ $(RUN): requirements.lock $(STALE)
 $(CUDA): requirements-gpu.txt $(RUN)
 	$(call install,requirements-gpu.txt)
 
-$(DEV): requirements-dev.txt requirements-export.txt $(RUN)
-	$(call install,requirements-export.txt -r requirements-dev.txt)
+$(DEV): requirements-dev.txt requirements-export.txt requirements-video.txt $(RUN)
+	$(call install,requirements-export.txt -r requirements-video.txt -r requirements-dev.txt)
 
 quickstart: venv ## sample set, convert, train, evaluate, score and draw, in quickstart/
 	rm -rf quickstart

@@ -147,6 +147,9 @@ def as_coco(split, names):
     return {"images": images, "annotations": objects, "categories": categories}
 
 
+SIZES = {"grey.png": (40, 70), "print.jpeg": (90, 70), "wide.JPG": (300, 30)}
+
+
 def test_demo_draws_what_it_can_and_names_what_it_cannot(home, tmp_path):
     Image.new("L", (40, 70), 90).save(tmp_path / "grey.png")
     Image.fromarray(np.zeros((30, 300, 3), np.uint8)).save(tmp_path / "wide.JPG")
@@ -158,7 +161,42 @@ def test_demo_draws_what_it_can_and_names_what_it_cannot(home, tmp_path):
     )
     assert "broken.jpg" in printed and "drew 3 of 4 pictures" in printed
     assert Image.open(output / "wide.jpg").size == (300, 30)
-    assert sorted(path.name for path in output.iterdir()) == ["grey.jpg", "print.jpg", "wide.jpg"]
+    assert sorted(path.name for path in output.iterdir()) == ["detections.json", "grey.jpg", "print.jpg", "wide.jpg"]
+    entries = json.loads((output / "detections.json").read_text())
+    sizes = [(entry["file"], entry["width"], entry["height"]) for entry in entries]
+    assert sizes == [(f"{tmp_path}/{name}", *size) for name, size in SIZES.items()]
+
+
+def test_demo_finds_the_same_in_a_video_as_in_its_frames_as_pictures(home, tmp_path):
+    videos = pytest.importorskip("tests.builders.videos", reason="pip install -r requirements-video.txt")
+    from dataset.video.reading import Video
+
+    videos.write(tmp_path / "street.mp4", frames=4)
+    (tmp_path / "frames").mkdir()
+    with Video(tmp_path / "street.mp4") as video:
+        for frame in video.frames():
+            Image.fromarray(frame.image).save(tmp_path / "frames" / f"{frame.number}.png")
+    arguments = [f"--checkpoint_path={home}/logs", f"--output={tmp_path}/drawn", "--select_threshold=0.01"]
+    printed = run("simple_ssd_demo.py", f"--input={tmp_path}/street.mp4", tmp_path / "frames", *arguments)
+    assert re.search(r"street\.mp4: drew 4 frames, [\d.]+ a second, to .*/drawn/street\.mp4", printed)
+    lines = [json.loads(line) for line in (tmp_path / "drawn/street.jsonl").read_text().splitlines()]
+    pictures = json.loads((tmp_path / "drawn/detections.json").read_text())
+    assert [line["objects"] for line in lines] == [picture["objects"] for picture in pictures]
+    assert all(line["objects"] for line in lines) and [line["frame"] for line in lines] == [0, 1, 2, 3]
+
+
+def test_demo_names_a_broken_video_in_one_line(home, tmp_path):
+    videos = pytest.importorskip("tests.builders.videos", reason="pip install -r requirements-video.txt")
+    path, arguments = tmp_path / "a.avi", [f"--checkpoint_path={home}/logs", f"--output={tmp_path}/drawn"]
+    path.write_bytes(b"no video")
+    printed = run("simple_ssd_demo.py", f"--input={path}", *arguments, status=1)
+    assert one_line_error(printed) == f"error: {path}: this is no video, or it is cut off"
+    videos.write_changing(path, [(64, 48)] * 3 + [(32, 32)])
+    printed = run("simple_ssd_demo.py", f"--input={path}", *arguments, status=1)
+    assert f"{path}: the size changes from 64x48 to 32x32 at frame 3" in one_line_error(printed)
+    assert len((tmp_path / "drawn/a.jsonl").read_text().splitlines()) == 3
+    printed = run("simple_ssd_demo.py", "--input=camera:97", *arguments, status=1)
+    assert "camera:97: cannot be opened" in one_line_error(printed)
 
 
 def test_demo_does_not_draw_over_its_pictures(home, tmp_path):

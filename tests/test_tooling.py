@@ -16,7 +16,8 @@ from utility.run.command import ROOT
 FIND_PYTHON = ROOT / "utility" / "startup" / "find_python.sh"
 ESTIMATOR = {"tensorflow", "tensorflow-estimator", "tf-keras"}
 DIRECT = ESTIMATOR | {"tensorboard", "numpy", "pillow", "lxml", "matplotlib", "tqdm", "absl-py", "pyyaml"}
-EXTRAS = ["requirements-dev.txt", "requirements-export.txt", "requirements-gpu.txt"]
+EXTRAS = ["requirements-dev.txt", "requirements-export.txt", "requirements-gpu.txt", "requirements-video.txt"]
+VIDEO = {"av"}
 EXPORT = {"ai-edge-litert", "onnx", "onnxruntime", "tf2onnx"}
 TOOLS = {"pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "pycocotools", "types-pyyaml"}
 
@@ -294,18 +295,19 @@ def test_run_time_dependencies_are_the_ones_allowed():
     assert pins("requirements.txt").keys() == DIRECT
     assert pins("requirements-dev.txt").keys() >= TOOLS
     assert pins("requirements-export.txt").keys() >= EXPORT
+    assert pins("requirements-video.txt").keys() == VIDEO
 
 
 def test_the_lists_are_complete_and_nothing_in_them_is_idle():
     """A walk over the requirements of what is installed, from the direct ones on, reaches the whole lists."""
-    todo = DIRECT | TOOLS | EXPORT
+    todo = DIRECT | TOOLS | EXPORT | VIDEO
     reached: set[str] = set()
     while todo - reached:
         name = min(todo - reached)
         reached.add(name)
         needs = [Requirement(line) for line in distribution(name).requires or []]
         todo |= {canonical(need.name) for need in needs if not need.marker or need.marker.evaluate({"extra": ""})}
-    names = ("requirements.lock", "requirements-dev.txt", "requirements-export.txt")
+    names = ("requirements.lock", "requirements-dev.txt", "requirements-export.txt", "requirements-video.txt")
     listed = {package for name in names for package in pins(name)}
     elsewhere = {"exceptiongroup", "tomli"}  # Python 3.10
     assert reached | elsewhere == listed | elsewhere

@@ -43,8 +43,9 @@ def define_demo() -> None:
     """Define the flags of simple_ssd_demo.py."""
     groups.define_device()
     groups.define_checkpoint()
-    flags.DEFINE_multi_string("input", ["demo"], "pictures, or folders of pictures; several may follow each other")
-    flags.DEFINE_string("output", "demo/output", "folder for the drawn pictures")
+    inputs = "pictures, folders of pictures, or videos; several may follow each other; or a camera alone: camera:0"
+    flags.DEFINE_multi_string("input", ["demo"], inputs)
+    flags.DEFINE_string("output", "demo/output", "folder for the drawn pictures and videos, and the detections")
     numbers.define_integer("num_classes", None, "classes with background; only to be checked against the checkpoint's")
     config_flags.define(config_flags.DETECTION, Config().replace(presets.DEMO))
     config_flags.define_checked_size()

@@ -28,6 +28,6 @@ def log(message: str) -> None:
     print("".join(_prefix) + message, flush=True)
 
 
-def progress(items: Iterable[Item], total: int, unit: str) -> Iterator[Item]:
-    """Iterate over items with a progress bar on stderr, if that is a terminal."""
+def progress(items: Iterable[Item], total: int | None, unit: str) -> Iterator[Item]:
+    """Iterate over items, `total` of them if that is known, with a progress bar on stderr, if that is a terminal."""
     return iter(tqdm(items, total=total, unit=unit, disable=None, leave=False))

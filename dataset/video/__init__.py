@@ -1,0 +1,1 @@
+"""Videos and cameras: what the demo is given, frames in and out."""

@@ -1,0 +1,223 @@
+"""The frames of video files and cameras, read with PyAV."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utility.run.log import first_line
+
+SUFFIXES = (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+)
+"""The extensions, in any case, by which video files are told from pictures."""
+
+REQUIREMENT = "PyAV: pip install -r requirements-video.txt"
+_USUAL_RATE = Fraction(25)  # frames a second, where a video tells none
+_MAY_LACK = Fraction(1, 20)  # of a video's length: durations in headers are not exact
+_CAMERAS = {"darwin": "avfoundation", "win32": "dshow"}  # FFmpeg's input devices; elsewhere v4l2
+
+
+class VideoError(ValueError):
+    """A video or camera that cannot be read, or not to its end; the message names it."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame: its number from 0, seconds since the first frame, and upright pixels, RGB uint8 [h, w, 3]."""
+
+    number: int
+    time: Fraction
+    image: np.ndarray
+
+
+def library() -> Any:
+    """Return PyAV; a VideoError that tells how to install it where it is missing."""
+    try:
+        import av  # noqa: PLC0415 (optional, and heavy)
+    except ImportError as error:
+        raise VideoError(f"videos and cameras need {REQUIREMENT}") from error
+    av.logging.set_level(None)  # FFmpeg's own chatter; what matters comes as an exception
+    return av
+
+
+class Video:
+    """An open video file or camera, as a context manager.
+
+    `size` is (width, height) of the upright frames; `rate` frames a second; `time_base` the unit of their times in
+    seconds; `pixel_aspect` the width of an upright pixel over its height; `length` about how many frames there are,
+    None if unknown.
+
+    Raises:
+        VideoError: it cannot be opened, or has no frames; PyAV is missing.
+    """
+
+    def __init__(self, source: Path | int):
+        """Open a file, or the camera of a number, and decode the first frame."""
+        self.name = str(source) if isinstance(source, Path) else f"camera:{source}"
+        av = library()
+        try:
+            self._container = _open_file(av, source) if isinstance(source, Path) else _open_camera(av, source)
+        except (av.InvalidDataError, av.EOFError) as error:
+            raise VideoError(f"{self.name}: this is no video, or it is cut off") from error
+        except (av.FFmpegError, OSError) as error:
+            raise VideoError(f"{self.name}: cannot be opened: {_reason(error)}") from error
+        self._errors: Any = (av.FFmpegError, OSError)
+        try:
+            if not self._container.streams.video:
+                raise VideoError(f"{self.name}: there is no video in this file")
+            self._stream = self._container.streams.best("video")
+            self._stream.thread_type = "AUTO"
+            self.rate = Fraction(self._stream.average_rate or self._stream.guessed_rate or _USUAL_RATE)
+            self.time_base = Fraction(self._stream.time_base or 1 / self.rate)
+            self._rest = self._read()
+            self._first = next(self._rest)
+        except BaseException:
+            self.close()
+            raise
+        self.size = self._first.image.shape[1], self._first.image.shape[0]
+        seconds = self._seconds()
+        self.length = self._stream.frames or (round(seconds * self.rate) if seconds else None)
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file or camera."""
+        self._container.close()
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield all frames, once, in the order of their times, which increase.
+
+        Raises:
+            VideoError: after the last frame that is whole, if the video breaks off, or changes its size.
+        """
+        return chain([self._first], self._rest)
+
+    def _read(self) -> Iterator[Frame]:
+        number, start, last, damaged = 0, Fraction(0), Fraction(-1), 0
+        for frame in self._decoded():
+            if frame is None:
+                damaged += 1
+                continue
+            time = last + 1 / self.rate if frame.pts is None else frame.pts * Fraction(frame.time_base)
+            if number == 0:
+                start, self.pixel_aspect = time, _pixel_aspect(self._stream, frame)
+            time = time - start if frame.pts is not None else time
+            time = time if number == 0 or time > last else last + 1 / self.rate
+            image = _upright(frame)
+            if number and image.shape[1::-1] != self.size:
+                was, now = ("x".join(map(str, size)) for size in (self.size, image.shape[1::-1]))
+                raise VideoError(f"{self.name}: the size changes from {was} to {now} at frame {number}; it ends there")
+            yield Frame(number, time, image)
+            number, last = number + 1, time
+        self._check_end(number, last, damaged)
+
+    def _decoded(self) -> Iterator[Any]:
+        """Yield PyAV's frames; None for each part of the file that the decoder refuses."""
+        try:
+            for packet in self._container.demux(self._stream):
+                try:
+                    frames = packet.decode()
+                except EOFError:
+                    return
+                except self._errors:
+                    frames = [None]
+                yield from frames
+        except self._errors as error:
+            raise VideoError(f"{self.name}: breaks off: {_reason(error)}") from error
+
+    def _check_end(self, number: int, last: Fraction, damaged: int) -> None:
+        """Raise a VideoError if there is less than the header promises."""
+        if not number:
+            raise VideoError(f"{self.name}: there are no frames in this video")
+        end, promised = last + 1 / self.rate, self._seconds() or Fraction(0)
+        if end < promised - max(Fraction(1, 2), promised * _MAY_LACK):
+            parts = f"{float(end):.1f} of its {float(promised):.1f} seconds"
+            raise VideoError(f"{self.name}: is cut off: there are {number} frames, {parts}")
+        if damaged:
+            raise VideoError(f"{self.name}: {damaged} damaged parts were left out; {number} frames were whole")
+
+    def _seconds(self) -> Fraction | None:
+        """Return how long the video is by its header, None if that does not tell."""
+        if self._stream.duration:
+            return self._stream.duration * Fraction(self._stream.time_base)
+        if self._container.duration and len(self._container.streams) == 1:  # else it may be that of the sound
+            return Fraction(self._container.duration, library().time_base)
+        return None
+
+
+def newest(frames: Iterable[Frame], stop: threading.Event) -> Iterator[Frame]:
+    """Yield the newest of a camera's frames until `stop`, without those that came while the last was looked at."""
+    slot: queue.Queue[Frame | Exception | None] = queue.Queue(maxsize=1)
+
+    def put(item: Frame | Exception | None) -> None:
+        with contextlib.suppress(queue.Empty):
+            slot.get_nowait()
+        slot.put(item)
+
+    def read() -> None:
+        try:
+            for frame in frames:
+                if stop.is_set():
+                    break
+                put(frame)
+            put(None)
+        except Exception as error:  # for the other thread
+            put(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    while not stop.is_set() and (item := slot.get()) is not None:
+        if isinstance(item, Exception):
+            raise item
+        yield item
+    stop.set()
+    reader.join(timeout=2)
+
+
+def _open_file(av: Any, path: Path) -> Any:
+    with path.open("rb"):  # Python says best what keeps it from being opened
+        pass
+    return av.open(f"file:{path}", metadata_errors="ignore")  # a colon in a name would mean a protocol
+
+
+def _open_camera(av: Any, number: int) -> Any:
+    driver = _CAMERAS.get(sys.platform, "v4l2")
+    if driver == "v4l2":
+        return av.open(f"/dev/video{number}", format=driver)
+    if driver == "avfoundation":
+        return av.open(f"{number}:none", format=driver, options={"framerate": "30"})
+    devices = [device for device in av.device.enumerate_input_devices(driver) if "video" in device.media_types]
+    if number >= len(devices):
+        raise OSError(f"there are {len(devices)} cameras, counted from 0")
+    return av.open(f"video={devices[number].name}", format=driver)
+
+
+def _upright(frame: Any) -> np.ndarray:
+    """Return a frame's pixels, turned as the metadata of phones tell: counterclockwise, in degrees."""
+    image = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+
+
+def _pixel_aspect(stream: Any, frame: Any) -> Fraction:
+    aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
+    return 1 / aspect if round(frame.rotation / 90) % 2 else aspect
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or first_line(error)

@@ -1,0 +1,1 @@
+"""The demo: detections in pictures, videos and before a camera, drawn and written."""

@@ -1,0 +1,152 @@
+"""Frames of videos: pixels, times, rotation, and what is said of broken ones."""
+
+import sys
+import threading
+import wave
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from dataset.video.reading import Frame, Video, VideoError, newest
+from tests.builders import videos
+
+
+def read(path):
+    with Video(path) as video:
+        return list(video.frames()), video
+
+
+def times(frames):
+    return [round(float(frame.time), 3) for frame in frames]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts"])
+def test_frames_come_in_order_with_their_times(tmp_path, suffix):
+    frames, video = read(videos.write(tmp_path / f"a.{suffix}"))
+    assert [frame.number for frame in frames] == list(range(20))
+    assert times(frames) == [number / 10 for number in range(20)]
+    assert video.size == (64, 48) and (suffix == "ts" or video.length == 20)  # TS has no header that tells
+    for frame in frames:
+        assert frame.image.dtype == np.uint8
+        assert abs(frame.image.astype(int) - videos.picture(frame.number))[20:40, 24:].max() < 8
+
+
+def test_uneven_times_are_kept_from_the_first_frame_on(tmp_path):
+    frames, _ = read(videos.write(tmp_path / "a.mkv", times=[50, 53, 60, 100, 101]))
+    assert times(frames) == [0, 0.03, 0.1, 0.5, 0.51]
+
+
+def test_pixels_are_those_of_a_video_without_loss(tmp_path):
+    pictures = [np.random.RandomState(seed).randint(0, 256, (7, 5, 3), np.uint8) for seed in range(4)]
+    frames, _ = read(videos.write_pictures(tmp_path / "a.avi", pictures))
+    np.testing.assert_array_equal([frame.image for frame in frames], pictures)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, -90])
+def test_the_rotation_of_phones_is_applied(tmp_path, degrees):
+    """Degrees are counterclockwise, as in FFmpeg."""
+    frames, video = read(videos.write(tmp_path / "a.mp4", frames=2, rotation=degrees))
+    expected = np.rot90(videos.picture(0), degrees // 90)
+    assert video.size == expected.shape[1::-1]
+    assert np.abs(frames[0].image.astype(int) - expected).mean() < 8
+
+
+def frames_and_error(path):
+    frames = []
+    with Video(path) as video, pytest.raises(VideoError) as caught:
+        for frame in video.frames():  # those before the error stay
+            frames.append(frame)
+    assert str(caught.value).startswith(f"{path}: ")
+    return frames, str(caught.value)
+
+
+def open_error(path):
+    with pytest.raises(VideoError) as caught:
+        Video(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    return str(caught.value)
+
+
+def test_what_is_no_video_is_said(tmp_path):
+    for content in (b"", b"hello" * 100):
+        (tmp_path / "a.mp4").write_bytes(content)
+        assert "this is no video, or it is cut off" in open_error(tmp_path / "a.mp4")
+    assert "No such file" in open_error(tmp_path / "none.mp4")
+    assert "directory" in open_error(tmp_path)
+    with wave.open(str(tmp_path / "sound.avi"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(8000))
+    assert "there is no video in this file" in open_error(tmp_path / "sound.avi")
+
+
+def test_a_video_without_frames_is_said(tmp_path):
+    assert "no video" in open_error(videos.write(tmp_path / "a.mp4", frames=0))
+    assert "no frames" in open_error(videos.write(tmp_path / "a.avi", frames=0))
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.mp4", {"movflags": "+faststart"}), ("a.mkv", {})])
+def test_a_video_that_is_cut_off_gives_what_is_whole(tmp_path, name, options):
+    path = videos.cut(videos.write(tmp_path / name, frames=50, **options), 0.7)
+    frames, message = frames_and_error(path)
+    assert 5 < len(frames) < 50
+    assert f"is cut off: there are {len(frames)} frames" in message and "of its 5.0 seconds" in message
+
+
+def test_a_change_of_size_ends_the_video(tmp_path):
+    frames, message = frames_and_error(videos.write_changing(tmp_path / "a.avi", [(64, 48)] * 6 + [(32, 32)] * 3))
+    assert len(frames) == 6
+    assert "the size changes from 64x48 to 32x32 at frame 6" in message
+
+
+def test_damage_in_the_middle_is_counted_and_passed_over(tmp_path):
+    path = videos.write_changing(tmp_path / "a.avi", [(64, 48)] * 9)
+    content = path.read_bytes()
+    start = content.index(b"\xff\xd8", content.index(b"\xff\xd8") + 2)
+    path.write_bytes(content[:start] + bytes(200) + content[start + 200 :])
+    frames, message = frames_and_error(path)
+    assert len(frames) == 8 and "1 damaged parts were left out; 8 frames were whole" in message
+
+
+def test_a_camera_that_is_not_there_is_said():
+    with pytest.raises(VideoError, match=r"^camera:97: cannot be opened: "):
+        Video(97)
+
+
+def test_without_the_package_it_is_said_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(VideoError, match=r"pip install -r requirements-video\.txt"):
+        Video(tmp_path / "a.mp4")
+
+
+def test_of_a_camera_only_the_newest_frame_is_taken():
+    seen, go_on, stop = threading.Event(), threading.Event(), threading.Event()
+
+    def frames():
+        yield frame(0)
+        assert go_on.wait(10)
+        yield from map(frame, range(1, 50))
+        seen.set()
+        assert stop.wait(10)
+        yield frame(50)
+
+    taken = newest(frames(), stop)
+    assert next(taken).number == 0
+    go_on.set()
+    assert seen.wait(10)
+    assert next(taken).number == 49
+    stop.set()
+    assert list(taken) == []
+
+
+def test_a_camera_that_breaks_off_raises_its_error():
+    def frames():
+        yield from ()
+        raise VideoError("camera:0: breaks off")
+
+    with pytest.raises(VideoError, match="breaks off"):
+        list(newest(frames(), threading.Event()))
+
+
+def frame(number):
+    return Frame(number, Fraction(number, 10), np.zeros((2, 2, 3), np.uint8))
