@@ -3,9 +3,11 @@
   python eval_ssd.py --data_dir=dataset/tfrecords --model_dir=logs
 
 Takes the newest checkpoint in --model_dir, with the config and the class names that it was trained with. The
-results in {model_dir}/predict are what voc_eval.py reads; of images from COCO they are written in its format too.
+results in {model_dir}/predict are what voc_eval.py reads, and eval_output/report.html there shows them; of images from
+COCO they are written in its format too.
 """
 
+from functools import partial
 from pathlib import Path
 
 from dataset.records import record_files
@@ -28,6 +30,8 @@ def main() -> None:
     for folder in config_file.folders_beside(FLAGS.checkpoint_path or FLAGS.model_dir):
         _config(folder, class_names)
     start_tensorflow()
+    from dataset.records.contents import pictures_of
+    from dataset.report.page import write_report
     from dataset.scores import coco_results, voc_results
     from dataset.sources import labels
     from net.estimator.precision import precision_of
@@ -52,7 +56,9 @@ def main() -> None:
     log(f"wrote results_1.txt to results_{config.num_classes - 1}.txt in {pred_dir}")
     if coco:
         log("\n".join(coco.finish(pred_dir, found.by_images())))
-    evaluation.score(found)
+    result = evaluation.score(found)
+    pictures = partial(pictures_of, evaluation.shards)
+    log(f"wrote {write_report(pred_dir / 'eval_output', found, evaluation.ground_truth, result, pictures)}")
 
 
 def _config(folder: Path, class_names: tuple[str, ...]) -> Config:

@@ -5,7 +5,7 @@
 reads the annotations of VOCROOT/VOC2007TEST and the results that eval_ssd.py wrote to ./logs/predict.
 """
 
-from dataset.scores.report import ImageSet, score_results
+from dataset.report.scoring import ImageSet, score_results
 from utility.flags import detect as flags
 from utility.run import command
 

@@ -107,6 +107,14 @@ def test_evaluation_writes_results_that_score_the_same(home):
     assert figures(scored) == figures(printed)
 
 
+def test_evaluation_leaves_a_page_with_the_pictures_of_the_records(home, tmp_path):
+    arguments = [f"--data_dir={home}/tfrecords", f"--checkpoint_path={home}/logs", f"--model_dir={tmp_path}"]
+    (mean,) = re.findall("Mean AP = (.*)", run("eval_ssd.py", *arguments))
+    page = (tmp_path / "predict/eval_output/report.html").read_text(encoding="utf-8")
+    assert f"<h1>mAP {mean}</h1>" in page
+    assert page.count("data:image/jpeg") == page.count("<figcaption><b>") > 0
+
+
 def test_evaluation_of_coco_images_writes_its_results_too(home, tmp_path):
     names = (home / "tfrecords/labels.txt").read_text().split()
     split, path = home / "VOC" / "VOC2007TEST", tmp_path / "instances.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from PIL import Image
 
 from dataset.records.parsing import parse
 from dataset.records.scanning import faults_named, quiet
+from dataset.sources.annotations import Annotation
 from utility.drawing.detections import draw_detections
 
 _SIZE_LIMITS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # upper ends of the groups by size
@@ -98,6 +100,19 @@ def read_examples(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
                 yield values
             except tf.errors.OutOfRangeError:
                 return
+
+
+def pictures_of(shards: Sequence[str], annotations: Sequence[Annotation]) -> dict[str, bytes]:
+    """Return the picture files of annotations that come from these records, by image id; none if a record is broken."""
+    wanted, found = {annotation.image_id for annotation in annotations}, {}
+    with contextlib.suppress(ValueError):
+        for example in read_examples(shards) if wanted else ():
+            image_id = example["image_id"].decode()
+            if image_id in wanted:
+                found[image_id] = example["image_encoded"]
+            if len(found) == len(wanted):
+                break
+    return found
 
 
 def draw_example(example: Example, class_names: Sequence[str], output_directory: Path) -> Path:

@@ -20,6 +20,9 @@ from dataset.scores.detection_matching import (
 )
 from dataset.sources.annotations import Annotation
 
+# arange gives .30000000000000004, which a recall of 3 / 10 does not reach; published figures have this error too
+_ELEVEN = np.arange(0.0, 1.1, 0.1)
+
 
 @dataclass(frozen=True)
 class ClassResult:
@@ -123,10 +126,10 @@ def _score_class(
     ignored[matches >= 0] = truth.difficult[matches[matches >= 0]]
     true_positive = first_of_each(matches) & ~ignored
     positives = int(np.sum(~truth.difficult))
-    points = _eleven_points(true_positive[~ignored], positives)
-    ap = float(points.sum() / 11) if use_07_metric else _area(true_positive[~ignored], positives)
+    points = precision_at(true_positive[~ignored], positives, _ELEVEN)
+    average = eleven_point_average if use_07_metric else area_under_curve
     return ClassResult(
-        ap=ap if positives else None,
+        ap=average(true_positive[~ignored], positives) if positives else None,
         ground_truth=positives,
         difficult=len(truth.difficult) - positives,
         detections=len(boxes),
@@ -142,15 +145,22 @@ def _envelope(true_positive: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(precision[::-1])[::-1]
 
 
-def _eleven_points(true_positive: np.ndarray, positives: int) -> np.ndarray:
-    """Return the interpolated precision [11] at a recall of 0, .1, ..., 1; 0 for a recall that is not reached."""
+def precision_at(true_positive: np.ndarray, positives: int, recalls: np.ndarray) -> np.ndarray:
+    """Return the best precision at a recall of at least each of `recalls`; 0 for one that is not reached.
+
+    `true_positive` is bool [D], in order of falling score, without ignored detections; `positives` counts the objects.
+    """
     envelope = _envelope(true_positive)
     recall = np.arange(1, len(envelope) + 1) / max(positives, 1)
-    # arange gives .30000000000000004, which a recall of 3 / 10 does not reach; published figures have this error too
-    return np.append(envelope, 0.0)[np.searchsorted(recall, np.arange(0.0, 1.1, 0.1))]
+    return np.append(envelope, 0.0)[np.searchsorted(recall, recalls)]
 
 
-def _area(true_positive: np.ndarray, positives: int) -> float:
+def eleven_point_average(true_positive: np.ndarray, positives: int) -> float:
+    """Return VOC2007's average precision: the mean of the precision at 11 recalls, as `precision_at` gives it."""
+    return float(precision_at(true_positive, positives, _ELEVEN).sum() / 11)
+
+
+def area_under_curve(true_positive: np.ndarray, positives: int) -> float:
     """Return the area under the envelope; each true positive adds 1 / positives to the recall."""
     # summing before dividing makes a perfect score exactly 1
     return float(_envelope(true_positive).sum() / max(positives, 1))

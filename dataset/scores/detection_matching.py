@@ -46,29 +46,42 @@ def by_falling_score(
     found: voc_results.Detections | None, image_index: Mapping[str, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return boxes [D, 4] and image indices [D] of the detections in known images, in order of falling score."""
+    boxes, images, _ = with_falling_score(found, image_index)
+    return boxes, images
+
+
+def with_falling_score(
+    found: voc_results.Detections | None, image_index: Mapping[str, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return boxes and image indices as `by_falling_score` does, and the scores [D]."""
     if found is None:
-        return np.zeros((0, 4)), np.zeros(0, dtype=np.int64)
+        return np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros(0)
     images = np.array([image_index.get(image_id, -1) for image_id in found.image_ids.tolist()], dtype=np.int64)
     order = np.argsort(-found.scores, kind="stable")
     order = order[images[order] >= 0]
-    return found.boxes_yxyx_px[order], images[order]
+    return found.boxes_yxyx_px[order], images[order], found.scores[order]
 
 
 def match_detections(boxes: np.ndarray, images: np.ndarray, truth: ClassTruth, iou_threshold: float) -> np.ndarray:
-    """Return, for each detection [D], the index of the ground truth that it matches, or -1.
+    """Return, for each detection [D], the index of the ground truth that it matches, or -1."""
+    best, iou = best_overlaps(boxes, images, truth)
+    return np.where(iou >= iou_threshold, best, -1)
 
-    Each detection is compared with all ground truth of its image. These pairs are rows of flat arrays, the pairs of
-    one detection next to each other.
+
+def best_overlaps(boxes: np.ndarray, images: np.ndarray, truth: ClassTruth) -> tuple[np.ndarray, np.ndarray]:
+    """Return, for each detection [D], the index of the ground truth of its image with the highest IoU, and the IoU.
+
+    Without ground truth in the image these are -1 and 0. Each detection is compared with all ground truth of its
+    image. These pairs are rows of flat arrays, the pairs of one detection next to each other.
     """
-    matches = np.full(len(boxes), -1, dtype=np.int64)
+    best, iou = np.full(len(boxes), -1, dtype=np.int64), np.zeros(len(boxes))
     first = np.searchsorted(truth.images, images, side="left")
     counts = np.searchsorted(truth.images, images, side="right") - first
     with_truth = np.flatnonzero(counts)
     for start in range(0, len(with_truth), _BLOCK):
         block = with_truth[start : start + _BLOCK]
-        best, iou = _best_of_image(boxes[block], first[block], counts[block], truth.boxes)
-        matches[block] = np.where(iou >= iou_threshold, best, -1)
-    return matches
+        best[block], iou[block] = _best_of_image(boxes[block], first[block], counts[block], truth.boxes)
+    return best, iou
 
 
 def _best_of_image(
@@ -96,12 +109,13 @@ def _iou_inclusive(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
     """
     corners_min = np.maximum(boxes_a[:, :2], boxes_b[:, :2])
     corners_max = np.minimum(boxes_a[:, 2:], boxes_b[:, 2:])
-    overlap = _area_px(corners_min, corners_max)
-    areas = _area_px(boxes_a[:, :2], boxes_a[:, 2:]) + _area_px(boxes_b[:, :2], boxes_b[:, 2:])
+    overlap = area_px(corners_min, corners_max)
+    areas = area_px(boxes_a[:, :2], boxes_a[:, 2:]) + area_px(boxes_b[:, :2], boxes_b[:, 2:])
     return overlap / (areas - overlap)  # ground truth has area, so this is not 0 / 0
 
 
-def _area_px(corners_min: np.ndarray, corners_max: np.ndarray) -> np.ndarray:
+def area_px(corners_min: np.ndarray, corners_max: np.ndarray) -> np.ndarray:
+    """Return the pixels [P] of boxes with these corners [P, 2], both inclusive; 0 for an inverted box."""
     sides = np.maximum(corners_max - corners_min + 1, 0)
     return sides[:, 0] * sides[:, 1]
 

@@ -44,22 +44,22 @@ class Evaluation:
             threads: that prepare images.
             skip_bad_records: leave out broken records; otherwise they are a ValueError.
         """
-        self._shards = without_faults(shards, len(config.class_names)) if skip_bad_records else shards
+        self.shards = without_faults(shards, len(config.class_names)) if skip_bad_records else shards
         self._config = config
-        self.images = count_records(self._shards)
-        self.input_fn = eval_input_fn(self._shards, config, batch_size, threads)
+        self.images = count_records(self.shards)
+        self.input_fn = eval_input_fn(self.shards, config, batch_size, threads)
         # by position in the records: the last detections in the pictures of a fixed sample
         self.sampled: dict[int, dict[str, Any]] = {}
 
     @cached_property
     def ground_truth(self) -> list[Annotation]:
         """The ground truth of the records."""
-        return ground_truth_of(self._shards, self._config.class_names)
+        return ground_truth_of(self.shards, self._config.class_names)
 
     @cached_property
     def sample(self) -> dict[int, SamplePicture]:
         """The pictures of the sample, by position in the records."""
-        pictures = sample_pictures.read_pictures(self._shards, sample_pictures.positions(self.images))
+        pictures = sample_pictures.read_pictures(self.shards, sample_pictures.positions(self.images))
         return {position: SamplePicture(pixels, self.ground_truth[position]) for position, pixels in pictures.items()}
 
     def detect(
@@ -83,7 +83,7 @@ class Evaluation:
         self.ground_truth  # noqa: B018 (reads all records)
         folder = Path(estimator.model_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        with faults_named(self._shards, len(self._config.class_names)):
+        with faults_named(self.shards, len(self._config.class_names)):
             return voc_results.detections_by_class(images(), folder)
 
     def score(self, found: Mapping[int, voc_results.Detections]) -> average_precision.EvaluationResult:

@@ -93,6 +93,16 @@ def draw_marks(image: Image.Image | np.ndarray, marks: Sequence[Mark]) -> Image.
     return canvas
 
 
+def draw_boxes(
+    image: Image.Image | np.ndarray,
+    boxes_yxyx_px: np.ndarray,
+    texts: Sequence[str],
+    colours: Sequence[tuple[int, int, int]],
+) -> Image.Image:
+    """Return a copy of an image with boxes [D, 4], a text and an RGB colour for each, as `draw_marks` draws them."""
+    return draw_marks(image, [Mark(*mark) for mark in zip(boxes_yxyx_px, colours, texts, strict=True)])
+
+
 def class_colour(class_id: int) -> tuple[int, int, int]:
     """Return the RGB colour of a class id, each channel in [0, 255]; it depends on the id only."""
     saturation, value = _SATURATION_AND_VALUE[class_id % len(_SATURATION_AND_VALUE)]

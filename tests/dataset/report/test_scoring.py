@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from dataset.report.scoring import ImageSet, score_results
 from dataset.scores import voc_results
-from dataset.scores.report import ImageSet, score_results
 from dataset.sources import labels, voc_files
 from net.benchmark.random_voc import write_random_voc
 from tests.builders.detections import detect_everything

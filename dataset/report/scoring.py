@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -9,13 +10,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dataset.report.page import write_report
 from dataset.scores import voc_results
 from dataset.scores.average_precision import EvaluationResult, evaluate, format_report
 from dataset.sources import labels, voc, voc_files
 from dataset.sources.annotations import Annotation
+from dataset.sources.pictures import PictureError, read_picture
 from utility.config.settings import LABELS_FILE
 from utility.drawing.curves import draw_precision_recall
 from utility.files import text_files
+
+OUTPUT_NAME = "eval_output"
 
 
 class ImageSet(NamedTuple):
@@ -41,6 +46,23 @@ class ImageSet(NamedTuple):
         ids = voc_files.read_image_set(split_dir, self.image_set)
         return [voc_files.read_annotation(voc_files.annotation_path(split_dir, image_id)) for image_id in ids]
 
+    def pictures(self, annotations: Sequence[Annotation]) -> dict[str, bytes]:
+        """Return their picture files by image id, as JPEGs; those that are missing or broken are left out."""
+        split_dir = Path(self.dataset_directory) / self.split
+        if voc_files.has_image_sets(split_dir):
+            by_id = voc_files.index_images(split_dir) if (split_dir / "JPEGImages").is_dir() else {}
+            paths = [by_id.get(annotation.image_id) for annotation in annotations]
+        else:
+            by_xml = dict(voc_files.pair_files(split_dir))
+            paths = [by_xml.get(annotation.path) for annotation in annotations]
+        found = {}
+        for annotation, path in zip(annotations, paths, strict=True):
+            if path:
+                with contextlib.suppress(PictureError):
+                    picture = read_picture(path, (annotation.height, annotation.width))
+                    found[annotation.image_id] = picture.encoded
+        return found
+
 
 def score_results(
     images: ImageSet,
@@ -51,7 +73,7 @@ def score_results(
     use_07_metric: bool = True,
     iou_threshold: float = 0.5,
 ) -> dict[str, Any]:
-    """Score a folder of results files, print the figures, and write them to voc_eval.json and precision_recall.png.
+    """Score a folder of results files, print and write the figures, and precision_recall.png and report.html.
 
     Args:
         images: the annotated images to score against.
@@ -78,7 +100,9 @@ def score_results(
         print(f"warning: {warning}", file=sys.stderr)
     print("\n".join(format_report(result)))
     figures = _figures(images, len(ground_truth), result, warnings)
-    _write(Path(output_directory or Path(pred_dir) / "eval_output"), figures, result)
+    folder = Path(output_directory or Path(pred_dir) / OUTPUT_NAME)
+    _write(folder, figures, result)
+    write_report(folder, detections, ground_truth, result, images.pictures)
     return figures
 
 

@@ -1,0 +1,1 @@
+"""Scores of a folder of results files, and the page that shows them."""
