@@ -23,8 +23,8 @@ _MATCHED = (255, 210, 0)  # colour of default boxes
 
 
 def path(model_dir: str, task: Task | None) -> str | None:
-    """Return where a training's first batch is drawn, None for a process of a cluster that is not the chief."""
-    return str(Path(model_dir, PICTURE)) if task is None or task.is_chief else None
+    """Return where a training's first batch is drawn, None in a cluster: all its workers must run the same graph."""
+    return str(Path(model_dir, PICTURE)) if task is None else None
 
 
 class DrawFirstBatch(tf.train.SessionRunHook):
@@ -42,19 +42,14 @@ class DrawFirstBatch(tf.train.SessionRunHook):
             and `labels` int [B, N], 0 for padding; `classes` int32 [B, K], above 0 for matched default boxes.
           anchors: the K default boxes.
           config: with the channel means and the class names.
-          path: of the JPEG; its folder must exist at the first step.
+          path: of the JPEG, in the model directory.
         """
         self._tensors, self._anchors, self._config, self._path = dict(tensors), anchors, config, Path(path)
         self._due = False
 
     def begin(self) -> None:
-        """Find the global step in the graph."""
-        self._step = tf.train.get_global_step()
-
-    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
-        """Find out whether a training begins."""
-        del coord
-        self._due = not self._path.exists() or session.run(self._step) == 0
+        """Find out, before the first checkpoint is saved, whether a training begins."""
+        self._due = not self._path.exists() or tf.train.latest_checkpoint(str(self._path.parent)) is None
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs | None:
         """Fetch the first batch."""

@@ -160,7 +160,7 @@ def test_train_ssd_with_an_evaluator_and_with_workers_that_disagree(tmp_path):
     assert scored[-1] == 4 and set(scored) <= {0, 2, 4}
     assert (tmp_path / "logs" / BEST / "config.json").is_file()
     assert not list((tmp_path / "logs").glob("tmp_*"))
-    assert all((tmp_path / "logs" / name).is_file() for name in ("curves.png", "first_batch.jpg"))
+    assert (tmp_path / "logs" / "curves.png").is_file()
 
     with Workers(tmp_path, [*command, "--negative_ratio=2"], [*command, "--tf_random_seed=1"]) as workers:
         assert workers.statuses() == [1, 1], workers.text(0) + workers.text(1)
