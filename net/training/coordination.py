@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -92,7 +92,8 @@ def supervised(task: Task) -> Iterator[None]:
         yield
     except BaseException as error:
         done.set()
-        context.context().report_error_to_cluster(tf.errors.ABORTED, f"{task.name()}: {first_line(error)}")
+        with suppress(tf.errors.OpError):  # of two that fail at once, the service takes the word of the first alone
+            context.context().report_error_to_cluster(tf.errors.ABORTED, f"{task.name()}: {first_line(error)}")
         atexit.register(_end, 130 if isinstance(error, KeyboardInterrupt) else 1)
         raise
     done.set()
