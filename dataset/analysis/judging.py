@@ -10,9 +10,9 @@ import numpy as np
 from dataset.scores.detection_matching import (
     ClassTruth,
     best_overlaps,
+    by_falling_score,
     first_of_each,
     group_by_class,
-    with_falling_score,
 )
 from dataset.scores.voc_results import Detections
 from dataset.sources.annotations import Annotation
@@ -105,7 +105,7 @@ def judge(
     image_index = {annotation.image_id: index for index, annotation in enumerate(annotations)}
     classes = []
     for class_id in range(1, len(class_names) + 1):
-        boxes, images, scores = with_falling_score(detections.get(class_id), image_index)
+        boxes, images, scores = by_falling_score(detections.get(class_id), image_index)
         classes.append(_judge_class(class_id, (boxes, images, scores), truth, iou_threshold))
     return Judged(annotations, class_names, iou_threshold, truth, tuple(classes))
 

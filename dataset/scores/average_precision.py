@@ -118,9 +118,9 @@ def _index_images(ground_truth: Sequence[Annotation]) -> dict[str, int]:
 
 
 def _score_class(
-    found: tuple[np.ndarray, np.ndarray], truth: ClassTruth, iou_threshold: float, use_07_metric: bool
+    found: tuple[np.ndarray, np.ndarray, np.ndarray], truth: ClassTruth, iou_threshold: float, use_07_metric: bool
 ) -> ClassResult:
-    boxes, images = found
+    boxes, images, _ = found
     matches = match_detections(boxes, images, truth, iou_threshold)
     ignored = np.zeros(len(matches), dtype=bool)
     ignored[matches >= 0] = truth.difficult[matches[matches >= 0]]

@@ -44,16 +44,8 @@ def group_by_class(ground_truth: Sequence[Annotation], class_names: Sequence[str
 
 def by_falling_score(
     found: voc_results.Detections | None, image_index: Mapping[str, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return boxes [D, 4] and image indices [D] of the detections in known images, in order of falling score."""
-    boxes, images, _ = with_falling_score(found, image_index)
-    return boxes, images
-
-
-def with_falling_score(
-    found: voc_results.Detections | None, image_index: Mapping[str, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return boxes and image indices as `by_falling_score` does, and the scores [D]."""
+    """Return boxes [D, 4], image indices [D] and scores [D] of the detections in known images, by falling score."""
     if found is None:
         return np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros(0)
     images = np.array([image_index.get(image_id, -1) for image_id in found.image_ids.tolist()], dtype=np.int64)

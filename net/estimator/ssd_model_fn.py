@@ -33,8 +33,8 @@ def ssd_model_fn(features: dict, labels: Any, mode: str, params: dict[str, Any])
         variables; for training `log_every_n_steps`, and optionally `start`, as
         utility.checkpoints.initialization.starting_point returns it, `images_per_epoch`, for the log,
         `accumulate_steps`, in how many parts a replica computes its batch, `xla`, to compile the network, and
-        `first_batch`, a file for the picture of the first batch;
-        optionally `precision`, what the network computes in.
+        `first_batch`, a file for the picture of the first batch; in all modes optionally `precision`, what the network
+        computes in.
 
     The default boxes are built from the config as a constant, so the input function does not need them.
     """
