@@ -27,9 +27,12 @@ def forward(config: Config, turns: Turns, data_format: str | None) -> tf.Tensor:
 
 
 def forward_and_backward(config: Config, turns: Turns, data_format: str | None) -> tf.Tensor:
-    """Build the forward and the backward pass of a simple loss, fetched as one number."""
+    """Build the forward and the backward pass of a simple loss, fetched as one number.
+
+    The gradient of a mean would not depend on the output, and TensorFlow would drop the heads' forward pass.
+    """
     output = bare_network(config, turns, data_format, training=True)
-    loss = tf.reduce_mean(output.offsets) + tf.reduce_mean(output.logits)
+    loss = tf.nn.l2_loss(output.offsets) + tf.nn.l2_loss(output.logits)
     gradients = tf.gradients(loss, tf.trainable_variables())
     return tf.add_n([tf.reduce_max(gradient) for gradient in gradients])
 

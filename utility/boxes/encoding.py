@@ -61,13 +61,40 @@ def encode_targets(
     boxes_yxyx = tf.pad(boxes_yxyx, [[0, 0], [0, 1], [0, 0]])
     labels = tf.pad(tf.cast(labels, tf.int32), [[0, 0], [0, 1]])
     boxes = anchors.frame.from_normalized(boxes_yxyx)
-    usable = tf.logical_and(labels > 0, tf.logical_not(box_ops.is_degenerate(boxes)))
-    iou = box_ops.iou(boxes, anchors.corners(), anchors.frame.pixel_extent)
-    iou = tf.where_v2(usable[:, :, tf.newaxis], iou, 0.0)
-    indices, states = match(iou, match_threshold, neg_threshold)
+    indices, states = match(_iou_with_usable(boxes, labels, anchors), match_threshold, neg_threshold)
     positive = tf.equal(states, 1)
     classes = tf.where_v2(positive, tf.gather(labels, indices, batch_dims=1), states)
-    # a default box without a match encodes itself: its size is positive, so the logarithm is finite
-    matched = tf.where_v2(positive[..., tf.newaxis], tf.gather(boxes, indices, batch_dims=1), anchors.corners())
-    offsets = encode(matched, anchors)
-    return Targets(classes, tf.where_v2(positive[..., tf.newaxis], offsets, 0.0))
+    return Targets(classes, _offsets_of_positives(positive, indices, boxes, anchors))
+
+
+def _iou_with_usable(boxes: tf.Tensor, labels: tf.Tensor, anchors: DefaultBoxes) -> tf.Tensor:
+    """Return the IoU of boxes [B, N, 4] with the default boxes, [B, N, K]; 0 for padding and degenerate boxes.
+
+    Most of a batch is padding, as few images have as many objects as the one with the most: it is left out.
+    """
+    usable = tf.where_v2(tf.logical_and(labels > 0, tf.logical_not(box_ops.is_degenerate(boxes))))  # [M, 2]
+    iou = box_ops.iou(tf.gather_nd(boxes, usable), anchors.corners(), anchors.frame.pixel_extent)  # [M, K]
+    shape = tf.concat([tf.shape(labels, out_type=tf.int64), [len(anchors.cyxhw)]], axis=0)
+    return tf.ensure_shape(tf.scatter_nd(usable, iou, shape), [*labels.shape, len(anchors.cyxhw)])
+
+
+def _offsets_of_positives(
+    positive: tf.Tensor, indices: tf.Tensor, boxes: tf.Tensor, anchors: DefaultBoxes
+) -> tf.Tensor:
+    """Return the offsets of boxes [B, N, 4] to the default boxes matched to them, and 0 for others, [B, K, 4].
+
+    Args:
+      positive: bool [B, K], which default boxes are matched.
+      indices: int32 [B, K], the box that each is matched to.
+      boxes: in the anchors' frame.
+      anchors: the K default boxes.
+    """
+    matched = tf.where_v2(positive)  # int64 [P, 2]: image, default box
+    image, default_box = matched[:, 0], matched[:, 1]
+    box = tf.cast(tf.gather_nd(indices, matched), tf.int64)
+    offsets = encode(
+        tf.gather_nd(boxes, tf.stack([image, box], axis=1)),
+        anchors._replace(cyxhw=tf.gather(tf.constant(anchors.cyxhw), default_box)),
+    )
+    shape = tf.concat([tf.shape(positive, out_type=tf.int64), [4]], axis=0)
+    return tf.ensure_shape(tf.scatter_nd(matched, offsets, shape), [*positive.shape, 4])
