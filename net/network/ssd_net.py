@@ -51,8 +51,8 @@ def multibox_head(maps: Sequence[tf.Tensor], layers: Layers, boxes: Sequence[int
     offsets, logits = [], []
     with tf.variable_scope("multibox_head"):
         for index, (tensor, count) in enumerate(zip(maps, boxes, strict=True)):
-            loc = layers.conv(tensor, count * 4, 3, f"loc_{index}", activation=None)
-            cls = layers.conv(tensor, count * classes, 3, f"cls_{index}", activation=None)
+            loc = layers.head(tensor, count * 4, 3, f"loc_{index}")
+            cls = layers.head(tensor, count * classes, 3, f"cls_{index}")
             offsets.append(_per_box(loc, layers, 4))
             logits.append(_per_box(cls, layers, classes))
     return SsdOutput(tf.concat(offsets, axis=1), tf.concat(logits, axis=1))
