@@ -8,7 +8,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv quickstart test quick check clean stale
+.PHONY: help venv quickstart pictures test quick check clean stale
 
 PYTHON ?=
 GPU ?=
@@ -80,6 +80,9 @@ quickstart: venv ## sample set, convert, train, evaluate, score and draw, in qui
 		"  logs/          the checkpoints and TensorBoard summaries; logs/predict/ has the detections" \
 		"  drawn/         pictures with the detections drawn in" \
 		"Curves: $(VENV)/bin/tensorboard --logdir=quickstart/logs. Your own pictures: see README.md."
+
+pictures: quickstart ## the quickstart, and the pictures of README.md from it, in demo/shown/ (needs Chromium)
+	$(PY) -m tests.readme_pictures quickstart demo/shown
 
 # the tests of a file stay together, for they share what takes long to make
 test: venv $(DEV) ## run the tests

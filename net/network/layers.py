@@ -9,7 +9,6 @@ from utility.run import processor
 
 _MOMENTUM = 0.97  # of batch norm's moving averages: low, so that they are usable after a short training
 _PIXEL_RANGE = 127.5  # of pixels around their mean; published weights take them divided by it, or nearly so
-_HEAD_RATE = 0.1  # learning rate of heads on features with batch norm, relative to that of all others
 _EPSILON = 1.001e-5  # that of Keras' ResNet50; cuDNN needs at least 1e-5
 
 
@@ -79,15 +78,10 @@ class Layers:
     def head(self, inputs: tf.Tensor, filters: int, kernel: int, name: str) -> tf.Tensor:
         """Add a convolution with bias whose output is the network's.
 
-        With batch norm, whose features of each cell have a norm of 50 to 100, it starts with small weights and learns
-        at a tenth of the rate: at the full one its output swings from step to step, and so do all gradients behind it.
+        On features with batch norm, which are large, it starts with small weights, as in arXiv 1708.02002, section 4.1.
         """
-        if not self._batch_norm:
-            return self.conv(inputs, filters, kernel, name, activation=None)
-        initializer = tf.random_normal_initializer(0, 0.01)  # arXiv 1708.02002, section 4.1
-        getter = _learning_slowly if self._training else None
-        with tf.variable_scope(tf.get_variable_scope(), custom_getter=getter):
-            return self.conv(inputs, filters, kernel, name, activation=None, kernel_initializer=initializer)
+        small = {"kernel_initializer": tf.random_normal_initializer(0, 0.01)} if self._batch_norm else {}
+        return self.conv(inputs, filters, kernel, name, activation=None, **small)
 
     def depthwise_norm(
         self, inputs: tf.Tensor, kernel: int, name: str, *, strides: int = 1, activation=tf.nn.relu
@@ -184,13 +178,6 @@ def _of_unit_pixels(getter, name: str, *arguments, **options) -> tf.Variable | t
         return variable
     constant = tf.stop_gradient(variable)
     return constant * _PIXEL_RANGE + (variable - constant) / _PIXEL_RANGE
-
-
-def _learning_slowly(getter, name: str, *arguments, **options) -> tf.Tensor:
-    """Return a variable whose gradient is multiplied by _HEAD_RATE: a `custom_getter`."""
-    variable = getter(name, *arguments, **options)
-    constant = tf.stop_gradient(variable)
-    return constant + (variable - constant) * _HEAD_RATE
 
 
 def _moving_average(name: str, shape: list[int], initializer) -> tf.Variable:
