@@ -49,3 +49,17 @@ def test_a_kernel_on_pixels_starts_as_small_as_they_are_large():
         (kernel,) = (session.run(v) for v in tf.trainable_variables() if v.op.name == "conv1/kernel")
     glorot = np.sqrt(2 / (9 * (3 + 32)))
     np.testing.assert_allclose(kernel.std() * 127.5, glorot, rtol=0.05)
+
+
+def test_heads_start_with_small_weights_on_features_with_batch_norm_alone():
+    spread = {}
+    for batch_norm in (False, True):
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(1)
+            Layers("channels_last", True, batch_norm).head(tf.zeros([1, 4, 4, 64]), 32, 3, "cls_0")
+            session.run(tf.global_variables_initializer())
+            kernel, bias = session.run(tf.trainable_variables())
+        assert kernel.shape == (3, 3, 64, 32) and not bias.any()
+        spread[batch_norm] = kernel.std()
+    np.testing.assert_allclose(spread[False], np.sqrt(2 / (9 * (64 + 32))), rtol=0.02)  # Glorot's, as in the reference
+    np.testing.assert_allclose(spread[True], 0.01, rtol=0.02)
