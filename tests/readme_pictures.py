@@ -11,20 +11,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from utility.drawing.sheet import save_sheet
 
 DRAWN = 6  # pictures on the sheet of detections
+CELL = (360, 270)  # width and height of each, pixels
 WIDTH = 1000  # pixels
 REPORT = (1000, 1500)  # of the window that is photographed; a picture must not show the end of the page as empty
 
 
 def detections(drawn, output):
-    """Put drawn pictures on a sheet, all cut to the size of the smallest."""
+    """Put drawn pictures on a sheet, each as large as fits."""
     pictures = [Image.open(path) for path in sorted(drawn.glob("*.jpg"))[:DRAWN]]
-    size = [min(picture.size[side] for picture in pictures) for side in (0, 1)]
-    save_sheet([picture.crop((0, 0, *size)) for picture in pictures], output)
+    save_sheet([ImageOps.pad(picture, CELL, color="white") for picture in pictures], output)
 
 
 def small(picture, output):

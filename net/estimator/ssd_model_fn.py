@@ -17,6 +17,7 @@ from net.network.multibox_loss import MultiboxLoss, multibox_loss
 from net.network.ssd_net import SsdOutput, ssd_network
 from utility.boxes.default_boxes import DefaultBoxes, default_boxes
 from utility.boxes.encoding import Targets, encode_targets
+from utility.checkpoints.warm_start import WarmStart
 from utility.config.settings import Config, LossConfig
 
 
@@ -52,7 +53,15 @@ def _spec(features: dict, labels: Any, mode: str, params: dict[str, Any]) -> tf.
         training = mode == tf.estimator.ModeKeys.TRAIN
         # the loss stays outside: its shapes depend on the number of objects, which XLA does not support
         with tf.xla.experimental.jit_scope(training and params.get("xla", False)):
-            return ssd_network(images, config, params["data_format"], params["model_scope"], training, _half(params))
+            return ssd_network(
+                images,
+                config,
+                params["data_format"],
+                params["model_scope"],
+                training=training,
+                mixed_precision=_half(params),
+                pretrained=isinstance(params.get("start"), WarmStart),
+            )
 
     if mode == tf.estimator.ModeKeys.PREDICT:
         output = network(features["image"])

@@ -16,7 +16,12 @@ class Layers:
     """Convolution, batch norm and pooling with the settings that all layers of a network share."""
 
     def __init__(
-        self, data_format: str, training: bool = False, batch_norm: bool = False, depth_multiplier: float = 1.0
+        self,
+        data_format: str,
+        training: bool = False,
+        batch_norm: bool = False,
+        depth_multiplier: float = 1.0,
+        small_heads: bool = False,
     ):
         """Store the shared settings.
 
@@ -26,6 +31,7 @@ class Layers:
             whether gradients will be computed.
           batch_norm: whether `extra_conv` has batch norm.
           depth_multiplier: factor of the number of filters in `scaled`; arXiv 1704.04861, section 3.3.
+          small_heads: whether `head` starts with small weights.
         """
         self.data_format = data_format
         self.channel_axis = 1 if data_format == "channels_first" else -1
@@ -33,7 +39,7 @@ class Layers:
         on_cpu = self.channel_axis == -1 and not tf.config.list_physical_devices("GPU")
         by_matrices = training and on_cpu and not processor.has_avx512()
         self._gradients = {"Conv2D": kernel_gradient.REGISTERED_NAME} if by_matrices else {}
-        self._batch_norm = batch_norm
+        self._batch_norm, self._small_heads = batch_norm, small_heads
         self._depth_multiplier = depth_multiplier
 
     def scaled(self, filters: int) -> int:
@@ -78,10 +84,11 @@ class Layers:
     def head(self, inputs: tf.Tensor, filters: int, kernel: int, name: str) -> tf.Tensor:
         """Add a convolution with bias whose output is the network's.
 
-        On features with batch norm, which are large, it starts with small weights, as in arXiv 1708.02002, section 4.1.
+        With `small_heads` its weights start as those of arXiv 1708.02002, section 4.1: larger ones send gradients into
+        the backbone that change what it knows. A random one learns the faster by them.
         """
-        small = {"kernel_initializer": tf.random_normal_initializer(0, 0.01)} if self._batch_norm else {}
-        return self.conv(inputs, filters, kernel, name, activation=None, **small)
+        start = {"kernel_initializer": tf.random_normal_initializer(0, 0.01)} if self._small_heads else {}
+        return self.conv(inputs, filters, kernel, name, activation=None, **start)
 
     def depthwise_norm(
         self, inputs: tf.Tensor, kernel: int, name: str, *, strides: int = 1, activation=tf.nn.relu

@@ -74,6 +74,7 @@ def ssd_network(
     scope: str = "ssd300",
     training: bool = False,
     mixed_precision: bool = False,
+    pretrained: bool = False,
 ) -> SsdOutput:
     """Build the network of a config.
 
@@ -85,12 +86,14 @@ def ssd_network(
       training: whether batch norm, if the backbone has it, normalizes by the statistics of the batch, and whether
         gradients will be computed (on a CPU by `net.network.kernel_gradient`).
       mixed_precision: whether the layers compute in float16; variables and output are float32.
+      pretrained: whether the backbone's weights will be loaded; with batch norm the heads then start small.
 
     Raises:
       ValueError: the image size is too small for the extra layers.
     """
     network = config.network
-    layers = Layers(data_format, training, BACKBONES[network.backbone].batch_norm, network.depth_multiplier)
+    batch_norm = BACKBONES[network.backbone].batch_norm
+    layers = Layers(data_format, training, batch_norm, network.depth_multiplier, batch_norm and pretrained)
     if data_format == "channels_first":
         images = tf.transpose(images, [0, 3, 1, 2])
     if mixed_precision:

@@ -52,7 +52,7 @@ def best_of(curve: Curve) -> tuple[int, float]:
 
 
 def draw_runs(runs: Sequence[Run], path: str | Path) -> None:
-    """Write a PNG with the curves of one run or several; a plot without any is left empty.
+    """Write a PNG with the curves of one run or several; a plot without any is left empty, that of mAP says why.
 
     Args:
       runs: at least one. Of several, each has a colour in all plots.
@@ -77,6 +77,8 @@ def draw_runs(runs: Sequence[Run], path: str | Path) -> None:
     if any((run.curves[RATE].values > 0).any() for run in runs if RATE in run.curves):
         rate.set_yscale("log")  # which warns where there is nothing to show
     mean_ap.set(title="mAP (VOC07) of the validation records", xlabel="step", ylim=(0, 1.02))
+    if not mean_ap.get_lines():
+        mean_ap.text(0.5, 0.5, "none: --eval_every_steps scores in between", transform=mean_ap.transAxes, ha="center")
     _name(figure, runs)
     _share_steps((losses, accuracy, rate, mean_ap), runs)
     save_figure(figure, path, dpi=100)

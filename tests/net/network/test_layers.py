@@ -1,9 +1,12 @@
 """Layers: what is not tested with the backbones that use them."""
 
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
 
 from net.network.layers import Layers
+from net.network.ssd_net import ssd_network
+from tests.builders.configs import voc_config
 
 IMAGES = np.random.RandomState(3).uniform(-128, 128, (2, 20, 24, 3)).astype(np.float32)
 
@@ -51,15 +54,26 @@ def test_a_kernel_on_pixels_starts_as_small_as_they_are_large():
     np.testing.assert_allclose(kernel.std() * 127.5, glorot, rtol=0.05)
 
 
-def test_heads_start_with_small_weights_on_features_with_batch_norm_alone():
+def test_heads_start_as_in_the_reference_or_small():
     spread = {}
-    for batch_norm in (False, True):
+    for small in (False, True):
         with tf.Graph().as_default(), tf.Session() as session:
             tf.set_random_seed(1)
-            Layers("channels_last", True, batch_norm).head(tf.zeros([1, 4, 4, 64]), 32, 3, "cls_0")
+            Layers("channels_last", True, small_heads=small).head(tf.zeros([1, 4, 4, 64]), 32, 3, "cls_0")
             session.run(tf.global_variables_initializer())
             kernel, bias = session.run(tf.trainable_variables())
         assert kernel.shape == (3, 3, 64, 32) and not bias.any()
-        spread[batch_norm] = kernel.std()
-    np.testing.assert_allclose(spread[False], np.sqrt(2 / (9 * (64 + 32))), rtol=0.02)  # Glorot's, as in the reference
+        spread[small] = kernel.std()
+    np.testing.assert_allclose(spread[False], np.sqrt(2 / (9 * (64 + 32))), rtol=0.02)
     np.testing.assert_allclose(spread[True], 0.01, rtol=0.02)
+
+
+@pytest.mark.parametrize(("backbone", "small"), [("vgg16", False), ("mobilenet_v1", True)])
+def test_heads_start_small_behind_a_pretrained_backbone_with_batch_norm_alone(backbone, small):
+    config = voc_config().replace({"network.backbone": backbone, "network.depth_multiplier": 0.25})
+    for pretrained in (False, True):
+        with tf.Graph().as_default(), tf.Session() as session:
+            ssd_network(tf.zeros([1, 300, 300, 3]), config, "channels_last", training=True, pretrained=pretrained)
+            (kernel,) = (v for v in tf.trainable_variables() if v.op.name == "ssd300/multibox_head/cls_5/kernel")
+            session.run(kernel.initializer)
+            assert (session.run(kernel).std() < 0.011) == (pretrained and small)
