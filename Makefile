@@ -69,7 +69,8 @@ quickstart: venv ## sample set, convert, train, evaluate, score and draw, in qui
 	$(PY) train_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs \
 		--backbone=mobilenet_v1 --depth_multiplier=0.25 --noaugment --neg_threshold=0.4 --batch_size=8 \
 		--max_number_of_steps=$(STEPS) --learning_rate=0.05 --decay_boundaries=$$(($(STEPS) / 16)),$$(($(STEPS) * 4 / 5)) \
-		--lr_decay_factors=0.2,1,0.1 --clip_gradient_norm=20 --log_every_n_steps=100 --save_summary_steps=20 --eval_every_steps=$$(($(STEPS) / 4))
+		--lr_decay_factors=0.2,1,0.1 --clip_gradient_norm=20 --log_every_n_steps=100 \
+		--save_summary_steps=20 --eval_every_steps=$$(($(STEPS) / 4))
 	$(PY) eval_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs
 	$(PY) voc_eval.py --dataset_directory=quickstart/VOC --pred_dir=quickstart/logs/predict
 	$(PY) simple_ssd_demo.py --checkpoint_path=quickstart/logs \
@@ -77,9 +78,10 @@ quickstart: venv ## sample set, convert, train, evaluate, score and draw, in qui
 	@printf '%s\n' "" "Done. Everything is in quickstart/:" \
 		"  VOC/           the sample pictures and their annotations, in the layout of PASCAL VOC" \
 		"  tfrecords/     the same as TFRecords, with labels.txt and dataset.json" \
-		"  logs/          the checkpoints and TensorBoard summaries; logs/predict/ has the detections" \
+		"  logs/          checkpoints, summaries, detections; curves.png: how it learnt; first_batch.jpg: from what;" \
+		"                 predict/eval_output/report.html: what it gets wrong" \
 		"  drawn/         pictures with the detections drawn in" \
-		"Curves: $(VENV)/bin/tensorboard --logdir=quickstart/logs. Your own pictures: see README.md."
+		"Your own pictures: see README.md."
 
 pictures: quickstart ## the quickstart, and the pictures of README.md from it, in demo/shown/ (needs Chromium)
 	$(PY) -m tests.readme_pictures quickstart demo/shown
