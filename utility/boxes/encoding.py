@@ -15,7 +15,8 @@ def encode(boxes: tf.Tensor, anchors: DefaultBoxes) -> tf.Tensor:
     """Encode boxes float32 [..., K, 4], corners in the anchors' frame, as offsets [..., K, 4] to the default boxes.
 
     Offsets are (cy, cx, log h, log w) relative to the default box, divided by the prior variances: equation 2
-    of the paper, CENTER_SIZE of Caffe's EncodeBBox. Heights and widths must be positive.
+    of the paper, CENTER_SIZE of Caffe's EncodeBBox. Heights and widths must be positive. `anchors.cyxhw` may be a
+    tensor, of the default boxes that are wanted.
     """
     center, size = tf.split(box_ops.to_center(boxes, anchors.frame.pixel_extent), 2, axis=-1)
     anchor_center, anchor_size = anchors.cyxhw[:, :2], anchors.cyxhw[:, 2:]

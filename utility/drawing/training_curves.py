@@ -78,7 +78,7 @@ def draw_runs(runs: Sequence[Run], path: str | Path) -> None:
         rate.set_yscale("log")  # which warns where there is nothing to show
     mean_ap.set(title="mAP (VOC07) of the validation records", xlabel="step", ylim=(0, 1.02))
     if not mean_ap.get_lines():
-        mean_ap.text(0.5, 0.5, "none: --eval_every_steps scores in between", transform=mean_ap.transAxes, ha="center")
+        mean_ap.text(0.5, 0.5, "no evaluation in the course of the training", transform=mean_ap.transAxes, ha="center")
     _name(figure, runs)
     _share_steps((losses, accuracy, rate, mean_ap), runs)
     save_figure(figure, path, dpi=100)

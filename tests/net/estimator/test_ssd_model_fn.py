@@ -12,8 +12,10 @@ from net.estimator import ssd_model_fn as model
 from net.estimator.prediction import detect
 from net.estimator.training_log import NonFiniteLossError
 from net.training import loop
-from tests.builders.configs import VOC_LIKE, assert_same_training
+from tests.builders.configs import VOC_LIKE, assert_same_training, voc_config
 from tests.builders.tiny_ssd import AtStart, batch, make_estimator, repeated, tiny_config
+from utility.checkpoints.assignment import Scopes
+from utility.checkpoints.warm_start import WarmStart
 from utility.config.settings import LossConfig
 
 
@@ -131,3 +133,19 @@ def test_xla_compiles_the_network_and_changes_nothing(train_tiny, trained_alone)
     variables, log = train_tiny("--xla")
     assert "Compiled cluster using XLA!" in log
     assert_same_training(variables, trained_alone)
+
+
+def test_heads_start_small_where_a_checkpoint_is_loaded_into_a_backbone_with_batch_norm():
+    spread = {}
+    for start in (None, WarmStart("", Scopes("", "", ()), ignore_missing=True)):
+        config = voc_config(network__backbone="mobilenet_v1", network__depth_multiplier=0.25, schedule__batch_size=2)
+        params = {"config": config, "data_format": "channels_last", "model_scope": "ssd300", "log_every_n_steps": 10}
+        with tf.Graph().as_default(), tf.Session() as session, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(WarmStart, "load", lambda start: None)
+            features, labels = tf.nest.map_structure(tf.constant, batch())
+            model.ssd_model_fn(features, labels, tf.estimator.ModeKeys.TRAIN, {**params, "start": start})
+            (kernel,) = (v for v in tf.trainable_variables() if v.op.name == "ssd300/multibox_head/cls_0/kernel")
+            session.run(kernel.initializer)
+            spread[start is not None] = session.run(kernel).std()
+    np.testing.assert_allclose(spread[True], 0.01, rtol=0.05)
+    assert spread[False] > 0.03

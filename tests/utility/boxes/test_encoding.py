@@ -96,6 +96,26 @@ def test_padding_is_not_ground_truth():
     assert set(np.unique(padded.classes.numpy())) == {0, 3}
 
 
+@pytest.mark.parametrize("anchors", [ANCHORS, ABSOLUTE], ids=["normalized", "absolute"])
+def test_each_default_box_gets_the_offsets_of_its_own_object(anchors):
+    degenerate, dog, cat = [0.5, 0.5, 0.5, 0.9], [0.1, 0.1, 0.4, 0.5], [0.5, 0.5, 0.9, 0.8]
+    boxes = np.array([[dog, degenerate, cat], [cat, dog, dog], [dog, dog, dog]], np.float32)
+    labels = [
+        [0, 2, 5],
+        [4, 0, 3],
+        [0, 0, 0],
+    ]  # the first two rows begin with padding or a degenerate box
+    targets = encode_targets(tf2.constant(boxes), tf2.constant(labels), anchors, 0.5, 0.5)
+    classes, offsets = targets.classes.numpy(), targets.offsets.numpy()
+    assert [set(row.tolist()) for row in classes] == [{0, 5}, {0, 3, 4}, {0}]
+    for row, of_class in enumerate([{5: cat}, {4: cat, 3: dog}, {}]):
+        assert not offsets[row][classes[row] == 0].any()
+        for number, box in of_class.items():
+            framed = anchors.frame.from_normalized(np.tile(np.float32(box), (len(anchors.cyxhw), 1)))
+            wanted, matched = encode(tf2.constant(framed), anchors).numpy(), classes[row] == number
+            np.testing.assert_allclose(offsets[row][matched], wanted[matched], rtol=1e-5, atol=1e-5)
+
+
 def test_a_tiny_object_still_gets_its_box():
     targets = encode_targets(tf2.constant([[[0.5, 0.5, 0.505, 0.505]]]), tf2.constant([[7]]), ANCHORS, 0.5, 0.5)
     assert (targets.classes.numpy() == 7).sum() == 1
