@@ -74,7 +74,7 @@ quickstart: venv ## sample set, convert, train, evaluate, score and draw, in qui
 	$(PY) eval_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs
 	$(PY) voc_eval.py --dataset_directory=quickstart/VOC --pred_dir=quickstart/logs/predict
 	$(PY) simple_ssd_demo.py --checkpoint_path=quickstart/logs \
-		--input=quickstart/VOC/VOC2007TEST/JPEGImages --output=quickstart/drawn
+		--input=quickstart/VOC/VOC2007TEST/JPEGImages --output=quickstart/drawn --select_threshold=0.5
 	@printf '%s\n' "" "Done. Everything is in quickstart/:" \
 		"  VOC/           the sample pictures and their annotations, in the layout of PASCAL VOC" \
 		"  tfrecords/     the same as TFRecords, with labels.txt and dataset.json" \

@@ -17,7 +17,7 @@ from utility.drawing.sheet import save_sheet
 
 DRAWN = 6  # pictures on the sheet of detections
 CELL = (360, 270)  # width and height of each, pixels
-WIDTH = 900  # of the other pictures, pixels
+WIDTH, FIRST_BATCH = 900, 620  # of the other pictures, pixels
 REPORT = (900, 1150)  # of the window that is photographed, pixels; the page is longer
 
 
@@ -27,12 +27,14 @@ def detections(drawn, output):
     save_sheet([ImageOps.pad(picture, CELL, color="white") for picture in pictures], output)
 
 
-def small(picture, output):
-    """Write a picture in a width for a page."""
+def small(picture, output, width=WIDTH):
+    """Write a picture in a width for a page; a PNG with 128 colours, chosen so that thin lines keep theirs."""
     with Image.open(picture) as opened:
         whole = opened.convert("RGB")
-    whole.thumbnail((WIDTH, whole.height), Image.Resampling.LANCZOS)
-    whole.save(output, quality=80, optimize=True)
+    whole.thumbnail((width, whole.height), Image.Resampling.LANCZOS)
+    if output.suffix == ".png":
+        whole = whole.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    whole.save(output, quality=75, optimize=True)
 
 
 def report(chromium, page, output):
@@ -54,7 +56,7 @@ def main(run, output):
     output.mkdir(parents=True, exist_ok=True)
     report(chromium, run / "logs" / "predict" / "eval_output" / "report.html", output / "report.png")
     detections(run / "drawn", output / "detections.jpg")
-    small(run / "logs" / "first_batch.jpg", output / "first_batch.jpg")
+    small(run / "logs" / "first_batch.jpg", output / "first_batch.jpg", width=FIRST_BATCH)
     small(run / "logs" / "curves.png", output / "curves.png")
     for path in sorted(output.iterdir()):
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")

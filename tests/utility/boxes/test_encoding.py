@@ -111,7 +111,7 @@ def test_each_default_box_gets_the_offsets_of_its_own_object(anchors):
     for row, of_class in enumerate([{5: cat}, {4: cat, 3: dog}, {}]):
         assert not offsets[row][classes[row] == 0].any()
         for number, box in of_class.items():
-            framed = anchors.frame.from_normalized(np.tile(np.float32(box), (len(anchors.cyxhw), 1)))
+            framed = anchors.frame.from_normalized(np.tile(np.array(box, np.float32), (len(anchors.cyxhw), 1)))
             wanted, matched = encode(tf2.constant(framed), anchors).numpy(), classes[row] == number
             np.testing.assert_allclose(offsets[row][matched], wanted[matched], rtol=1e-5, atol=1e-5)
 
