@@ -26,6 +26,7 @@ SUFFIXES = (
 REQUIREMENT = "PyAV: pip install -r requirements-video.txt"
 _USUAL_RATE = Fraction(25)  # frames a second, where a video tells none
 _MAY_LACK = Fraction(1, 20)  # of a video's length: durations in headers are not exact
+_PATIENCE = 5.0  # seconds that closing waits for a frame
 _CAMERAS = {"darwin": "avfoundation", "win32": "dshow"}  # FFmpeg's input devices; elsewhere v4l2
 
 
@@ -74,6 +75,7 @@ class Video:
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"{self.name}: cannot be opened: {_reason(error)}") from error
         self._errors: Any = (av.FFmpegError, OSError)
+        self._closed, self._decoding = False, threading.Lock()
         try:
             if not self._container.streams.video:
                 raise VideoError(f"{self.name}: there is no video in this file")
@@ -97,8 +99,12 @@ class Video:
         self.close()
 
     def close(self) -> None:
-        """Close the file or camera."""
-        self._container.close()
+        """Close the file or camera; another thread that reads it just now gets a VideoError for its next frame."""
+        self._closed = True
+        # to free what a thread decodes with would crash the process; if a camera hangs, it stays open to the end
+        if self._decoding.acquire(timeout=_PATIENCE):
+            self._container.close()
+            self._decoding.release()
 
     def frames(self) -> Iterator[Frame]:
         """Yield all frames, once, in the order of their times, which increase.
@@ -129,17 +135,28 @@ class Video:
 
     def _decoded(self) -> Iterator[Any]:
         """Yield PyAV's frames; None for each part of the file that the decoder refuses."""
+        packets = self._container.demux(self._stream)
+        while True:
+            with self._decoding:
+                if self._closed:
+                    raise VideoError(f"{self.name}: was closed")
+                frames = self._of_next_packet(packets)
+            if frames is None:
+                return
+            yield from frames
+
+    def _of_next_packet(self, packets: Iterator[Any]) -> list[Any] | None:
+        """Return the frames that the next packet completes, [None] if the decoder refuses it; None at the end."""
         try:
-            for packet in self._container.demux(self._stream):
-                try:
-                    frames = packet.decode()
-                except EOFError:
-                    return
-                except self._errors:
-                    frames = [None]
-                yield from frames
+            packet = next(packets, None)
         except self._errors as error:
             raise VideoError(f"{self.name}: breaks off: {_reason(error)}") from error
+        try:
+            return None if packet is None else packet.decode()
+        except EOFError:
+            return None
+        except self._errors:
+            return [None]
 
     def _check_end(self, number: int, last: Fraction, damaged: int) -> None:
         """Raise a VideoError if there is less than the header promises."""

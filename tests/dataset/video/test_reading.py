@@ -150,3 +150,41 @@ def test_a_camera_that_breaks_off_raises_its_error():
 
 def frame(number):
     return Frame(number, Fraction(number, 10), np.zeros((2, 2, 3), np.uint8))
+
+
+def test_a_video_is_not_closed_under_a_thread_that_decodes(tmp_path):
+    video = Video(videos.write(tmp_path / "a.mkv", frames=50))
+    inside, go_on, order = threading.Event(), threading.Event(), []
+    next_packet, container = video._of_next_packet, video._container
+
+    def slow(packets):
+        inside.set()
+        go_on.wait(10)
+        order.append("decoded")
+        return next_packet(packets)
+
+    class Container:
+        demux = staticmethod(container.demux)
+
+        def close(self):
+            order.append("closed")
+            container.close()
+
+    def read():
+        with pytest.raises(VideoError, match="was closed"):
+            for frame in video.frames():
+                assert frame.image.shape == (48, 64, 3)
+        order.append("ended")
+
+    video._of_next_packet, video._container = slow, Container()
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert inside.wait(10)
+    closer = threading.Thread(target=video.close)
+    closer.start()
+    closer.join(0.2)
+    assert closer.is_alive() and order == []
+    go_on.set()
+    closer.join(10)
+    reader.join(10)
+    assert order[0] == "decoded" and sorted(order[1:]) == ["closed", "ended"]
