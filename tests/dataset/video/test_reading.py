@@ -152,7 +152,7 @@ def frame(number):
     return Frame(number, Fraction(number, 10), np.zeros((2, 2, 3), np.uint8))
 
 
-def test_a_video_is_not_closed_under_a_thread_that_decodes(tmp_path):
+def test_a_video_is_not_closed_under_a_thread_that_decodes(tmp_path, monkeypatch):
     video = Video(videos.write(tmp_path / "a.mkv", frames=50))
     inside, go_on, order = threading.Event(), threading.Event(), []
     next_packet, container = video._of_next_packet, video._container
@@ -176,7 +176,8 @@ def test_a_video_is_not_closed_under_a_thread_that_decodes(tmp_path):
                 assert frame.image.shape == (48, 64, 3)
         order.append("ended")
 
-    video._of_next_packet, video._container = slow, Container()
+    monkeypatch.setattr(video, "_of_next_packet", slow)
+    monkeypatch.setattr(video, "_container", Container())
     reader = threading.Thread(target=read)
     reader.start()
     assert inside.wait(10)
