@@ -53,8 +53,11 @@ def main(run, output):
     """Make all of them."""
     found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     chromium = next(found, None) or sys.exit("no Chromium here: install it, such as by apt install chromium")
+    page = run / "logs" / "predict" / "eval_output" / "report.html"
+    if not page.is_file():  # Chromium would photograph its own page of that error
+        sys.exit(f"{page}: there is no such file; make quickstart writes it")
     output.mkdir(parents=True, exist_ok=True)
-    report(chromium, run / "logs" / "predict" / "eval_output" / "report.html", output / "report.png")
+    report(chromium, page, output / "report.png")
     detections(run / "drawn", output / "detections.jpg")
     small(run / "logs" / "first_batch.jpg", output / "first_batch.jpg", width=FIRST_BATCH)
     small(run / "logs" / "curves.png", output / "curves.png")

@@ -100,11 +100,8 @@ def test_padding_is_not_ground_truth():
 def test_each_default_box_gets_the_offsets_of_its_own_object(anchors):
     degenerate, dog, cat = [0.5, 0.5, 0.5, 0.9], [0.1, 0.1, 0.4, 0.5], [0.5, 0.5, 0.9, 0.8]
     boxes = np.array([[dog, degenerate, cat], [cat, dog, dog], [dog, dog, dog]], np.float32)
-    labels = [
-        [0, 2, 5],
-        [4, 0, 3],
-        [0, 0, 0],
-    ]  # the first two rows begin with padding or a degenerate box
+    # padding and a degenerate box stand before and between what is learnt; the last image has no object
+    labels = [[0, 2, 5], [4, 0, 3], [0, 0, 0]]
     targets = encode_targets(tf2.constant(boxes), tf2.constant(labels), anchors, 0.5, 0.5)
     classes, offsets = targets.classes.numpy(), targets.offsets.numpy()
     assert [set(row.tolist()) for row in classes] == [{0, 5}, {0, 3, 4}, {0}]
