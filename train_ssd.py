@@ -80,10 +80,11 @@ def _estimator(config: Config, layout: RunLayout, start, images: int | None = No
     from net.training.strategy import train_strategy
 
     precision = precision_of(FLAGS.mixed_precision)
+    summary_steps = FLAGS.save_summary_steps or run_config.suited_summary_steps(config.schedule.max_number_of_steps)
     run = run_config.run_config(
         FLAGS.model_dir,
         run_config.session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction, precision),
-        run_config.Saving(FLAGS.save_summary_steps, FLAGS.save_checkpoints_secs, FLAGS.save_checkpoints_steps),
+        run_config.Saving(summary_steps, FLAGS.save_checkpoints_secs, FLAGS.save_checkpoints_steps),
         seed=FLAGS.tf_random_seed,
         deterministic=FLAGS.deterministic,
         task=layout.task,

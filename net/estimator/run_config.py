@@ -26,6 +26,11 @@ class Saving(NamedTuple):
     checkpoint_steps: int | None = None
 
 
+def suited_summary_steps(last_step: int) -> int:
+    """Return the steps between two summaries of a training that ends at `last_step`: 500, or a hundredth of it."""
+    return max(1, min(500, last_step // 100))
+
+
 def gpus() -> tuple[str, ...]:
     """Return the GPUs that TensorFlow sees, by name."""
     return tuple(f"/gpu:{number}" for number in range(len(tf.config.list_physical_devices("GPU"))))

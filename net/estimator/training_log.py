@@ -80,7 +80,8 @@ class TrainingLog(tf.train.SessionRunHook):
     def _epoch(self, step: int) -> str:
         if self._images_per_epoch is None:
             return ""
-        now, last = (math.ceil(s * self._batch_size / self._images_per_epoch) for s in (step, self._last_step))
+        # of the first image of the batch, as the last batch of a training by epochs runs over its end
+        now, last = ((s - 1) * self._batch_size // self._images_per_epoch + 1 for s in (step, self._last_step))
         return f" epoch {now}/{last}"
 
     def _speed(self, seconds: float, steps: int, step: int) -> str:

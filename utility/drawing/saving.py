@@ -1,26 +1,11 @@
-"""Pictures that appear under their name only when whole."""
+"""Figures as files."""
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-
-@contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary name of this process beside `path`; what is written there is renamed, or removed at an error.
-
-    Several processes may write the same picture; the last one's counts.
-    """
-    unfinished = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
-    try:
-        yield unfinished
-        os.replace(unfinished, path)  # noqa: PTH105 (as text_files.write_whole)
-    finally:
-        unfinished.unlink(missing_ok=True)
+from utility.files.whole_files import whole_file
 
 
 def save_figure(figure, path: str | Path, dpi: int = 120) -> None:

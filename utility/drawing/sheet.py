@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from utility.drawing.saving import whole_file
+from utility.files.whole_files import whole_file
 
 _MOST_PIXELS = 480  # of the longer side of a picture on the sheet
 _GAP = 4  # pixels between pictures

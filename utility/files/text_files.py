@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import reprlib
 import unicodedata
 from pathlib import Path
 from typing import Any
+
+from utility.files.whole_files import whole_file
 
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,40}\s*")  # no number of more digits can be used anywhere
 _DECIMAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
@@ -30,13 +31,10 @@ def read_utf8(path: Path) -> str:
 
 def write_whole(path: str | Path, text: str) -> None:
     """Write UTF-8 text so that the file appears under its name only when whole; makes missing folders."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     # newline="" keeps "\n" on every platform, so that the same input gives the same bytes.
-    with unfinished.open("w", encoding="utf-8", newline="") as stream:
+    with whole_file(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as stream:
         stream.write(text)
-    os.replace(unfinished, path)  # noqa: PTH105 (the atomic step is what this function is for)
 
 
 def finite_number(text: str) -> float | None:

@@ -49,7 +49,9 @@ def _define_course() -> None:
     numbers.define_integer("eval_every_steps", 0, "steps between two evaluations of the run; 0: none")
     numbers.define_integer("early_stop_evals", 0, "stop after so many evaluations without a better mAP; 0: never")
     numbers.define_integer("log_every_n_steps", 10, "steps between two lines of the log")
-    numbers.define_integer("save_summary_steps", 500, "steps between two summaries for TensorBoard")
+    numbers.define_integer(
+        "save_summary_steps", None, "steps between two points of the curves; default: 500, or a hundredth of the run"
+    )
     numbers.define_integer("save_checkpoints_secs", 7200, "seconds between two checkpoints")
     numbers.define_integer("save_checkpoints_steps", None, "steps between two checkpoints, instead of seconds")
     numbers.define_seed("tf_random_seed", 20180503, "seed of the weights, the order of the data and the augmentation")

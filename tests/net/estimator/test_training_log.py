@@ -20,6 +20,20 @@ def test_the_log_tells_where_in_the_schedule_it_is_and_when_it_starves(capsys, m
         log.after_run(None, types.SimpleNamespace(results=values))
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == [
-        f"step {s}/120 epoch {e}/80" for s, e in ((1, 1), (10, 7), (20, 14))
+        f"step {s}/120 epoch {e}/80" for s, e in ((1, 1), (10, 7), (20, 13))
     ]
     assert lines[-1].split("  ")[4:] == ["4.0 images/s", "2 min left", *([told] if told else [])]
+
+
+@pytest.mark.parametrize(("images", "batch", "epochs"), [(600, 16, 60), (365, 32, 12), (5, 16, 7), (2000, 16, 3)])
+def test_a_training_by_epochs_counts_to_their_number(images, batch, epochs, capsys):
+    """Its steps are rounded up, so that the last batch may hold images of one epoch more."""
+    steps = -(-images * epochs // batch)
+    log = training_log.TrainingLog({}, steps, steps, batch, images_per_epoch=images)
+    values = dict.fromkeys(
+        ("loss", "cross_entropy", "location", "l2", "accuracy", "gradient_norm", "learning_rate"), 1.0
+    )
+    for step in (1, steps):
+        log.after_run(None, types.SimpleNamespace(results={**values, "step": step}))
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert f"epoch 1/{epochs} " in first and f"epoch {epochs}/{epochs} " in last
