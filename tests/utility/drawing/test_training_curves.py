@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from utility.drawing import training_curves
 from utility.drawing.training_curves import Curve, Run, best_of, curve_of, draw_runs
 
 
@@ -48,6 +49,22 @@ def test_any_runs_are_drawn(tmp_path, runs):
     draw_runs(runs, tmp_path / "curves.png")
     assert Image.open(tmp_path / "curves.png").size == (1200, 800)
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+@pytest.mark.parametrize(
+    ("curves", "told"),
+    [
+        ({name: FULL[name] for name in FULL if name != "mAP"}, ["no evaluation in the course of the training"]),
+        (FULL, []),
+    ],
+    ids=["not evaluated", "evaluated"],
+)
+def test_an_empty_plot_of_map_tells_why(curves, told, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(training_curves, "save_figure", lambda figure, path, dpi: figures.append(figure))
+    draw_runs([Run("a", curves)], tmp_path / "curves.png")
+    plots = {plot.get_title(): [text.get_text() for text in plot.texts] for plot in figures[0].axes}
+    assert plots.pop("mAP (VOC07) of the validation records") == told and not any(plots.values())
 
 
 def test_a_picture_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
