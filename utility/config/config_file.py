@@ -11,6 +11,7 @@ from typing import Any
 from utility.config.checks import check
 from utility.config.settings import LABELS_FILE, Config
 from utility.files import json_files
+from utility.files.text_files import write_whole
 
 CONFIG_FILE = "config.json"
 _REMEDY = "restore the file that the training wrote"
@@ -35,15 +36,8 @@ def _checked(document: dict[str, Any], source: str) -> Config:
 
 def save(config: Config, model_dir: str) -> None:
     """Write config.json and labels.txt to a model directory; each replaces the old file only once it is complete."""
-    directory = Path(model_dir)
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        (CONFIG_FILE, to_json(config)),
-        (LABELS_FILE, "".join(f"{c}\n" for c in config.class_names)),
-    ):
-        partial = directory / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(directory / name)
+    write_whole(Path(model_dir, CONFIG_FILE), to_json(config))
+    write_whole(Path(model_dir, LABELS_FILE), "".join(f"{name}\n" for name in config.class_names))
 
 
 # Settings that define the network and its outputs, and settings that may change when a training is resumed
