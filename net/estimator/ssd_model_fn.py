@@ -93,7 +93,7 @@ class Losses(NamedTuple):
     """The loss that is minimized and its parts, scalars float32."""
 
     total: tf.Tensor
-    multibox: MultiboxLoss
+    multibox: MultiboxLoss  # its localization loss times localization_weight
     l2: tf.Tensor
 
 
@@ -108,6 +108,7 @@ def total_loss(
     multibox = multibox_loss(
         output, targets, config.loss.negative_ratio, config.loss.negatives_without_positive, normalizer
     )
+    multibox = multibox._replace(localization=config.loss.localization_weight * multibox.localization)
     l2 = weight_decay(tf.trainable_variables(), config.loss) / parts
     return Losses(multibox.cross_entropy + multibox.localization + l2, multibox, l2)
 

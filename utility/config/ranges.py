@@ -112,6 +112,7 @@ RANGES: dict[str, Range] = {
     "targets.prior_variances": Range(1e-6, 1000),
     # times the default boxes of an image, it must stay an int32 (net/network/multibox_loss.py)
     "loss.negative_ratio": Range(0, 1000, above=True),
+    "loss.localization_weight": _AT_LEAST_0,
     "loss.negatives_without_positive": Range(0, _INT32_MAX),
     "loss.weight_decay": Range(0, 1000),
     "loss.scale_decay_factor": Range(0, 10**6),

@@ -25,8 +25,8 @@ def of_length(schedule: ScheduleConfig, steps: int) -> dict[str, tuple]:
     }
 
 
-def suited_rate(config: Config, pretrained: bool) -> dict[str, float]:
-    """Return `learning_rate` and `clip_gradient_norm` for the backbone, its start and the batch size, as changes.
+def suited_to_backbone(config: Config, pretrained: bool) -> dict[str, float]:
+    """Return rate, clipping and localization weight for the backbone, its start and the batch size, as changes.
 
     The rate grows with the batch: arXiv 1706.02677, section 2.1.
     """
@@ -35,6 +35,7 @@ def suited_rate(config: Config, pretrained: bool) -> dict[str, float]:
     return {
         "schedule.learning_rate": rate * config.schedule.batch_size / _BATCH,
         "schedule.clip_gradient_norm": backbone.clip_gradient_norm,
+        "loss.localization_weight": backbone.pretrained_localization_weight if pretrained else 1.0,
     }
 
 

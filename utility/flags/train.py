@@ -132,11 +132,11 @@ def with_schedule(config: Config, images: int, pretrained: bool, before: Config 
       config: as `config_for` returns it.
       images: of the training records.
       pretrained: whether the backbone starts from a checkpoint.
-      before: the config of the training that goes on, whose learning rate and clipping stay.
+      before: the config of the training that goes on, whose learning rate, clipping and localization weight stay.
     """
     changes: dict[str, Any] = {}
     if FLAGS.train_epochs or config.network.backbone != presets.preset(FLAGS.preset).network.backbone:
-        changes |= schedule.suited_rate(config, pretrained)
+        changes |= schedule.suited_to_backbone(config, pretrained)
         changes |= {name: config_flags.value_at(before, name) for name in changes if before}
     changes = {name: value for name, value in changes.items() if not FLAGS[name.partition(".")[2]].present}
     if FLAGS.train_epochs:

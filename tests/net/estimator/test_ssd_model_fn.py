@@ -46,6 +46,26 @@ def test_weight_decay_counts_biases_and_a_tenth_of_the_scale():
     assert caffe == pytest.approx(5e-4 * (10 + 1))
 
 
+def test_the_parts_that_are_told_add_up_to_the_loss_whatever_the_weight_of_localization(tiny):
+    """The weight is in what is told of it."""
+    told = {}
+    for weight in (1.0, 0.25):
+        config = tiny.replace({"loss.localization_weight": weight})
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(1)
+            features, labels = tf.nest.map_structure(tf.constant, batch())
+            params = {"config": config, "data_format": "channels_last", "model_scope": "ssd300"}
+            spec = model.ssd_model_fn(features, labels, tf.estimator.ModeKeys.EVAL, params)
+            session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+            session.run([update for _, update in spec.eval_metric_ops.values()])
+            means = {name: value for name, (value, _) in spec.eval_metric_ops.items()}
+            l2 = model.weight_decay(tf.trainable_variables(), config.loss)
+            told[weight] = session.run({"loss": spec.loss, "l2": l2, **means})
+    for parts in told.values():
+        assert parts["loss"] == pytest.approx(parts["cross_entropy"] + parts["location"] + parts["l2"], rel=1e-5)
+    assert told[0.25]["location"] == pytest.approx(told[1.0]["location"] / 4, rel=1e-5) and told[1.0]["location"] > 0
+
+
 def test_it_learns_a_picture_by_heart_and_finds_its_object_again(tiny, tmp_path):
     random = np.random.RandomState(0)
     images = random.uniform(-20, 20, (2, 300, 300, 3)).astype(np.float32)

@@ -41,20 +41,33 @@ def test_every_preset_has_a_valid_schedule_of_every_length(name, steps):
 @pytest.mark.parametrize("name", BACKBONES)
 @pytest.mark.parametrize("pretrained", [False, True])
 def test_rates_grow_with_the_batch(name, pretrained):
+    one = Config().replace({"network.backbone": name})
     small, large = (
-        schedule.suited_rate(Config().replace({"network.backbone": name, "schedule.batch_size": size}), pretrained)
-        for size in (8, 32)
+        schedule.suited_to_backbone(one.replace({"schedule.batch_size": size}), pretrained) for size in (8, 32)
     )
     assert large["schedule.learning_rate"] == 4 * small["schedule.learning_rate"]
     assert large["schedule.clip_gradient_norm"] == small["schedule.clip_gradient_norm"]
 
 
 def test_the_published_recipe_suits_vgg():
-    suited = schedule.suited_rate(Config(), pretrained=True)
+    suited = schedule.suited_to_backbone(Config(), pretrained=True)
     assert suited == {
         "schedule.learning_rate": VOC.learning_rate,
         "schedule.clip_gradient_norm": VOC.clip_gradient_norm,
+        "loss.localization_weight": 1.0,
     }
+
+
+def test_the_localization_loss_counts_half_where_a_mobilenet_knows_photographs():
+    weights = {
+        (name, pretrained): schedule.suited_to_backbone(Config().replace({"network.backbone": name}), pretrained)[
+            "loss.localization_weight"
+        ]
+        for name in BACKBONES
+        for pretrained in (False, True)
+    }
+    assert {case for case, weight in weights.items() if weight == 0.5} == {("mobilenet_v1", True)}
+    assert set(weights.values()) == {0.5, 1.0}
 
 
 def test_it_is_told_in_a_line():
