@@ -60,7 +60,7 @@ def _train(shards: list[str], config: Config, task: Task | None) -> None:
         return
     about = f"{records.images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}"
     log(f"{about}; preset {config.preset}; {layout}; reads {layout.data_shard(records.images_by_file)}")
-    log(schedule.described(config.schedule))
+    log(schedule.described(config))
     if task is None or task.is_chief:
         findable.log_if_many_are_lost(records.examples, config, flags.inspect_command())
     first_step = checkpoint_files.step_reader(FLAGS.model_dir, once=bool(task))

@@ -16,19 +16,20 @@ from utility.run import cluster
 from utility.run.cluster import Task
 
 CLUSTER_CHECKPOINT_STEPS = 1000  # between two checkpoints of a training on several machines, unless told otherwise
+_MOST_SUMMARY_STEPS = 500  # between two summaries, unless told otherwise; as in the reference
 
 
 class Saving(NamedTuple):
     """How often a training writes summaries and checkpoints; the latter by steps if these are given, else by time."""
 
-    summary_steps: int = 500
+    summary_steps: int = _MOST_SUMMARY_STEPS
     checkpoint_seconds: int | None = None
     checkpoint_steps: int | None = None
 
 
 def suited_summary_steps(last_step: int) -> int:
-    """Return the steps between two summaries of a training that ends at `last_step`: 500, or a hundredth of it."""
-    return max(1, min(500, last_step // 100))
+    """Return the steps between two summaries of a training that ends at `last_step`: a hundredth of it, at most 500."""
+    return max(1, min(_MOST_SUMMARY_STEPS, last_step // 100))
 
 
 def gpus() -> tuple[str, ...]:

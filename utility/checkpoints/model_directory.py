@@ -16,8 +16,8 @@ from utility.config.settings import Config
 from utility.run.log import log
 
 _ROOM = 100_000  # bytes that must be free on the disk
-# temporary files, which TensorFlow renames once they are complete
-_UNFINISHED = ("*.tempstate*", "*.meta.tmp*", f"{STATE_FILE}.tmp*")
+# temporary files, which are renamed once they are complete
+_UNFINISHED = ("*.tempstate*", "*.meta.tmp*", f"{STATE_FILE}.tmp*", f".{config_file.CONFIG_FILE}.*.tmp")
 _COPIES = "tmp_worker_*"  # checkpoints that all workers but the chief save, and that nothing reads
 
 

@@ -1,4 +1,4 @@
-"""A schedule for a data set, a backbone and a start of one's own, where no published recipe fits."""
+"""A schedule and a weight of the losses for a data set, a backbone and a start where no published recipe fits."""
 
 from __future__ import annotations
 
@@ -35,14 +35,18 @@ def suited_to_backbone(config: Config, pretrained: bool) -> dict[str, float]:
     return {
         "schedule.learning_rate": rate * config.schedule.batch_size / _BATCH,
         "schedule.clip_gradient_norm": backbone.clip_gradient_norm,
-        "loss.localization_weight": backbone.pretrained_localization_weight if pretrained else 1.0,
+        "loss.localization_weight": (
+            backbone.pretrained_localization_weight if pretrained else config.loss.localization_weight
+        ),
     }
 
 
-def described(schedule: ScheduleConfig) -> str:
-    """Return the schedule in a line: `learning rate 0.001 to step 54, 0.01 to 730, 0.001 to 1095`."""
+def described(config: Config) -> str:
+    """Return it in a line: `learning rate 0.001 to step 54, 0.01 to 730, 0.001 to 1095; location loss times 0.5`."""
+    schedule, weight = config.schedule, config.loss.localization_weight
     last = schedule.max_number_of_steps
     ends = [min(boundary, last) for boundary in (*schedule.decay_boundaries, last)]
     rates = [max(schedule.learning_rate * factor, schedule.end_learning_rate) for factor in schedule.lr_decay_factors]
     parts = [f"{rate:.3g} to {end}" for rate, start, end in zip(rates, [0, *ends], ends, strict=False) if start < end]
-    return f"learning rate {', '.join(parts)}".replace(" to ", " to step ", 1)
+    rule = f"learning rate {', '.join(parts)}".replace(" to ", " to step ", 1)
+    return rule if weight == 1.0 else f"{rule}; location loss times {weight:g}"

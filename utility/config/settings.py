@@ -45,7 +45,7 @@ class Backbone:
     pretrained_rate: float = 1e-3
     random_rate: float = 1e-3
     clip_gradient_norm: float = 0.0
-    pretrained_localization_weight: float = 1.0  # with ImageNet weights; without, and in VGG16's recipe, 1
+    pretrained_localization_weight: float = 1.0  # with ImageNet weights; without, the preset's
 
 
 # To add a backbone, add a line here and a function in net/network/backbones.py.

@@ -32,7 +32,7 @@ TRAINING: Settings = {
     "momentum": ("schedule.momentum", "momentum of the optimizer"),
     "clip_gradient_norm": ("schedule.clip_gradient_norm", "largest norm of all gradients together; 0: no limit"),
     "weight_decay": ("loss.weight_decay", "weight decay of all variables"),
-    "localization_weight": ("loss.localization_weight", "factor of the location loss"),
+    "localization_weight": ("loss.localization_weight", "factor of the location loss, which the log gives with it"),
     "negative_ratio": ("loss.negative_ratio", "mined background boxes for each positive"),
 }
 NETWORK: Settings = {

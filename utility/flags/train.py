@@ -50,7 +50,9 @@ def _define_course() -> None:
     numbers.define_integer("early_stop_evals", 0, "stop after so many evaluations without a better mAP; 0: never")
     numbers.define_integer("log_every_n_steps", 10, "steps between two lines of the log")
     numbers.define_integer(
-        "save_summary_steps", None, "steps between two points of the curves; default: 500, or a hundredth of the run"
+        "save_summary_steps",
+        None,
+        "steps between two points of the curves; default: a hundredth of the run, at most 500",
     )
     numbers.define_integer("save_checkpoints_secs", 7200, "seconds between two checkpoints")
     numbers.define_integer("save_checkpoints_steps", None, "steps between two checkpoints, instead of seconds")
@@ -126,7 +128,7 @@ def inspect_command() -> str:
 
 
 def with_schedule(config: Config, images: int, pretrained: bool, before: Config | None) -> Config:
-    """Return the config with the schedule that --train_epochs and --backbone ask for; what is given stays.
+    """Return the config with the schedule and loss that --train_epochs and --backbone ask for; what is given stays.
 
     Args:
       config: as `config_for` returns it.

@@ -25,7 +25,7 @@ def test_the_log_tells_where_in_the_schedule_it_is_and_when_it_starves(capsys, m
     assert lines[-1].split("  ")[4:] == ["4.0 images/s", "2 min left", *([told] if told else [])]
 
 
-@pytest.mark.parametrize(("images", "batch", "epochs"), [(600, 16, 60), (365, 32, 12), (5, 16, 7), (2000, 16, 3)])
+@pytest.mark.parametrize(("images", "batch", "epochs"), [(600, 16, 60), (365, 32, 12), (16, 16, 7), (2000, 16, 3)])
 def test_a_training_by_epochs_counts_to_their_number(images, batch, epochs, capsys):
     """Its steps are rounded up, so that the last batch may hold images of one epoch more."""
     steps = -(-images * epochs // batch)

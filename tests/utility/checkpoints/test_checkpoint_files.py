@@ -207,6 +207,7 @@ def test_a_run_that_was_killed_at_its_first_checkpoint_starts_anew(tmp_path):
     save(tmp_path / "model.ckpt", ONE, global_step=0, write_state=False)
     cut(tmp_path / "model.ckpt-0.index")
     (tmp_path / "model.ckpt-0.data-00000-of-00001.tempstate5726773888733747594").touch()
+    (tmp_path / ".config.json.4711.tmp").touch()
     (tmp_path / "checkpoint").touch()
     with pytest.raises(FileNotFoundError, match="has no checkpoint"):
         resolve(str(tmp_path))

@@ -1,5 +1,7 @@
 """Schedules of any length, and rates that suit a backbone, a start and a batch."""
 
+import dataclasses
+
 import pytest
 
 from utility.config import checks, presets, schedule
@@ -70,13 +72,17 @@ def test_the_localization_loss_counts_half_where_a_mobilenet_knows_photographs()
     assert set(weights.values()) == {0.5, 1.0}
 
 
+def told(**settings):
+    return schedule.described(dataclasses.replace(Config(), schedule=ScheduleConfig(**settings)))
+
+
 def test_it_is_told_in_a_line():
-    assert (
-        schedule.described(VOC) == "learning rate 0.0001 to step 500, 0.001 to 80000, 0.0001 to 100000, 1e-05 to 120000"
-    )
-    constant = ScheduleConfig(decay_boundaries=(), lr_decay_factors=(1.0,), max_number_of_steps=7)
-    assert schedule.described(constant) == "learning rate 0.001 to step 7"
-    late = ScheduleConfig(max_number_of_steps=90_000)
-    assert schedule.described(late) == "learning rate 0.0001 to step 500, 0.001 to 80000, 0.0001 to 90000"
-    floor = ScheduleConfig(decay_boundaries=(0, 5), lr_decay_factors=(0.1, 1, 1e-9), max_number_of_steps=9)
-    assert schedule.described(floor) == "learning rate 0.001 to step 5, 1e-06 to 9"
+    assert told() == "learning rate 0.0001 to step 500, 0.001 to 80000, 0.0001 to 100000, 1e-05 to 120000"
+    constant = told(decay_boundaries=(), lr_decay_factors=(1.0,), max_number_of_steps=7)
+    assert constant == "learning rate 0.001 to step 7"
+    late = told(max_number_of_steps=90_000)
+    assert late == "learning rate 0.0001 to step 500, 0.001 to 80000, 0.0001 to 90000"
+    floor = told(decay_boundaries=(0, 5), lr_decay_factors=(0.1, 1, 1e-9), max_number_of_steps=9)
+    assert floor == "learning rate 0.001 to step 5, 1e-06 to 9"
+    half = schedule.described(Config().replace({"loss.localization_weight": 0.5}))
+    assert half == f"{told()}; location loss times 0.5"

@@ -185,10 +185,35 @@ def test_a_command_line_refuses_a_wrong_flag_in_one_line_at_once(script, given, 
     assert time.monotonic() - start < 10  # about 1 s on an idle machine; TensorFlow alone takes longer
 
 
-def scheduled(parse, *given, images=100, pretrained=False, before=None):
+def suited(parse, *given, images=100, pretrained=False, before=None):
     with flagsaver.flagsaver():
         parse(*given)
-        return train.with_schedule(train.config_for(VOC_LIKE), images, pretrained, before).schedule
+        return train.with_schedule(train.config_for(VOC_LIKE), images, pretrained, before)
+
+
+def scheduled(parse, *given, **options):
+    return suited(parse, *given, **options).schedule
+
+
+MOBILENET = ("--train_epochs=60", "--backbone=mobilenet_v1")
+
+
+@pytest.mark.parametrize(
+    ("given", "pretrained", "before", "weight"),
+    [
+        (MOBILENET, True, None, 0.5),
+        (MOBILENET, False, None, 1.0),
+        (("--train_epochs=60",), True, None, 1.0),
+        ((*MOBILENET, "--localization_weight=2"), True, None, 2.0),
+        ((*MOBILENET, "--localization_weight=2"), False, None, 2.0),
+        (MOBILENET, True, voc_config(), 1.0),
+        ((*MOBILENET, "--localization_weight=2"), True, voc_config(), 2.0),
+    ],
+)
+def test_the_weight_of_localization_is_the_given_one_that_of_before_or_the_backbones(
+    parse, given, pretrained, before, weight
+):
+    assert suited(parse, *given, pretrained=pretrained, before=before).loss.localization_weight == weight
 
 
 def test_epochs_alone_give_steps_rate_and_decays(parse):
