@@ -63,7 +63,7 @@ $(DEV): requirements-dev.txt requirements-export.txt requirements-video.txt $(RU
 
 quickstart: venv ## sample set, convert, train, evaluate, score and draw, in quickstart/
 	rm -rf quickstart
-	$(PY) dataset/make_sample_voc.py --output_directory=quickstart/VOC --num_train=1200 --num_test=100
+	$(PY) dataset/make_sample_voc.py --output_directory=quickstart/VOC --num_train=600 --num_test=100
 	$(PY) dataset/convert_tfrecords.py --dataset_directory=quickstart/VOC \
 		--labels_file=quickstart/VOC/labels.txt --output_directory=quickstart/tfrecords
 	$(PY) train_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs \
