@@ -63,13 +63,13 @@ $(DEV): requirements-dev.txt requirements-export.txt requirements-video.txt $(RU
 
 quickstart: venv ## sample set, convert, train, evaluate, score and draw, in quickstart/
 	rm -rf quickstart
-	$(PY) dataset/make_sample_voc.py --output_directory=quickstart/VOC --num_train=600 --num_test=100
+	$(PY) dataset/make_sample_voc.py --output_directory=quickstart/VOC --num_train=1200 --num_test=100
 	$(PY) dataset/convert_tfrecords.py --dataset_directory=quickstart/VOC \
 		--labels_file=quickstart/VOC/labels.txt --output_directory=quickstart/tfrecords
 	$(PY) train_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs \
 		--backbone=mobilenet_v1 --depth_multiplier=0.25 --noaugment --neg_threshold=0.4 --batch_size=8 \
 		--max_number_of_steps=$(STEPS) --learning_rate=0.05 --decay_boundaries=$$(($(STEPS) / 16)),$$(($(STEPS) * 4 / 5)) \
-		--lr_decay_factors=0.2,1,0.1 --clip_gradient_norm=20 --log_every_n_steps=100 \
+		--lr_decay_factors=0.2,1,0.1 --clip_gradient_norm=5 --log_every_n_steps=100 \
 		--eval_every_steps=$$(($(STEPS) / 4))
 	$(PY) eval_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs
 	$(PY) voc_eval.py --dataset_directory=quickstart/VOC --pred_dir=quickstart/logs/predict

@@ -13,7 +13,7 @@ from net.training import loop, worker
 from net.training.strategy import train_strategy
 from tests.builders.configs import voc_config
 from utility.checkpoints import checkpoint_files
-from utility.config.settings import BACKBONES, Backbone, ExtraLayer, NetworkConfig
+from utility.config.settings import BACKBONES, Backbone, ExtraLayer, NetworkConfig, Recipe
 from utility.run import cluster
 from utility.run.layout import RunLayout
 from utility.run.log import log, set_log_prefix
@@ -32,7 +32,7 @@ def tiny_backbone(images, layers, network):
 def tiny_config(setitem=dict.__setitem__):
     """Make the backbone known, by `setitem(dict, key, value)`, and return a config with it."""
     setitem(ssd_net.BACKBONE_FUNCTIONS, "tiny", tiny_backbone)
-    setitem(BACKBONES, "tiny", Backbone((8, 16), "./model", "tiny"))
+    setitem(BACKBONES, "tiny", Backbone((8, 16), "./model", "tiny", Recipe(1e-3), Recipe(1e-3)))
     extra = tuple(
         ExtraLayer(16, 32, stage.kernel, stage.stride, stage.padding) for stage in NetworkConfig().extra_layers
     )

@@ -31,13 +31,11 @@ def suited_to_backbone(config: Config, pretrained: bool) -> dict[str, float]:
     The rate grows with the batch: arXiv 1706.02677, section 2.1.
     """
     backbone = BACKBONES[config.network.backbone]
-    rate = backbone.pretrained_rate if pretrained else backbone.random_rate
+    recipe = backbone.pretrained if pretrained else backbone.random
     return {
-        "schedule.learning_rate": rate * config.schedule.batch_size / _BATCH,
-        "schedule.clip_gradient_norm": backbone.clip_gradient_norm,
-        "loss.localization_weight": (
-            backbone.pretrained_localization_weight if pretrained else config.loss.localization_weight
-        ),
+        "schedule.learning_rate": recipe.learning_rate * config.schedule.batch_size / _BATCH,
+        "schedule.clip_gradient_norm": recipe.clip_gradient_norm,
+        "loss.localization_weight": recipe.localization_weight,
     }
 
 

@@ -219,7 +219,9 @@ def test_the_weight_of_localization_is_the_given_one_that_of_before_or_the_backb
 def test_epochs_alone_give_steps_rate_and_decays(parse):
     found = scheduled(parse, "--train_epochs=60", "--backbone=mobilenet_v1", "--batch_size=16")
     assert (found.max_number_of_steps, found.decay_boundaries) == (375, (18, 250, 312))
-    assert (found.learning_rate, found.clip_gradient_norm) == (0.02, 20.0)
+    assert (found.learning_rate, found.clip_gradient_norm) == (0.02, 5.0)
+    found = scheduled(parse, "--train_epochs=60", "--backbone=mobilenet_v1", "--batch_size=16", pretrained=True)
+    assert (found.learning_rate, found.clip_gradient_norm) == (0.005, 20.0)
     assert scheduled(parse, "--train_epochs=60", pretrained=True).learning_rate == 0.001
     assert scheduled(parse, "--train_epochs=60").learning_rate == 0.00025
 
