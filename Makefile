@@ -69,8 +69,7 @@ quickstart: venv ## sample set, convert, train, evaluate, score and draw, in qui
 	$(PY) train_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs \
 		--backbone=mobilenet_v1 --depth_multiplier=0.25 --noaugment --neg_threshold=0.4 --batch_size=8 \
 		--max_number_of_steps=$(STEPS) --learning_rate=0.05 --decay_boundaries=$$(($(STEPS) / 16)),$$(($(STEPS) * 4 / 5)) \
-		--lr_decay_factors=0.2,1,0.1 --clip_gradient_norm=5 --log_every_n_steps=100 \
-		--eval_every_steps=$$(($(STEPS) / 4))
+		--lr_decay_factors=0.2,1,0.1 --log_every_n_steps=100 --eval_every_steps=$$(($(STEPS) / 4))
 	$(PY) eval_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs
 	$(PY) voc_eval.py --dataset_directory=quickstart/VOC --pred_dir=quickstart/logs/predict
 	$(PY) simple_ssd_demo.py --checkpoint_path=quickstart/logs \

@@ -40,11 +40,16 @@ def suited_to_backbone(config: Config, pretrained: bool) -> dict[str, float]:
 
 
 def described(config: Config) -> str:
-    """Return it in a line: `learning rate 0.001 to step 54, 0.01 to 730, 0.001 to 1095; location loss times 0.5`."""
+    """Return it in a line, of its parts those that are in use.
+
+    Such as: `learning rate 0.001 to step 54, 0.01 to 730; gradients clipped at a norm of 20; location loss times 0.5`.
+    """
     schedule, weight = config.schedule, config.loss.localization_weight
+    largest = schedule.clip_gradient_norm
     last = schedule.max_number_of_steps
     ends = [min(boundary, last) for boundary in (*schedule.decay_boundaries, last)]
     rates = [max(schedule.learning_rate * factor, schedule.end_learning_rate) for factor in schedule.lr_decay_factors]
     parts = [f"{rate:.3g} to {end}" for rate, start, end in zip(rates, [0, *ends], ends, strict=False) if start < end]
     rule = f"learning rate {', '.join(parts)}".replace(" to ", " to step ", 1)
-    return rule if weight == 1.0 else f"{rule}; location loss times {weight:g}"
+    clipping = f"; gradients clipped at a norm of {largest:g}" if largest else ""
+    return rule + clipping + (f"; location loss times {weight:g}" if weight != 1.0 else "")

@@ -86,3 +86,4 @@ def test_it_is_told_in_a_line():
     assert floor == "learning rate 0.001 to step 5, 1e-06 to 9"
     half = schedule.described(Config().replace({"loss.localization_weight": 0.5}))
     assert half == f"{told()}; location loss times 0.5"
+    assert told(clip_gradient_norm=5.0) == f"{told()}; gradients clipped at a norm of 5"

@@ -222,6 +222,9 @@ def test_epochs_alone_give_steps_rate_and_decays(parse):
     assert (found.learning_rate, found.clip_gradient_norm) == (0.02, 5.0)
     found = scheduled(parse, "--train_epochs=60", "--backbone=mobilenet_v1", "--batch_size=16", pretrained=True)
     assert (found.learning_rate, found.clip_gradient_norm) == (0.005, 20.0)
+    for pretrained in (False, True):
+        found = scheduled(parse, "--train_epochs=60", "--backbone=resnet50", "--batch_size=16", pretrained=pretrained)
+        assert (found.learning_rate, found.clip_gradient_norm) == (0.01, 20.0)
     assert scheduled(parse, "--train_epochs=60", pretrained=True).learning_rate == 0.001
     assert scheduled(parse, "--train_epochs=60").learning_rate == 0.00025
 
@@ -234,7 +237,7 @@ def test_what_is_given_stays(parse):
     assert scheduled(parse) == voc_config().schedule
 
 
-def test_a_training_that_goes_on_keeps_its_rate(parse):
-    before = voc_config().replace({"schedule.learning_rate": 0.007})
-    found = scheduled(parse, "--train_epochs=60", pretrained=True, before=before)
-    assert found.learning_rate == 0.007
+def test_a_training_that_goes_on_keeps_its_rate_and_clipping(parse):
+    before = voc_config().replace({"schedule.learning_rate": 0.007, "schedule.clip_gradient_norm": 19.0})
+    found = scheduled(parse, *MOBILENET, pretrained=True, before=before)
+    assert (found.learning_rate, found.clip_gradient_norm) == (0.007, 19.0)
