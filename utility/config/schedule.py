@@ -45,11 +45,12 @@ def described(config: Config) -> str:
     Such as: `learning rate 0.001 to step 54, 0.01 to 730; gradients clipped at a norm of 20; location loss times 0.5`.
     """
     schedule, weight = config.schedule, config.loss.localization_weight
-    largest = schedule.clip_gradient_norm
+    norm = schedule.clip_gradient_norm
     last = schedule.max_number_of_steps
     ends = [min(boundary, last) for boundary in (*schedule.decay_boundaries, last)]
     rates = [max(schedule.learning_rate * factor, schedule.end_learning_rate) for factor in schedule.lr_decay_factors]
     parts = [f"{rate:.3g} to {end}" for rate, start, end in zip(rates, [0, *ends], ends, strict=False) if start < end]
     rule = f"learning rate {', '.join(parts)}".replace(" to ", " to step ", 1)
-    clipping = f"; gradients clipped at a norm of {largest:g}" if largest else ""
-    return rule + clipping + (f"; location loss times {weight:g}" if weight != 1.0 else "")
+    clipping = f"; gradients clipped at a norm of {norm:g}" if norm else ""
+    weighting = f"; location loss times {weight:g}" if weight != 1.0 else ""
+    return rule + clipping + weighting

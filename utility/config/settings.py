@@ -69,8 +69,9 @@ BACKBONES = {
         (8, 16),
         "./model/resnet50",
         "resnet50",
-        pretrained=Recipe(0.02, 20.0),  # TensorFlow's Object Detection API, ssd_resnet50_v1_fpn: 0.04 for 64
-        random=Recipe(0.02, 20.0),
+        # TensorFlow's Object Detection API, ssd_resnet50_v1_fpn: 0.04 for 64
+        pretrained=Recipe(0.02, clip_gradient_norm=20.0),
+        random=Recipe(0.02, clip_gradient_norm=20.0),
         batch_norm=True,
         largest_per_pixel=16,
         kept_per_pixel=480,
@@ -82,11 +83,11 @@ BACKBONES = {
         # mAP after 3 x 2000 photographs: .016 with a rate of 0.04, which forgets what the weights knew, .114 with this
         # one; .068 with twice the location loss, .107 to .114 with the whole, .129 and .133 with half. After 40 x 2000:
         # .541 with the whole, .557 with half
-        pretrained=Recipe(0.01, 20.0, localization_weight=0.5),
+        pretrained=Recipe(0.01, clip_gradient_norm=20.0, localization_weight=0.5),
         # BCCD, 126 epochs in batches of 16: mAP .838, .823 with clipping at 20. The gradients' norm is up to 250 in the
         # first tenth of a training and 2 to 4 after it; with ImageNet weights it stays at 6 to 15. The quickstart of
         # 600 pictures, means of four seeds: .81 with clipping at 20, .85 at 5, .81 at 2
-        random=Recipe(0.04, 5.0),
+        random=Recipe(0.04, clip_gradient_norm=5.0),
         batch_norm=True,
         largest_per_pixel=16,
         kept_per_pixel=200,
