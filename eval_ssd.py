@@ -14,6 +14,7 @@ from dataset.records import record_files
 from dataset.sources.annotations import VALIDATION
 from utility.config import checks, config_file
 from utility.config.settings import LABELS_FILE, Config
+from utility.errors import UserError
 from utility.flags import config_flags
 from utility.flags import detect as flags
 from utility.run import command
@@ -34,9 +35,9 @@ def main() -> None:
     from dataset.report.page import write_report
     from dataset.scores import coco_results, voc_results
     from dataset.sources import labels
-    from net.estimator.precision import precision_of
-    from net.estimator.run_config import build, run_config, session_config
-    from net.evaluation.evaluation import Evaluation
+    from net.evaluation import Evaluation
+    from net.layers import precision_of
+    from net.run_config import build, run_config, session_config
     from utility.checkpoints import checkpoint_files
 
     checkpoint = checkpoint_files.resolve(FLAGS.checkpoint_path or FLAGS.model_dir)
@@ -62,10 +63,10 @@ def main() -> None:
 
 
 def _config(folder: Path, class_names: tuple[str, ...]) -> Config:
-    """Return the config beside the checkpoint; a ValueError if the data set has other classes."""
+    """Return the config beside the checkpoint; a UserError if the data set has other classes."""
     config = config_file.load(str(folder)) or Config(class_names=class_names)
     if config.class_names != class_names:
-        raise ValueError(
+        raise UserError(
             f"{folder / config_file.CONFIG_FILE} has the classes {', '.join(config.class_names)}, but --data_dir="
             f"{FLAGS.data_dir} has {', '.join(class_names)}: evaluate on the data set that it was trained on"
         )

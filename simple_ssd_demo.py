@@ -11,12 +11,13 @@ no sound, a file such as street.jsonl, a line a frame. Class names and the confi
 
 from pathlib import Path
 
+from dataset import video
 from dataset.sources import labels
-from dataset.video import inputs
-from dataset.video.reading import Video
+from dataset.video import Video
 from utility.config import checks, config_file, presets
 from utility.config.settings import Config
 from utility.drawing.window import Window
+from utility.errors import UserError
 from utility.flags import config_flags
 from utility.flags import detect as flags
 from utility.run import command
@@ -27,32 +28,32 @@ FLAGS = flags.FLAGS
 
 def main() -> int:
     """Read the flags, detect, draw; returns 1 if a picture could not be read."""
-    asked, output = inputs.read(FLAGS.input), Path(FLAGS.output)
-    inputs.check(asked, output)
+    asked, output = video.read(FLAGS.input), Path(FLAGS.output)
+    video.check(asked, output)
     if asked.camera is not None:  # what is missing is said before the network is built
         Video(asked.camera).close()
         Window(f"camera:{asked.camera}").close()
     for folder in config_file.folders_beside(FLAGS.checkpoint_path):
         _config(folder)
     start_tensorflow()
-    from net.demo import runs
+    from net import demo
 
     detector = _detector()
     if asked.camera is not None:
-        runs.show_camera(detector, asked.camera)
+        demo.show_camera(detector, asked.camera)
         return 0
     output.mkdir(parents=True, exist_ok=True)
-    unreadable = runs.draw_pictures(detector, asked.pictures, output) if asked.pictures else 0
+    unreadable = demo.draw_pictures(detector, asked.pictures, output) if asked.pictures else 0
     for path in asked.videos:
-        runs.draw_video(detector, path, output)
+        demo.draw_video(detector, path, output)
     return 1 if unreadable else 0
 
 
 def _detector():
     """Return the network that the flags describe, with its checkpoint."""
-    from net.demo.detector import Detector
-    from net.estimator.precision import precision_of
-    from net.estimator.run_config import build, run_config, session_config
+    from net.demo import Detector
+    from net.layers import precision_of
+    from net.run_config import build, run_config, session_config
     from utility.checkpoints import checkpoint_files
 
     checkpoint = checkpoint_files.resolve(FLAGS.checkpoint_path)
@@ -69,7 +70,7 @@ def _config(folder: Path) -> Config:
     config = config_file.load(str(folder)) or Config(class_names=labels.VOC_CLASSES)
     config = config.replace(presets.DEMO)
     if FLAGS.num_classes is not None and FLAGS.num_classes != config.num_classes:
-        raise ValueError(f"--num_classes={FLAGS.num_classes}: {folder} has {config.num_classes}; leave the flag out")
+        raise UserError(f"--num_classes={FLAGS.num_classes}: {folder} has {config.num_classes}; leave the flag out")
     return checks.check(config_flags.with_detection_flags(config))
 
 

@@ -36,13 +36,12 @@ def main() -> None:
 
 
 def _train(shards: list[str], config: Config, task: Task | None) -> None:
-    from dataset.coverage import findable
-    from dataset.input.training import Parallelism, training_input_fn, training_records
-    from net.evaluation.periodic_evaluation import PeriodicEvaluation
-    from net.training import evaluator, loop, worker
-    from net.training.strategy import plan_layout
+    from dataset.input import Parallelism, training_input_fn, training_records
+    from net import coverage, training, workers
+    from net.periodic_evaluation import PeriodicEvaluation
+    from net.workers import plan_layout
     from utility.checkpoints import checkpoint_files, model_directory
-    from utility.checkpoints.initialization import Resume, starting_point
+    from utility.checkpoints.warm_start import Resume, starting_point
 
     records = training_records(shards, config, FLAGS.skip_empty_images, FLAGS.skip_bad_records)
     start = starting_point(**flags.start(config))
@@ -56,28 +55,30 @@ def _train(shards: list[str], config: Config, task: Task | None) -> None:
     model_directory.open_for_training(FLAGS.model_dir, config, writes=task is None or task.is_chief)
     last_step = config.schedule.max_number_of_steps
     if evaluation and not layout.trains:
-        evaluator.evaluate(_estimator(config, layout, start), evaluation, last_step)
+        workers.evaluate(_estimator(config, layout, start), evaluation, last_step)
         return
     about = f"{records.images} training images of {len(config.class_names)} classes in {FLAGS.data_dir}"
     log(f"{about}; preset {config.preset}; {layout}; reads {layout.data_shard(records.images_by_file)}")
     log(schedule.described(config))
     if task is None or task.is_chief:
-        findable.log_if_many_are_lost(records.examples, config, flags.inspect_command())
+        coverage.log_if_many_are_lost(records.examples, config, flags.inspect_command())
     first_step = checkpoint_files.step_reader(FLAGS.model_dir, once=bool(task))
     parallelism = Parallelism(FLAGS.num_readers, FLAGS.num_preprocessing_threads, FLAGS.deterministic)
     input_fn = training_input_fn(records, config, layout, FLAGS.tf_random_seed, first_step, parallelism)
     ssd = _estimator(config, layout, start, records.images)
     with records.faults_named(config):
         if task:
-            worker.train(ssd, input_fn, last_step, task, first_step, worker.settings_to_agree_on(ssd, layout, records))
+            workers.train(
+                ssd, input_fn, last_step, task, first_step, workers.settings_to_agree_on(ssd, layout, records)
+            )
         else:
-            loop.train(ssd, input_fn, last_step, evaluation)
+            training.train(ssd, input_fn, last_step, evaluation)
 
 
 def _estimator(config: Config, layout: RunLayout, start, images: int | None = None):
-    from net.estimator import first_batch, run_config
-    from net.estimator.precision import precision_of
-    from net.training.strategy import train_strategy
+    from net import run_config, training_log
+    from net.layers import precision_of
+    from net.workers import train_strategy
 
     precision = precision_of(FLAGS.mixed_precision)
     summary_steps = FLAGS.save_summary_steps or run_config.suited_summary_steps(config.schedule.max_number_of_steps)
@@ -96,7 +97,7 @@ def _estimator(config: Config, layout: RunLayout, start, images: int | None = No
         "start": start,
         "images_per_epoch": images,
         "accumulate_steps": layout.accumulate_steps,
-        "first_batch": first_batch.path(FLAGS.model_dir, layout.task),
+        "first_batch": training_log.path(FLAGS.model_dir, layout.task),
     }
     return run_config.build(config, run, FLAGS.data_format, **params)
 

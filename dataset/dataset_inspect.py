@@ -31,9 +31,9 @@ def main() -> None:
     class_names = _class_names(Path(FLAGS.data_dir))
     config = flags.inspected_config(class_names)
     start_tensorflow()
-    from dataset.coverage import advice
-    from dataset.coverage.objects import objects_of
     from dataset.records import contents
+    from net import advice
+    from net.coverage import objects_of
 
     counts, examples = contents.Contents(), []
     for number, example in enumerate(contents.read_examples(shards)):

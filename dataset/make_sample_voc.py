@@ -13,7 +13,7 @@ from pathlib import Path
 # As a script, sys.path starts with dataset/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset.sample.voc_directory import make
+from dataset.sample import make
 from utility.flags import data as flags
 from utility.run import command
 

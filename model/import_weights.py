@@ -12,6 +12,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from utility.errors import UserError
+
 # As a script, sys.path starts with model/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -52,15 +54,15 @@ def _default_output(imported) -> str:
 
 
 def _check_output(output: str, source: str, detector: bool) -> None:
-    """Raise a ValueError if the output is a folder or the source, or a detector beside other checkpoints."""
+    """Raise a UserError if the output is a folder or the source, or a detector beside other checkpoints."""
     prefix = Path(output)
     if prefix.is_dir() or output.endswith("/"):
-        raise ValueError(f"--output={output} is a folder: name the checkpoint in it, such as {prefix}/model.ckpt")
+        raise UserError(f"--output={output} is a folder: name the checkpoint in it, such as {prefix}/model.ckpt")
     if prefix.resolve() == Path(source.removesuffix(".index")).resolve():
-        raise ValueError(f"--output={output} is the source: choose another name")
+        raise UserError(f"--output={output} is the source: choose another name")
     others = [path for path in sorted(prefix.parent.glob("*.index")) if path != Path(f"{output}.index")]
     if detector and others:
-        raise ValueError(
+        raise UserError(
             f"--output={output}: {prefix.parent} holds {others[0].name} already, and the detector's config.json"
             " would apply to that one too; choose a folder of its own"
         )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from utility.boxes import box_ops
+from preprocessing import box_ops
 from utility.config.settings import AugmentConfig
 
 # random numbers for the zoom-out, for the choice of the window and the flip, and for each trial of a crop

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from utility.drawing.sheet import save_sheet
+from utility.drawing.detections import save_sheet
 
 DRAWN = 6  # pictures on the sheet of detections
 CELL = (360, 270)  # width and height of each, pixels

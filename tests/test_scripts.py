@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset.sources import voc_files
+from dataset.sources import voc
 from utility.run.command import ROOT
 
 
@@ -136,9 +136,9 @@ def as_coco(split, names):
     """The test images of a VOC folder as an instances JSON: image ids from 500, category ids 7 apart."""
     objects: list[dict] = []
     images: list[dict] = []
-    for image_id, name in enumerate(voc_files.read_image_set(split, "test"), start=500):
+    for image_id, name in enumerate(voc.read_image_set(split, "test"), start=500):
         images.append({"id": image_id, "file_name": f"{name}.jpg"})
-        for item in voc_files.read_annotation(voc_files.annotation_path(split, name)).objects:
+        for item in voc.read_annotation(voc.annotation_path(split, name)).objects:
             ymin, xmin, ymax, xmax = item.box_yxyx_px
             box = [xmin, ymin, xmax - xmin, ymax - ymin]
             category_id = 7 * (names.index(item.name) + 1)
@@ -169,7 +169,7 @@ def test_demo_draws_what_it_can_and_names_what_it_cannot(home, tmp_path):
 
 def test_demo_finds_the_same_in_a_video_as_in_its_frames_as_pictures(home, tmp_path):
     videos = pytest.importorskip("tests.builders.videos", reason="pip install -r requirements-video.txt")
-    from dataset.video.reading import Video
+    from dataset.video import Video
 
     videos.write(tmp_path / "street.mp4", frames=4)
     (tmp_path / "frames").mkdir()

@@ -24,9 +24,9 @@ from typing import Any
 # As a script, sys.path starts with utility/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from dataset import sample
 from dataset.conversion.convert import convert
 from dataset.records import record_files
-from dataset.sample import voc_directory
 from dataset.sources import voc
 from dataset.sources.annotations import TRAIN, VALIDATION
 from utility.config import checks, memory, presets
@@ -55,13 +55,13 @@ def main() -> None:
 
 def _measure(folder: Path, config: Config) -> dict[str, Any]:
     if FLAGS.measure == "metric":
-        from net.benchmark.metric import measure_metric
+        from net.benchmark import measure_metric
 
         return measure_metric(folder, FLAGS.turns)
     start_tensorflow()
-    from net.benchmark import stages
-    from net.benchmark.turns import Turns
-    from net.estimator.precision import precision_of
+    from net import benchmark
+    from net.benchmark import Turns
+    from net.layers import precision_of
 
     data_dir = FLAGS.data_dir or _sample_records(folder)
     split = VALIDATION if FLAGS.measure == "eval" else TRAIN
@@ -69,14 +69,14 @@ def _measure(folder: Path, config: Config) -> dict[str, Any]:
     config = config.replace({"class_names": record_files.class_names(data_dir, None)})
     turns = Turns(FLAGS.batch_size, FLAGS.batches, FLAGS.turns, precision_of(FLAGS.mixed_precision))
     if FLAGS.measure == "input":
-        return stages.measure_input(shards, config, turns)
-    measure = stages.measure_train if FLAGS.measure == "train" else stages.measure_eval
+        return benchmark.measure_input(shards, config, turns)
+    measure = benchmark.measure_train if FLAGS.measure == "train" else benchmark.measure_eval
     return measure(shards, config, turns, FLAGS.data_format, folder)
 
 
 def _sample_records(folder: Path) -> str:
     """Draw a sample set, convert it, and return the folder of the records."""
-    voc_directory.make(folder / "VOC")
+    sample.make(folder / "VOC")
     flags_of_voc = {flag.name: flag.default for flag in voc.FLAGS}
     flags_of_voc |= {"dataset_directory": str(folder / "VOC"), "labels_file": str(folder / "VOC" / LABELS_FILE)}
     convert(voc.read(flags_of_voc, skip_bad_images=False), folder / "tfrecords")
@@ -84,7 +84,7 @@ def _sample_records(folder: Path) -> str:
 
 
 def _config() -> Config:
-    """Return the config without the class names; a ValueError names a flag that cannot work."""
+    """Return the config without the class names; a UserError names a flag that cannot work."""
     config = config_flags.with_flags(presets.preset(FLAGS.preset), config_flags.NETWORK)
     config = checks.check(config.replace({"schedule.batch_size": FLAGS.batch_size}))
     check_memory = memory.check_training if FLAGS.measure == "train" else memory.check_detection

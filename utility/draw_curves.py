@@ -26,11 +26,11 @@ FLAGS = flags.FLAGS
 def main() -> None:
     """Read the flags and draw."""
     start_tensorflow()
-    from net.evaluation import run_curves
+    from net import curves
 
     folders = FLAGS.model_dir
-    output = FLAGS.output or Path(folders[0] if len(folders) == 1 else ".", run_curves.PICTURE)
-    run_curves.draw(folders, output)
+    output = FLAGS.output or Path(folders[0] if len(folders) == 1 else ".", curves.PICTURE)
+    curves.draw(folders, output)
     log(f"drawn: {output}")
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from utility.errors import UserError
+
 # As a script, sys.path starts with utility/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -32,13 +34,13 @@ def main() -> None:
     """Read the flags and write the model."""
     output = Path(FLAGS.output)
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
-        raise ValueError(f"--output={output} is there already: name a new or empty folder")
+        raise UserError(f"--output={output} is there already: name a new or empty folder")
     for folder in config_file.folders_beside(FLAGS.checkpoint_path):
         _config(folder)
     start_tensorflow()
     import tensorflow.compat.v1 as tf
 
-    from net.export.formats import export
+    from net.export import export
     from utility.checkpoints import checkpoint_files
 
     tf.config.set_visible_devices([], "GPU")  # nothing is computed, and the GPU's memory may be in use

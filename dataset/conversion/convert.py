@@ -2,27 +2,83 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from dataset.conversion import report, staging
-from dataset.conversion.examples import Example, make_examples
-from dataset.conversion.report import Tally
-from dataset.records import record_files
+from dataset.conversion import examples
+from dataset.conversion.examples import Example, Tally, make_examples
+from dataset.records import record_files, schema
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source, Split
 from dataset.sources.pictures import PictureError
 from utility.config.settings import LABELS_FILE, ViewConfig
+from utility.errors import UserError
 from utility.files import text_files
+from utility.run.folder_lock import locked
 from utility.run.log import log
+
+# A staging folder: shards get their final names only when the whole data set is written.
+
+_STAGING_NAME = ".converting"
+
+
+@contextlib.contextmanager
+def staging_folder(output_directory: Path) -> Iterator[Path]:
+    """Create an empty folder inside `output_directory`, and remove it on exit, also after an error.
+
+    It is on the same file system, so that each file moves to its final name in one step. A folder that a killed run
+    has left is emptied.
+
+    Raises:
+        UserError: another program is writing to `output_directory`.
+    """
+    folder = output_directory / _STAGING_NAME
+    with locked(output_directory, "--output_directory"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_shards(paths: Sequence[Path], planned: Sequence[int], serialized: Iterator[Sequence[bytes]]) -> None:
+    """Write the records of the next `planned[i]` pictures to the shard `paths[i]`; a skipped picture has none."""
+    for path, count in zip(paths, planned, strict=True):
+        with path.open("wb") as shard:
+            for records in islice(serialized, count):
+                shard.writelines(map(schema.frame, records))
+
+
+def balanced(total: int, parts: int) -> list[int]:
+    """Split a total into parts that differ by one at most, the larger ones first."""
+    return [total // parts + (part < total % parts) for part in range(parts)]
+
+
+def publish(staging: Path, output_directory: Path) -> None:
+    """Move a finished data set from the staging folder to `output_directory`, replacing an older one.
+
+    `dataset.json` marks a finished data set: the old one is removed first, the new one moved last. An interruption
+    leaves an incomplete set of shards, or a complete one with its own labels.
+    """
+    (output_directory / record_files.INFO_NAME).unlink(missing_ok=True)
+    for old in record_files.all_shards(output_directory):
+        old.unlink()
+    shards = [path.name for path in record_files.all_shards(staging)]
+    for name in (LABELS_FILE, *shards, record_files.INFO_NAME):
+        (staging / name).replace(output_directory / name)
+
 
 SHARDS: Mapping[str, int] = {TRAIN: 16, VALIDATION: 16}
 _SHUFFLE_SEED = 20180503
@@ -35,10 +91,10 @@ _Result = TypeVar("_Result")
 
 
 def check_numbers(**numbers: int) -> None:
-    """Raise a ValueError for the first of these flags that is not from 1 to 99999."""
+    """Raise a UserError for the first of these flags that is not from 1 to 99999."""
     for name, value in numbers.items():
         if not 1 <= value <= _MAX_NUMBER:
-            raise ValueError(f"--{name}={value} must be from 1 to {_MAX_NUMBER}")
+            raise UserError(f"--{name}={value} must be from 1 to {_MAX_NUMBER}")
 
 
 def convert(
@@ -59,7 +115,7 @@ def convert(
 
     Raises:
         OSError: a file is missing or cannot be written.
-        ValueError: a bad argument or image, or another program is writing to `output_directory`; with `strict` also a
+        UserError: a bad argument or image, or another program is writing to `output_directory`; with `strict` also a
             box that would be clipped or dropped, a wrong image size in an annotation, or a remark on the data set.
             `output_directory` is left unchanged.
     """
@@ -69,12 +125,12 @@ def convert(
     output, views = Path(output_directory), views or ViewConfig()
     info = {"class_names": list(data.class_names), **data.origin, "views": asdict(views)}
     info |= {"remarks": [*data.remarks, *data.notes]} if data.remarks or data.notes else {}
-    with staging.staging_folder(output) as folder:
+    with staging_folder(output) as folder:
         labels.write_labels(folder / LABELS_FILE, data.class_names)
         converter = Converter(folder, class_ids, num_threads, strict, skip_bad_images, views)
         info["splits"] = {prefix: converter.write_split(prefix, split, shards) for prefix, split in data.splits.items()}
         text_files.write_whole(folder / record_files.INFO_NAME, json.dumps(info, indent=1, ensure_ascii=False) + "\n")
-        staging.publish(folder, output)
+        publish(folder, output)
     log(f"wrote {output}")
     return info
 
@@ -105,20 +161,20 @@ class Converter:
             order = np.random.RandomState(_SHUFFLE_SEED).permutation(len(sources))
             sources = tuple(sources[i] for i in order)
         shards = min(requested_shards[prefix], len(sources))
-        planned, tally = staging.balanced(len(sources), shards), Tally(skipped=list(split.skipped))
-        staging.write_shards(
+        planned, tally = balanced(len(sources), shards), Tally(skipped=list(split.skipped))
+        write_shards(
             record_files.shard_paths(self.staging, prefix, shards),
             planned,
             self._records(sources, np.repeat(range(shards), planned).tolist(), tally, prefix),
         )
         if not tally.images:
             first = tally.skipped[len(split.skipped)]
-            raise ValueError(f"none of the {len(sources)} images for {prefix} can be read, the first: {first}")
+            raise UserError(f"none of the {len(sources)} images for {prefix} can be read, the first: {first}")
         summary = {**split.origin, "shards": shards, **tally.summary(list(self.class_ids), shards)}
-        for line in report.lines(prefix, summary, all_remarks=self.strict):
+        for line in examples.lines(prefix, summary, all_remarks=self.strict):
             log(line)
         if self.strict and tally.remarks:
-            raise ValueError(
+            raise UserError(
                 f"--strict: {len(tally.remarks)} faults in the annotations for {prefix}, listed above; "
                 f"the first: {summary['remarks'][0]}"
             )
@@ -142,7 +198,7 @@ class Converter:
         for shard, result in zip(shard_of, progress, strict=True):
             if isinstance(result, PictureError):
                 if not self.skip_bad_images:
-                    raise ValueError(f"{result} ({_SKIP_HINT})")
+                    raise UserError(f"{result} ({_SKIP_HINT})")
                 tally.skipped.append(str(result))
                 yield []
             else:
@@ -169,7 +225,7 @@ def _in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], num_
 def _check_and_log_plan(data: DataSet, requested_shards: Mapping[str, int], strict: bool) -> None:
     for prefix, split in data.splits.items():
         if not split.sources:
-            raise ValueError(f"no image is left for {prefix}: all are skipped, the first: {split.skipped[0]}")
+            raise UserError(f"no image is left for {prefix}: all are skipped, the first: {split.skipped[0]}")
     log(f"{len(data.class_names)} classes: {', '.join(data.class_names)}")
     for remark in (*data.remarks, *data.notes):
         log(f"WARNING: {remark}")
@@ -181,4 +237,4 @@ def _check_and_log_plan(data: DataSet, requested_shards: Mapping[str, int], stri
         if prefix not in data.splits:
             log(f"{prefix}: none; set {flag}{', or --validation_fraction' if prefix == VALIDATION else ''}")
     if strict and data.remarks:
-        raise ValueError(f"--strict: {data.remarks[0]}")
+        raise UserError(f"--strict: {data.remarks[0]}")

@@ -14,8 +14,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from dataset.records.parsing import parse
-from dataset.records.scanning import faults_named, quiet
+from dataset.records.parsing import faults_named, parse, quiet
 from dataset.sources.annotations import Annotation
 from utility.drawing.detections import draw_detections
 
@@ -88,7 +87,7 @@ class Contents:
 def read_examples(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the examples of record files in order: what `parse` returns, as numpy values.
 
-    A ValueError names a broken record.
+    A UserError names a broken record.
     """
     with faults_named(shards), tf.Graph().as_default(), tf.Session() as session:
         dataset = tf.data.TFRecordDataset(list(shards)).map(parse).prefetch(1)

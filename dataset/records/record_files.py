@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypedDict
 
-from dataset.records import faults
+from dataset.records import schema
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION
 from utility.config import checks
 from utility.config.settings import LABELS_FILE, ViewConfig
+from utility.errors import UserError
 from utility.files import json_files
 
 INFO_NAME = "dataset.json"
@@ -44,24 +45,24 @@ def find_shards(data_dir: str | Path, split_prefix: str) -> list[str]:
     """Return the paths of all shards of a split, in order; the prefix is 'train' or 'val'.
 
     Raises:
-        ValueError: there is none, some are missing, sets of different sizes are mixed, or all are empty.
+        UserError: there is none, some are missing, sets of different sizes are mixed, or all are empty.
     """
     pattern = Path(data_dir) / f"{split_prefix}-*-of-*"
     shards = [path for path in all_shards(data_dir) if path.name.startswith(f"{split_prefix}-")]
     if not shards:
-        raise ValueError(f"no record files {pattern}: write them with dataset/convert_tfrecords.py")
+        raise UserError(f"no record files {pattern}: write them with dataset/convert_tfrecords.py")
     counts = sorted({int(path.name[-5:]) for path in shards})
     if len(counts) > 1:
-        raise ValueError(f"record files {pattern} belong to sets of {_joined(counts)} shards: remove the old set")
+        raise UserError(f"record files {pattern} belong to sets of {_joined(counts)} shards: remove the old set")
     names = {path.name for path in shards}
     missing = [name for name in shard_names(split_prefix, counts[0]) if name not in names]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"record files {pattern}: {len(missing)} of {counts[0]} are missing, the first is {missing[0]}: "
             "copy or convert the data set again"
         )
     if not any(path.stat().st_size for path in shards):
-        raise ValueError(f"record files {pattern} hold no records: all of them are empty, convert again")
+        raise UserError(f"record files {pattern} hold no records: all of them are empty, convert again")
     return [str(path) for path in shards]
 
 
@@ -71,19 +72,19 @@ def count_by_file(shards: list[str]) -> dict[str, int]:
     Only the lengths of the records are read, which takes a fraction of a second.
 
     Raises:
-        ValueError: there is no record, a file is cut off or no TFRecord file, or `dataset.json` has another number.
+        UserError: there is no record, a file is cut off or no TFRecord file, or `dataset.json` has another number.
             Files of several folders are not held against it, because some are copies without broken records.
     """
     counts = {shard: records_in(shard) for shard in shards}
     total, first = sum(counts.values()), Path(shards[0])
     if not total:
-        raise ValueError(f"the record files {shards[0]}, ... hold no record: convert the data set again")
+        raise UserError(f"the record files {shards[0]}, ... hold no record: convert the data set again")
     if _folder_with_info(shards):
         split = first.name.split("-")[0]
         written = read_dataset_info(first.parent)["splits"].get(split, {}).get("images", total)
         if total != written:
             empty = [shard for shard, count in counts.items() if not count]
-            raise ValueError(
+            raise UserError(
                 f"the record files {first.parent / split}-*-of-* hold {total} images, but {INFO_NAME}"
                 f" lists {written}{f'; {empty[0]} is empty' if empty else ''}: copy or convert the data set again"
             )
@@ -130,8 +131,8 @@ def records_in(shard: str) -> int:
             position += 16 + length
             count += 1
     if position != size:
-        fault = next(faults.faults_in(shard), None)
-        raise ValueError(
+        fault = next(schema.faults_in(shard), None)
+        raise UserError(
             f"the record file {shard} is cut off or no TFRecord, record {fault.number if fault else count}: copy or"
             " convert it again, or leave out what is lost with --skip_bad_records"
         )
@@ -151,14 +152,14 @@ class _DatasetInfo(TypedDict, total=False):
 
 
 class _Entries(dict):
-    """The entries of a file; asking for one that it lacks is a ValueError with the remedy."""
+    """The entries of a file; asking for one that it lacks is a UserError with the remedy."""
 
     def __init__(self, entries: Mapping[str, Any], source: str):
         super().__init__(entries)
         self._source = source
 
     def __missing__(self, key: str) -> NoReturn:
-        raise ValueError(f"{self._source} has no {key!r}: {_CONVERT_AGAIN}")
+        raise UserError(f"{self._source} has no {key!r}: {_CONVERT_AGAIN}")
 
 
 def read_dataset_info(data_dir: str | Path) -> dict[str, Any]:
@@ -167,7 +168,7 @@ def read_dataset_info(data_dir: str | Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is no such file, because another program wrote the records or the conversion was
             interrupted.
-        ValueError: the file is not JSON, or an entry has another type; also when a missing one is asked for.
+        UserError: the file is not JSON, or an entry has another type; also when a missing one is asked for.
     """
     path = Path(data_dir) / INFO_NAME
     if not path.is_file():
@@ -175,15 +176,15 @@ def read_dataset_info(data_dir: str | Path) -> dict[str, Any]:
     document = json_files.read_json(path, _CONVERT_AGAIN, most_bytes=1_000_000_000)  # it lists each fault of a data set
     try:
         info = _Entries(json_files.checked(_DatasetInfo, document), str(path))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; {_CONVERT_AGAIN}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}; {_CONVERT_AGAIN}") from error
     if "splits" in info:
         info["splits"] = _Entries(
             {name: _Entries(split, f"{path}, splits.{name},") for name, split in info["splits"].items()},
             f"{path}, splits,",
         )
     if "category_ids" in info and len(info["category_ids"]) != len(info["class_names"]):
-        raise ValueError(f"{path} has category_ids and class_names of different numbers: {_CONVERT_AGAIN}")
+        raise UserError(f"{path} has category_ids and class_names of different numbers: {_CONVERT_AGAIN}")
     return info
 
 
@@ -193,20 +194,20 @@ def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:
     Without labels.txt, as in the records of HiKapok/SSD.TensorFlow, they are the classes of VOC.
 
     Raises:
-        ValueError: `num_classes`, which counts the background, does not match, or `dataset.json` has other names.
+        UserError: `num_classes`, which counts the background, does not match, or `dataset.json` has other names.
     """
     path = Path(data_dir) / LABELS_FILE
     names = labels.read_labels(path) if path.is_file() else labels.VOC_CLASSES
     if (Path(data_dir) / INFO_NAME).is_file():
         converted = tuple(read_dataset_info(data_dir)["class_names"])
         if names != converted:
-            raise ValueError(
+            raise UserError(
                 f"{path} has the classes {', '.join(names)}, but the records were converted with"
                 f" {', '.join(converted)} ({INFO_NAME}): restore the file or convert the data set again"
             )
     source = f"{path} has" if path.is_file() else f"there is no {path}, so the classes are VOC's:"
     if num_classes is not None and num_classes != len(names) + 1:
-        raise ValueError(
+        raise UserError(
             f"--num_classes={num_classes}: {source} {len(names)} names, which makes {len(names) + 1} classes"
             " with background; leave the flag out"
         )
@@ -216,7 +217,7 @@ def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:
 def views(data_dir: str) -> ViewConfig:
     """Return what the records of a converted data set show of a picture: the whole of it, if there is no dataset.json.
 
-    A ValueError names an entry of the file that is out of range.
+    A UserError names an entry of the file that is out of range.
     """
     path = Path(data_dir) / INFO_NAME
     written = read_dataset_info(data_dir).get("views", {}) if path.is_file() else {}
@@ -224,8 +225,8 @@ def views(data_dir: str) -> ViewConfig:
         found = json_files.checked(ViewConfig, written, "views")
         for name, value in dataclasses.asdict(found).items():
             checks.check_setting(f"views.{name}", value)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; {_CONVERT_AGAIN}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}; {_CONVERT_AGAIN}") from error
     return found
 
 

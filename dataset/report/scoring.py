@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 from dataset.report.page import write_report
 from dataset.scores import voc_results
 from dataset.scores.average_precision import EvaluationResult, evaluate, format_report
-from dataset.sources import labels, voc, voc_files
+from dataset.sources import labels, voc
 from dataset.sources.annotations import Annotation
 from dataset.sources.pictures import PictureError, read_picture
 from utility.config.settings import LABELS_FILE
 from utility.drawing.curves import draw_precision_recall
+from utility.errors import UserError
 from utility.files import text_files
 
 OUTPUT_NAME = "eval_output"
@@ -34,26 +35,26 @@ class ImageSet(NamedTuple):
     image_set: str = "test"
 
     def annotations(self) -> list[Annotation]:
-        """Read them; a missing file or folder is an OSError, a bad one a ValueError."""
+        """Read them; a missing file or folder is an OSError, a bad one a UserError."""
         if not self.dataset_directory:
-            raise ValueError("--dataset_directory is not set: give the folder that holds VOC2007TEST or another split")
+            raise UserError("--dataset_directory is not set: give the folder that holds VOC2007TEST or another split")
         split_dir = Path(self.dataset_directory) / self.split
         if not split_dir.is_dir():
             raise FileNotFoundError(f"{split_dir} does not exist: check --dataset_directory and --split")
-        if not voc_files.has_image_sets(split_dir):
+        if not voc.has_image_sets(split_dir):
             whole = voc.read_split(Path(self.dataset_directory), [self.split], self.image_set, skip_bad=False)
             return [source.annotation for source in whole.sources]
-        ids = voc_files.read_image_set(split_dir, self.image_set)
-        return [voc_files.read_annotation(voc_files.annotation_path(split_dir, image_id)) for image_id in ids]
+        ids = voc.read_image_set(split_dir, self.image_set)
+        return [voc.read_annotation(voc.annotation_path(split_dir, image_id)) for image_id in ids]
 
     def pictures(self, annotations: Sequence[Annotation]) -> dict[str, bytes]:
         """Return their picture files by image id, as JPEGs; those that are missing or broken are left out."""
         split_dir = Path(self.dataset_directory) / self.split
-        if voc_files.has_image_sets(split_dir):
-            by_id = voc_files.index_images(split_dir) if (split_dir / "JPEGImages").is_dir() else {}
+        if voc.has_image_sets(split_dir):
+            by_id = voc.index_images(split_dir) if (split_dir / "JPEGImages").is_dir() else {}
             paths = [by_id.get(annotation.image_id) for annotation in annotations]
         else:
-            by_xml = dict(voc_files.pair_files(split_dir))
+            by_xml = dict(voc.pair_files(split_dir))
             paths = [by_xml.get(annotation.path) for annotation in annotations]
         found = {}
         for annotation, path in zip(annotations, paths, strict=True):
@@ -88,7 +89,7 @@ def score_results(
         The contents of voc_eval.json: mAP, and AP and counts of each class.
 
     Raises:
-        ValueError: a setting or a file is wrong.
+        UserError: a setting or a file is wrong.
         FileNotFoundError: a file or folder is missing.
     """
     class_names = _find_class_names(pred_dir, labels_file)
@@ -148,7 +149,7 @@ def _read_detections(
         )
     if class_ids[0] < 1 or class_ids[-1] > len(class_names):
         wrong = class_ids[0] if class_ids[0] < 1 else class_ids[-1]
-        raise ValueError(
+        raise UserError(
             f"{voc_results.results_path(pred_dir, wrong)} is of class id {wrong}, but the labels have ids 1 to "
             f"{len(class_names)}: set --labels_file to the labels.txt of the data set"
         )

@@ -17,6 +17,7 @@ from dataset.records import record_files
 from dataset.scores.voc_results import Detections, write_together
 from dataset.sources import coco
 from dataset.sources.annotations import VALIDATION
+from utility.errors import UserError
 
 RESULTS_NAME = "detections.json"
 MOST_PER_IMAGE = 100  # "at most 100 top-scoring detections per image (across all categories)", COCO's rules say
@@ -56,12 +57,12 @@ def for_records(data_dir: str | Path, annotations: str | None) -> CocoResults | 
 
     Raises:
         OSError: `annotations` does not exist.
-        ValueError: there are annotations, but the records are not COCO's or of another set, or pycocotools is missing.
+        UserError: there are annotations, but the records are not COCO's or of another set, or pycocotools is missing.
     """
     info = record_files.read_dataset_info(data_dir) if (Path(data_dir) / record_files.INFO_NAME).is_file() else {}
     if "category_ids" not in info:
         if annotations:
-            raise ValueError(
+            raise UserError(
                 f"--coco_annotations={annotations}: the records in {data_dir} are not made with --format=coco; leave"
                 " the flag out"
             )
@@ -69,17 +70,17 @@ def for_records(data_dir: str | Path, annotations: str | None) -> CocoResults | 
     if annotations:
         _check_annotations(coco.read_instances(annotations), info, data_dir)
         if importlib.util.find_spec("pycocotools") is None:
-            raise ValueError(f"--coco_annotations={annotations}: scoring needs {REQUIREMENT}; or leave the flag out")
+            raise UserError(f"--coco_annotations={annotations}: scoring needs {REQUIREMENT}; or leave the flag out")
     return CocoResults(tuple(info["category_ids"]), Path(annotations) if annotations else None)
 
 
 def _check_annotations(instances: coco.Instances, info: Mapping[str, Any], data_dir: str | Path) -> None:
     if [*instances.category_names.items()] != [*zip(info["category_ids"], info["class_names"], strict=True)]:
-        raise ValueError(f"--coco_annotations={instances.path} has other categories than the records in {data_dir}")
+        raise UserError(f"--coco_annotations={instances.path} has other categories than the records in {data_dir}")
     validation = info["splits"][VALIDATION]
     converted = validation["images"] + len(validation["skipped"])
     if converted != len(instances.annotations):
-        raise ValueError(
+        raise UserError(
             f"--coco_annotations={instances.path} has {len(instances.annotations)} images, but the validation records"
             f" in {data_dir} were made of {converted}: give the file that they were made of"
         )
@@ -142,7 +143,7 @@ def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float
 
     Raises:
         OSError: a file is missing.
-        ValueError: an annotations file that cannot be read, or a detection in an image that is not in it.
+        UserError: an annotations file that cannot be read, or a detection in an image that is not in it.
     """
     from pycocotools.coco import COCO  # noqa: PLC0415 (optional)
     from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
@@ -152,7 +153,7 @@ def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float
     truth.dataset = _with_defaults(coco.load(annotations))
     unknown = {result["image_id"] for result in results} - {image["id"] for image in truth.dataset["images"]}
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{results_path} has detections in {len(unknown)} images, the first {min(unknown)}, that {annotations}"
             " does not have: score against the file that the records were made of"
         )

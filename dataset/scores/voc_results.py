@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from utility.errors import UserError
 from utility.files.text_files import finite_number, read_utf8, shortened
 
 _LINE = "{} {:.10f} {:.4f} {:.4f} {:.4f} {:.4f}\n".format
@@ -26,7 +27,7 @@ class Detections:
 
     `image_ids` is an object array [D] of str, because numpy's own gives every id the room of the longest; `scores`
     float64 [D]; `boxes_yxyx_px` float64 [D, 4] in pixels, 1-based and inclusive. Arguments are converted to these
-    types; different lengths are a ValueError.
+    types; different lengths are a UserError.
     """
 
     image_ids: np.ndarray
@@ -40,7 +41,7 @@ class Detections:
         boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
         if image_ids.ndim != 1 or scores.shape != image_ids.shape or boxes.shape != (len(image_ids), 4):
             shapes = f"{image_ids.shape}, {scores.shape}, {boxes.shape}"
-            raise ValueError(f"image_ids [D], scores [D] and boxes [D, 4] have shapes {shapes}")
+            raise UserError(f"image_ids [D], scores [D] and boxes [D, 4] have shapes {shapes}")
         for name, value in (("image_ids", image_ids), ("scores", scores), ("boxes_yxyx_px", boxes)):
             object.__setattr__(self, name, value)
 
@@ -157,13 +158,13 @@ def write_results(pred_dir: str | Path, detections: Mapping[int, Detections], nu
     detections of one class after the other are asked for.
 
     Raises:
-        ValueError: a class id outside of 1..num_classes - 1, or a score or coordinate that is not finite.
+        UserError: a class id outside of 1..num_classes - 1, or a score or coordinate that is not finite.
     """
     pred_dir = Path(pred_dir)
     class_ids = range(1, num_classes)
     unknown = sorted(set(detections) - set(class_ids))
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"detections of class ids {unknown}, but num_classes {num_classes} allows 1 to {num_classes - 1}"
         )
     write_together({results_path(pred_dir, class_id): _lines(class_id, detections) for class_id in class_ids})
@@ -195,7 +196,7 @@ def _lines(class_id: int, detections: Mapping[int, Detections]) -> Iterator[str]
         numbers = np.column_stack([found.scores[part], found.boxes_yxyx_px[part][:, [1, 0, 3, 2]]])
         if not np.isfinite(numbers).all():
             bad = found.image_ids[part][~np.isfinite(numbers).all(axis=1)][0]
-            raise ValueError(f"detections of class {class_id} in image {bad}: a score or coordinate is not finite")
+            raise UserError(f"detections of class {class_id} in image {bad}: a score or coordinate is not finite")
         rows = zip(found.image_ids[part].tolist(), numbers.tolist(), strict=True)
         yield from (_LINE(image_id, *row) for image_id, row in rows)
 
@@ -225,7 +226,7 @@ def read_results(path: str | Path) -> Detections:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line has fewer than six fields, a number that is not finite or not in decimal digits, or an image
+        UserError: a line has fewer than six fields, a number that is not finite or not in decimal digits, or an image
             id with control characters or of more than 255; the message names file and line.
     """
     path = Path(path)
@@ -234,13 +235,13 @@ def read_results(path: str | Path) -> Detections:
     try:
         image_ids, numbers = _split_lines(read_utf8(path))
     except ValueError as error:
-        raise ValueError(_first_bad_line(path)) from error
+        raise UserError(_first_bad_line(path)) from error
     # [D, 5] of score, xmin, ymin, xmax, ymax -> boxes of ymin, xmin, ymax, xmax
     return Detections(np.array(image_ids, dtype=np.object_), numbers[:, 0], numbers[:, [2, 1, 4, 3]])
 
 
 def _split_lines(text: str) -> tuple[list[str], np.ndarray]:
-    """Return the image ids and the numbers [D, 5] of a results file; ValueError if a line is bad.
+    """Return the image ids and the numbers [D, 5] of a results file; UserError if a line is bad.
 
     One flat list of numbers is three times as fast as a list for each line, because of garbage collection.
     """
@@ -259,7 +260,7 @@ def _split_lines(text: str) -> tuple[list[str], np.ndarray]:
                 _check(line)
     table = np.array(numbers, dtype=np.float64).reshape(-1, 5)
     if not np.isfinite(table).all():
-        raise ValueError("a number is not finite")
+        raise UserError("a number is not finite")
     return image_ids, table
 
 
@@ -269,14 +270,14 @@ def _is_plain(*numbers: str) -> bool:
 
 
 def _check(line: str) -> None:
-    """Raise a ValueError that says what is wrong with a line, if anything."""
+    """Raise a UserError that says what is wrong with a line, if anything."""
     fields = line.rsplit(None, 5)
     if len(fields) != 6 or any(finite_number(field) is None for field in fields[1:]):
-        raise ValueError("is not image_id score xmin ymin xmax ymax with finite numbers")
+        raise UserError("is not image_id score xmin ymin xmax ymax with finite numbers")
     if len(fields[0].strip()) > _LONGEST_ID:
-        raise ValueError(f"has an image id of {len(fields[0])} characters; image ids are names of files")
+        raise UserError(f"has an image id of {len(fields[0])} characters; image ids are names of files")
     if _CONTROL.search(line.strip()):
-        raise ValueError("has a control character; image ids are names of files")
+        raise UserError("has a control character; image ids are names of files")
 
 
 def _first_bad_line(path: Path) -> str:

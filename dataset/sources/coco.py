@@ -15,9 +15,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from dataset.sources import labels, names, plausibility
+from dataset.sources import labels, plausibility
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
 from utility.config.memory import memory_bytes
+from utility.errors import UserError
 from utility.files.json_files import read_foreign_json
 from utility.files.text_files import shortened
 from utility.flags.data import SourceFlag
@@ -76,7 +77,7 @@ def read_data_set(
 
     Raises:
         FileNotFoundError: a JSON file or a folder is missing.
-        ValueError: no JSON file, one without folder, a bad one, different categories in two, or missing images.
+        UserError: no JSON file, one without folder, a bad one, different categories in two, or missing images.
     """
     folders: dict[str, Path] = {}
     read: dict[str, Instances] = {}
@@ -87,9 +88,9 @@ def read_data_set(
         if file and folder:
             read[prefix], folders[prefix] = read_instances(file), Path(folder)
         elif file or folder:
-            raise ValueError(f"{flags} go together: one is the JSON file, the other the folder with its images")
+            raise UserError(f"{flags} go together: one is the JSON file, the other the folder with its images")
     if not read:
-        raise ValueError(f"no images to convert: give {_PAIRS[0]}, or {_PAIRS[1]}, or all four")
+        raise UserError(f"no images to convert: give {_PAIRS[0]}, or {_PAIRS[1]}, or all four")
     first = _with_same_categories([*read.values()])
     splits = {prefix: find_images(read[prefix], folder, skip_missing) for prefix, folder in folders.items()}
     class_names, origin = tuple(first.category_names.values()), {"category_ids": list(first.category_names)}
@@ -98,13 +99,13 @@ def read_data_set(
 
 
 def _with_same_categories(read: Sequence[Instances]) -> Instances:
-    """Return the first; a ValueError if the others have other categories."""
+    """Return the first; a UserError if the others have other categories."""
     first, *others = read
     for other in others:
         different = first.category_names.items() ^ other.category_names.items()
         if different:
             category_id, name = min(different)
-            raise ValueError(
+            raise UserError(
                 f"{first.path} and {other.path} have different categories: id {category_id}, {name!r}, is not the same"
                 " in both; make the lists equal"
             )
@@ -116,7 +117,7 @@ def find_images(instances: Instances, folder: str | Path, skip_missing: bool) ->
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: an image is missing; with `skip_missing` it is left out.
+        UserError: an image is missing; with `skip_missing` it is left out.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -129,7 +130,7 @@ def find_images(instances: Instances, folder: str | Path, skip_missing: bool) ->
         else:
             missing.append(f"{image_path}: there is no such file, the picture of image {image_id} in {instances.path}")
     if missing and not skip_missing:
-        raise ValueError(
+        raise UserError(
             f"{missing[0]} ({len(missing)} of {len(instances.annotations)} are missing; --skip_bad_images leaves"
             " such images out)"
         )
@@ -142,7 +143,7 @@ def read_instances(path: str | Path) -> Instances:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not JSON, or has a missing list or key, a repeated or non-integer id, an annotation of
+        UserError: the file is not JSON, or has a missing list or key, a repeated or non-integer id, an annotation of
             an unknown image or category, a bad box, a bad class name, or a file name that is absolute or leads out of
             the folder with the images.
     """
@@ -174,14 +175,14 @@ def load(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is larger than this machine can read, or `read_foreign_json` refuses it.
+        UserError: it is larger than this machine can read, or `read_foreign_json` refuses it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give COCO's instances_*.json, or one like it")
     needed, there = _MEMORY_PER_BYTE * path.stat().st_size, memory_bytes()
     if needed > there:
-        raise ValueError(
+        raise UserError(
             f"{path} takes {needed / 1e9:.1f} GB of memory or more, and this machine has {there / 1e9:.1f} GB: take the"
             f" {_UNUSED}s out of the file, which are not used here"
         )
@@ -192,19 +193,17 @@ def _by_id(document: Entry, kind: str, needed: tuple[str, ...], path: Path) -> d
     """Return the entries of a list in the document by id, in the list's order."""
     entries = document.get(kind)
     if not isinstance(entries, list) or not (entries or kind == "annotations"):
-        raise ValueError(f"{path} has no list {kind!r}, or it is empty: give COCO's instances_*.json, or one like it")
+        raise UserError(f"{path} has no list {kind!r}, or it is empty: give COCO's instances_*.json, or one like it")
     found: dict[int, Entry] = {}
     for number, entry in enumerate(entries, start=1):
         where = f"{path}: entry {number} of {kind!r}"
         missing = [key for key in ("id", *needed) if not isinstance(entry, dict) or key not in entry]
         if missing:
-            raise ValueError(
-                f"{where} has no {', '.join(map(repr, missing))}: add what is missing, or remove the entry"
-            )
+            raise UserError(f"{where} has no {', '.join(map(repr, missing))}: add what is missing, or remove the entry")
         if type(entry["id"]) is not int or abs(entry["id"]) > _MOST_ID:
-            raise ValueError(f"{where}: 'id' is {_quoted(entry['id'])}, not a whole number of at most 64 bits")
+            raise UserError(f"{where}: 'id' is {_quoted(entry['id'])}, not a whole number of at most 64 bits")
         if entry["id"] in found:
-            raise ValueError(f"{where} has the id {entry['id']}, as one before it: give each its own")
+            raise UserError(f"{where} has the id {entry['id']}, as one before it: give each its own")
         found[entry["id"]] = entry
     return found
 
@@ -215,13 +214,13 @@ def _category_names(categories: Mapping[int, Entry], path: Path) -> dict[int, st
     for category_id, entry in sorted(categories.items()):
         where = f"{path}: category {category_id}"
         name = " ".join(_text(entry, "name", where).split())
-        fault = names.fault_of_name(name)
+        fault = labels.fault_of_name(name)
         if fault:
-            raise ValueError(f"{where}: 'name' is {_quoted(name)}, which {fault}: give it another name")
+            raise UserError(f"{where}: 'name' is {_quoted(name)}, which {fault}: give it another name")
         if name.lower() == labels.BACKGROUND:
-            raise ValueError(f"{where} is {name!r}, which is always class id 0: remove it or give it another name")
+            raise UserError(f"{where} is {name!r}, which is always class id 0: remove it or give it another name")
         if name in found.values():
-            raise ValueError(f"{where} is {name!r}, as one before it: remove one, or give it another name")
+            raise UserError(f"{where} is {name!r}, as one before it: remove one, or give it another name")
         found[category_id] = name
     return found
 
@@ -229,23 +228,23 @@ def _category_names(categories: Mapping[int, Entry], path: Path) -> dict[int, st
 def _text(entry: Entry, key: str, where: str) -> str:
     value = entry[key]
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{where}: {key!r} is {_quoted(value)}, not a text")
+        raise UserError(f"{where}: {key!r} is {_quoted(value)}, not a text")
     return value
 
 
 def _file_name(entry: Entry, where: str) -> str:
     """Return the path of an image below the folder with the images; a backslash, as Windows writes it, is a slash."""
     name = _text(entry, "file_name", where).replace("\\", "/")
-    fault = names.fault_of_relative_path(name)
+    fault = labels.fault_of_relative_path(name)
     if fault:
-        raise ValueError(f"{where}: 'file_name' is {_quoted(name)}, which {fault}: write it as below the images")
+        raise UserError(f"{where}: 'file_name' is {_quoted(name)}, which {fault}: write it as below the images")
     return name
 
 
 def _known_id(entry: Entry, key: str, ids: Container[int], where: str) -> int:
     value = entry[key]
     if type(value) is not int or value not in ids:
-        raise ValueError(
+        raise UserError(
             f"{where}: {key!r} is {_quoted(value)}, and the file has no such id: correct or remove the annotation"
         )
     return value
@@ -258,14 +257,14 @@ def _box_yxyx_px(entry: Entry, where: str) -> tuple[float, float, float, float]:
     x, y, width, height = map(float, box) if usable else (math.nan,) * 4
     edges = (y, x, y + height, x + width)
     if not all(map(math.isfinite, edges)):
-        raise ValueError(f"{where}: 'bbox' is {_quoted(box)}, not four finite numbers x, y, width, height")
+        raise UserError(f"{where}: 'bbox' is {_quoted(box)}, not four finite numbers x, y, width, height")
     return edges
 
 
 def _is_crowd(entry: Entry, where: str) -> bool:
     value = entry.get("iscrowd", 0)
     if value not in (0, 1):
-        raise ValueError(f"{where}: 'iscrowd' is {_quoted(value)}, neither 0 nor 1")
+        raise UserError(f"{where}: 'iscrowd' is {_quoted(value)}, neither 0 nor 1")
     return bool(value)
 
 

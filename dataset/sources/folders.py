@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dataset.sources.annotations import TRAIN, VALIDATION
+from utility.errors import UserError
 from utility.flags.data import SourceFlag
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -45,7 +46,7 @@ def image_ids(paths: Sequence[Path], root: Path) -> list[str]:
     """Return an id for each picture: its name without extension, with its folders below `root` where names repeat.
 
     Raises:
-        ValueError: two pictures still have the same id.
+        UserError: two pictures still have the same id.
     """
     counts = Counter(path.stem for path in paths)
     found: dict[str, Path] = {}
@@ -53,7 +54,7 @@ def image_ids(paths: Sequence[Path], root: Path) -> list[str]:
         below = path.relative_to(root) if path.is_relative_to(root) else Path(*path.parts[1:])
         image_id = path.stem if counts[path.stem] == 1 else "_".join(below.with_suffix("").parts)
         if image_id in found:
-            raise ValueError(f"{found[image_id]} and {path} have the same image id: remove one, or rename it")
+            raise UserError(f"{found[image_id]} and {path} have the same image id: remove one, or rename it")
         found[image_id] = path
     return [*found]
 

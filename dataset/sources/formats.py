@@ -25,7 +25,7 @@ class SourceFormat(Protocol):
 
         Raises:
             OSError: a file or folder is missing.
-            ValueError: a flag, an annotation or a class name is wrong.
+            UserError: a flag, an annotation or a class name is wrong.
         """
         ...
 
@@ -46,7 +46,7 @@ def read_data_set(
 
     Raises:
         OSError: a file or folder is missing.
-        ValueError: a flag, an annotation or a class name is wrong, or boxes are fractions of the image.
+        UserError: a flag, an annotation or a class name is wrong, or boxes are fractions of the image.
     """
     data = FORMATS[format_name].read(values, skip_bad_images)
     if validation_fraction is not None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source
+from utility.errors import UserError
 
 _SEED = "20180503"
 _NO_CLASS = frozenset({""})  # images without objects are divided like those of a class
@@ -24,15 +25,15 @@ def divided(data: DataSet, fraction: float) -> DataSet:
         fraction: of the images, above 0 and below 1.
 
     Raises:
-        ValueError: there is a validation split, no training split, or a single image.
+        UserError: there is a validation split, no training split, or a single image.
     """
     flag = f"--validation_fraction={fraction:g}"
     if VALIDATION in data.splits:
         name, given = data.splits[VALIDATION].name, data.split_flags[VALIDATION]
-        raise ValueError(f"{flag}: there are validation images already, {name} ({given}): leave one of the two out")
+        raise UserError(f"{flag}: there are validation images already, {name} ({given}): leave one of the two out")
     train = data.splits[TRAIN]
     if len(train.sources) < 2:
-        raise ValueError(f"{flag}: {len(train.sources)} images of {train.name} cannot be divided: give two or more")
+        raise UserError(f"{flag}: {len(train.sources)} images of {train.name} cannot be divided: give two or more")
     chosen = choose(
         [_classes(source) for source in train.sources], [_key(source) for source in train.sources], fraction
     )

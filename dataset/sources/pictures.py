@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,37 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from dataset.sources.jpeg_markers import fault_of_markers
 from preprocessing.views import reduced_side
+from utility.errors import UserError
+
+# The markers of a JPEG file: TensorFlow reads them to the end, Pillow only until the pixels are complete.
+
+# Before a marker there may be more 0xff. Within compressed data, 0xff is written 0xff 0x00, and the markers 0xd0 to
+# 0xd7 are a part of it. (xff+ would mean the same, but takes seven times as long.)
+_MARKER = re.compile(rb"\xff\xff*([^\x00\xff\xd0-\xd7])", re.DOTALL)
+_END_OF_IMAGE = 0xD9
+_TABLES = frozenset({0xC4, 0xCC})
+_FRAMES = frozenset(range(0xC0, 0xD0)) - _TABLES
+# tables, scans, DNL, applications' data and comments (ITU T.81, table B.1)
+_SEGMENTS = _TABLES | frozenset({0xDA, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE})
+
+
+def fault_of_markers(data: bytes) -> str:
+    """Return what TensorFlow refuses in the markers of a JPEG that Pillow decodes, '' for nothing.
+
+    A few corrupt pictures are refused that TensorFlow takes: with restart markers, libjpeg skips some unknown markers.
+    """
+    position, frames = 2, 0
+    while marker := _MARKER.search(data, position):
+        code = marker[1][0]
+        frames += code in _FRAMES
+        if code == _END_OF_IMAGE:
+            return ""
+        if code not in _SEGMENTS and (code not in _FRAMES or frames > 1):
+            return f"its data is corrupt: the marker 0x{code:02x} is not one that may be at byte {marker.start()}"
+        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return "it ends without an end-of-image marker, as if it were cut off"
+
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations that swap height and width
@@ -26,7 +56,7 @@ _MOST_PIXELS_PER_BYTE = 512  # a block of 8x8 pixels takes a bit, in each scan t
 Image.MAX_IMAGE_PIXELS = None  # the limit is _MOST_PIXELS; Pillow would warn from half of it on
 
 
-class PictureError(ValueError):
+class PictureError(UserError):
     """A picture that is missing or does not decode; the message names the file."""
 
 
@@ -91,10 +121,10 @@ def read_upright(path: str | Path) -> np.ndarray:
 
 
 def _opened(file: io.BytesIO | str | Path) -> Image.Image:
-    """Open a picture without decoding it; a ValueError if it has more pixels than TensorFlow decodes."""
+    """Open a picture without decoding it; a UserError if it has more pixels than TensorFlow decodes."""
     image = Image.open(file, formats=_FORMATS)
     if image.width * image.height > _MOST_PIXELS:
-        raise ValueError(
+        raise UserError(
             f"its header gives {image.width}x{image.height} pixels, more than {_MOST_PIXELS}: make it smaller"
         )
     return image
@@ -108,10 +138,10 @@ def _as_jpeg(image: Image.Image, data: bytes, annotated_size: tuple[int, int], m
     if image.format not in _JPEG_FORMATS or image.mode not in _JPEG_MODES:
         return _made(image, f"re-encoded {image.format} {image.mode}", max_side)
     if width * height > len(data) * _MOST_PIXELS_PER_BYTE:
-        raise ValueError(f"its header gives {width}x{height} pixels, too many for a file of {len(data)} bytes")
+        raise UserError(f"its header gives {width}x{height} pixels, too many for a file of {len(data)} bytes")
     fault = fault_of_markers(data)
     if fault:
-        raise ValueError(fault)
+        raise UserError(fault)
     note = "" if orientation == 1 else "EXIF orientation ignored"
     if max_side and max(image.size) > max_side:
         return _made(image, note, max_side)
@@ -133,7 +163,7 @@ def _encoded(image: Image.Image, max_side: int | None) -> bytes:
     if max_side and longer > max_side:
         subsampling = "4:2:0"  # as of cameras; decodes in two thirds of the time
         width, height = (max(1, reduced_side(side, longer, max_side)) for side in image.size)
-        # Pillow's triangle is as wide as two new pixels, as in preprocessing/reduction.py
+        # Pillow's triangle is as wide as two new pixels, as in preprocessing/ssd_preprocessing.py
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_QUALITY, subsampling=subsampling)

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dataset.sources import names
+from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
+from utility.errors import UserError
 
 _LEAST_AS_CORNERS = 0.95  # of the boxes; in COCO, few have a width above x and a height above y
 _LEAST_BEYOND = 0.25  # of the boxes; of corners read as sizes, about two thirds reach beyond the image
@@ -25,7 +26,7 @@ def reviewed(data: DataSet) -> DataSet:
     same size.
 
     Raises:
-        ValueError: the boxes are fractions of the image.
+        UserError: the boxes are fractions of the image.
     """
     sources = [source for split in data.splits.values() for source in split.sources]
     refuse_fractions(sources)
@@ -36,7 +37,7 @@ def reviewed(data: DataSet) -> DataSet:
             counts[item.name] += 1
             first.setdefault(item.name, source.where)
     remarks = (*(data.remarks or boxes_far_beyond(sources)), *pictures_in_both(data.splits))
-    notes = (*names.look_alikes(counts, first), *classes_without_objects(data))
+    notes = (*labels.look_alikes(counts, first), *classes_without_objects(data))
     return replace(data, remarks=remarks, notes=notes)
 
 
@@ -47,7 +48,7 @@ def refuse_fractions(sources: Iterable[Source]) -> None:
     and these are not whole numbers: a box of a single pixel can be 0, 0, 1, 1.
 
     Raises:
-        ValueError: names the first such box.
+        UserError: names the first such box.
     """
     labelled = [source for source in sources if source.annotation.objects]
     within = [source for source in labelled if all(map(_is_within_a_pixel, source.annotation.objects))]
@@ -56,7 +57,7 @@ def refuse_fractions(sources: Iterable[Source]) -> None:
         return
     source, item = broken[0]
     ymin, xmin, ymax, xmax = item.box_yxyx_px
-    raise ValueError(
+    raise UserError(
         f"{source.where}: the box xmin {xmin:g} ymin {ymin:g} xmax {xmax:g} ymax {ymax:g} ({item.name}) looks like "
         f"fractions of the image, as do all boxes of {len(within)} of {len(labelled)} images with objects: multiply "
         "them by the image's width and height, for boxes are in pixels"

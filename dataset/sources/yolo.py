@@ -7,17 +7,108 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from dataset.sources import folders, labels, pictures, yolo_labels
-from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, Source, Split
+from dataset.sources import folders, labels, pictures
+from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
 from dataset.sources.folders import TEST
-from utility.files.text_files import read_utf8, shortened
+from utility.errors import UserError
+from utility.files.text_files import finite_number, read_utf8, shortened
 from utility.files.yaml_files import read_yaml
 from utility.flags.data import SourceFlag
+
+# The label files of YOLO: a line for each object, `class xc yc width height` in fractions of the picture.
+
+_MOST_BYTES = 50_000_000
+_BEYOND = Decimal("0.00001")  # by which rounding may take a number out of [0, 1]
+_ROUNDING_PX = Decimal("0.1")  # an edge that is out of the picture by less is on its border
+_COUNTS = "class xc yc width height, or class and a polygon of three points or more"
+
+
+def label_paths(picture: Path) -> tuple[Path, Path]:
+    """Return where the labels of a picture may be: the last `/images/` of its path as `/labels/`, or else beside it."""
+    before, images, after = str(picture.absolute()).rpartition("/images/")
+    beside = picture.with_suffix(".txt")
+    return (Path(f"{before}/labels/{after}").with_suffix(".txt") if images else beside), beside
+
+
+def read_objects(
+    path: Path, class_names: Sequence[str], size: tuple[int, int], *, keypoints: bool
+) -> tuple[LabelledObject, ...]:
+    """Return the objects of a label file; none if it is empty.
+
+    The numbers are taken as the decimals that they are and multiplied by the size before anything is rounded: where
+    they stand for whole pixels, the box has these. A pixel of a picture 500 wide is .002; with six decimals, as most
+    tools write them, a picture of 375 rows keeps a pixel to .0004.
+
+    Args:
+        path: the label file.
+        class_names: by the class ids of the file, which begin with 0.
+        size: height and width of the upright picture in pixels.
+        keypoints: the numbers after the box are points of a skeleton, as `kpt_shape` in data.yaml says.
+
+    Raises:
+        UserError: the file is not UTF-8 or too large, or has a line of another length, with a text that is no number,
+            a class id without a name, or numbers outside of [0, 1]; the message names file and line.
+    """
+    if path.stat().st_size > _MOST_BYTES:
+        raise UserError(f"{path} has more than {_MOST_BYTES // 1_000_000} MB: give a line for each object")
+    lines = ((number, line.split()) for number, line in enumerate(read_utf8(path).split("\n"), start=1))
+    return tuple(
+        _read_object(fields[:5] if keypoints else fields, class_names, size, f"{path}, line {number}")
+        for number, fields in lines
+        if fields
+    )
+
+
+def _read_object(
+    fields: Sequence[str], class_names: Sequence[str], size: tuple[int, int], where: str
+) -> LabelledObject:
+    if len(fields) != 5 and (len(fields) < 7 or len(fields) % 2 == 0):
+        scored = "; a sixth may be a score, as of detections: leave it out" if len(fields) == 6 else ""
+        raise UserError(f"{where} has {len(fields)} numbers, not {_COUNTS}{scored}")
+    broken = [field for field in fields if finite_number(field) is None]
+    if broken:
+        raise UserError(f"{where}: '{shortened(broken[0])}' is no number: write {_COUNTS}")
+    class_id, *numbers = map(Decimal, fields)
+    if class_id != int(class_id) or not 0 <= class_id < len(class_names):
+        raise UserError(
+            f"{where}: the class is {shortened(fields[0])}, but there are {len(class_names)} names, for 0 to "
+            f"{len(class_names) - 1}: correct it, or add the names that are missing"
+        )
+    outside = [
+        field for field, number in zip(fields[1:], numbers, strict=True) if not -_BEYOND <= number <= 1 + _BEYOND
+    ]
+    if outside:
+        raise UserError(
+            f"{where}: {shortened(outside[0])} is not from 0 to 1: divide pixels by the width and height of the picture"
+        )
+    return LabelledObject(class_names[int(class_id)], _box_yxyx_px(numbers, size), difficult=False, truncated=False)
+
+
+def _box_yxyx_px(numbers: Sequence[Decimal], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the box of xc, yc, width, height, or around a polygon."""
+    if len(numbers) == 4:
+        xc, yc, width, height = numbers
+        fractions = (yc - height / 2, xc - width / 2, yc + height / 2, xc + width / 2)
+    else:
+        xs, ys = numbers[::2], numbers[1::2]
+        fractions = (min(ys), min(xs), max(ys), max(xs))
+    ymin, xmin, ymax, xmax = (
+        float(_on_border(each * side, side)) for each, side in zip(fractions, size * 2, strict=True)
+    )
+    return ymin, xmin, ymax, xmax
+
+
+def _on_border(edge_px: Decimal, side_px: int) -> Decimal:
+    """Return an edge, on the border of the picture if it is a little outside."""
+    inside = min(max(edge_px, Decimal(0)), Decimal(side_px))
+    return inside if abs(edge_px - inside) <= _ROUNDING_PX else edge_px
+
 
 FLAGS: tuple[SourceFlag, ...] = (folders.DIRECTORY_FLAG, folders.LABELS_FLAG)
 _KEYS = {TRAIN: ("train",), VALIDATION: ("val", "validation"), TEST: ("test",)}  # of data.yaml
@@ -60,7 +151,7 @@ def read_data_set(root: Path, labels_file: str | None, skip_bad: bool) -> DataSe
 
     Raises:
         OSError: a folder or file is missing.
-        ValueError: no or bad class names, no pictures, no label file for any picture of a split, or bad labels.
+        UserError: no or bad class names, no pictures, no label file for any picture of a split, or bad labels.
     """
     if not root.is_dir():
         raise FileNotFoundError(
@@ -83,7 +174,7 @@ def _describe(root: Path) -> _Description:
     files = sorted(path for path in root.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
     usual = [path for path in files if path.stem.lower() == "data"]
     if len(files) > 1 and len(usual) != 1:
-        raise ValueError(f"{root} has {', '.join(path.name for path in files)}: call the one of the data set data.yaml")
+        raise UserError(f"{root} has {', '.join(path.name for path in files)}: call the one of the data set data.yaml")
     path = next(iter(usual or files), None)
     return _Description(path, read_yaml(path) if path else {})
 
@@ -102,13 +193,13 @@ def _pictures_by_entry(root: Path, description: _Description) -> dict[str, _Pict
             paths = {each for place in places for each in _pictures_at(place, bases, f"{path}: {key}")}
             found[split] = _Pictures(", ".join(map(str, entries)), sorted(paths, key=lambda each: each.parts))
     if not found:
-        raise ValueError(f"{path} names no pictures: it has neither train: nor val: nor test:, each with a folder")
+        raise UserError(f"{path} names no pictures: it has neither train: nor val: nor test:, each with a folder")
     return found
 
 
 def _as_path(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{where} is {shortened(value)}, not the path of a folder or of a .txt list of pictures")
+        raise UserError(f"{where} is {shortened(value)}, not the path of a folder or of a .txt list of pictures")
     return value.replace("\\", "/")
 
 
@@ -131,7 +222,7 @@ def _pictures_at(place: Path, bases: Sequence[Path], where: str) -> list[Path]:
         lines = [line.strip().replace("\\", "/") for line in read_utf8(place).split("\n")]
         found = [_listed(line, [place.parent, *bases]) for line in lines if line]
     if not found:
-        raise ValueError(f"{where}: there is no picture ({', '.join(folders.SUFFIXES)}) in {place}")
+        raise UserError(f"{where}: there is no picture ({', '.join(folders.SUFFIXES)}) in {place}")
     return found
 
 
@@ -166,7 +257,7 @@ def _class_names(root: Path, description: _Description, labels_file: str | None)
     for path in (place / name for place in places for name in _NAMES_FILES):
         if path.is_file():
             return labels.read_labels(path)
-    raise ValueError(
+    raise UserError(
         f"no class names in {root}: write them to {root / _NAMES_FILES[0]}, one a line in the order of the class ids "
         f"from 0, or give such a file as --labels_file{folders.hint(root, 'yolo')}"
     )
@@ -177,15 +268,15 @@ def _names_said(said: Any, description: _Description) -> tuple[str, ...]:
     where = f"{description.path}: names"
     if isinstance(said, dict):
         if {*said} != {str(number) for number in range(len(said))}:
-            raise ValueError(f"{where} must have the class ids 0 to {len(said) - 1}, but has {shortened([*said])}")
+            raise UserError(f"{where} must have the class ids 0 to {len(said) - 1}, but has {shortened([*said])}")
         said = [said[str(number)] for number in range(len(said))]
     if not isinstance(said, list) or not all(isinstance(name, str) for name in said):
-        raise ValueError(f"{where} is {shortened(said)}, not a list of names or a map of class ids")
+        raise UserError(f"{where} is {shortened(said)}, not a list of names or a map of class ids")
     found = tuple(name.strip() for name in said)
     labels.check_names(found, where, "name")
     count = description.entries.get("nc", str(len(found)))
     if count != str(len(found)):
-        raise ValueError(f"{description.path} has nc: {shortened(count)}, but {len(found)} names: correct one of them")
+        raise UserError(f"{description.path} has nc: {shortened(count)}, but {len(found)} names: correct one of them")
     return found
 
 
@@ -193,10 +284,10 @@ def _read_split(
     root: Path, found: _Pictures, class_names: Sequence[str], description: _Description, skip_bad: bool
 ) -> Split:
     """Read the labels of pictures; one without a label file has no objects, but not all may be without."""
-    files = {path: next(filter(Path.is_file, yolo_labels.label_paths(path)), None) for path in found.paths}
+    files = {path: next(filter(Path.is_file, label_paths(path)), None) for path in found.paths}
     if not any(files.values()):
         first = found.paths[0]
-        looked_for = " or ".join(dict.fromkeys(map(str, yolo_labels.label_paths(first))))
+        looked_for = " or ".join(dict.fromkeys(map(str, label_paths(first))))
         raise FileNotFoundError(
             f"none of the {len(files)} pictures of {found.name} has a label file: for {first} there should be "
             f"{looked_for}{folders.hint(root, 'yolo')}"
@@ -208,10 +299,10 @@ def _read_split(
     for path, label_path in tqdm(files.items(), desc=f"{found.name} labels", unit="file", disable=None, leave=False):
         try:
             size = pictures.upright_size(path)
-            objects = yolo_labels.read_objects(label_path, class_names, size, keypoints=keypoints) if label_path else ()
+            objects = read_objects(label_path, class_names, size, keypoints=keypoints) if label_path else ()
         except ValueError as error:
             if not skip_bad:
-                raise ValueError(f"{error} (--skip_bad_images leaves such images out)") from error
+                raise UserError(f"{error} (--skip_bad_images leaves such images out)") from error
             skipped.append(str(error))
         else:
             shown = label_path or path

@@ -18,6 +18,7 @@ from model.weight_formats.torch import vgg16 as torch_vgg16
 from model.weight_formats.vgg import VGG16, VggSizes, VggSource, convert
 from utility.checkpoints import checkpoint_files
 from utility.config.settings import Config, NetworkConfig
+from utility.errors import UserError
 from utility.files.text_files import one_line
 
 _FORMATS = "a VGG-16 of Keras (.h5), TF-slim, PyTorch (.pth) or Caffe, Caffe's SSD300, or Keras' ResNet50 or MobileNet"
@@ -50,17 +51,17 @@ def read(path: str, sizes: VggSizes = VGG16) -> Imported:
 
     Raises:
       FileNotFoundError: there is no such file; the message lists similar files.
-      ValueError: the file is of no known format, holds another network, or is damaged.
+      UserError: the file is of no known format, holds another network, or is damaged.
     """
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # of numbers beyond float32; what they become is refused
             imported = _reader(path)(path, sizes)
         for name, values in imported.variables.items():
             if not np.isfinite(values).all():
-                raise ValueError(f"{name} would hold values that are infinite or not a number in float32")
+                raise UserError(f"{name} would hold values that are infinite or not a number in float32")
         return imported
     except ValueError as error:
-        raise ValueError(f"--source={path}: {one_line(str(error))}") from error
+        raise UserError(f"--source={path}: {one_line(str(error))}") from error
 
 
 def _reader(path: str) -> Callable[[str, VggSizes], Imported]:
@@ -73,7 +74,7 @@ def _reader(path: str) -> Callable[[str, VggSizes], Imported]:
         head = file.read(512)
     for start, advice in _NO_WEIGHTS:
         if head.lower().lstrip().startswith(start):
-            raise ValueError(advice)
+            raise UserError(advice)
     if h5py.is_hdf5(path):
         return _keras
     if state_dict.is_torch_file(head):
@@ -81,7 +82,7 @@ def _reader(path: str) -> Callable[[str, VggSizes], Imported]:
     if head.startswith(caffemodel.FIRST_BYTES):
         return _caffe
     problem = "it is empty" if not head else "it is none of the kinds of file that this importer reads"
-    raise ValueError(f"{problem}: give {_FORMATS}")
+    raise UserError(f"{problem}: give {_FORMATS}")
 
 
 def _keras(path: str, sizes: VggSizes) -> Imported:

@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 from model.weight_formats.inputs import CAFFE_BGR, CAFFE_RGB
 from model.weight_formats.vgg import FULLY_CONNECTED, VGG16, Layer, VggSizes, VggSource
 from utility.checkpoints import checkpoint_files
+from utility.errors import UserError
 from utility.files.text_files import shortened
 
 _SCOPE = "vgg_16"
@@ -20,7 +21,7 @@ _CONVOLUTION = re.compile(rf"{_SCOPE}/conv[0-9]/(conv[0-9]_[0-9])/weights")
 
 
 def read(prefix: str, sizes: VggSizes = VGG16) -> VggSource:
-    """Return VGG-16 from a checkpoint with TF-slim's variable names; a ValueError says what does not fit.
+    """Return VGG-16 from a checkpoint with TF-slim's variable names; a UserError says what does not fit.
 
     The shape of fc6 gives the channel order: a full fc6 is TF-slim's own, trained on RGB; a reduced one comes from
     this importer or from HiKapok/SSD.TensorFlow, and takes BGR.
@@ -29,13 +30,13 @@ def read(prefix: str, sizes: VggSizes = VGG16) -> VggSource:
     shapes = reader.get_variable_to_shape_map()
     names = {match[1]: match[0] for match in map(_CONVOLUTION.fullmatch, sorted(shapes)) if match}
     if not names:
-        raise ValueError(f"no VGG-16 of TF-slim: it has no {_SCOPE}/conv1/conv1_1/weights{_hint(shapes)}")
+        raise UserError(f"no VGG-16 of TF-slim: it has no {_SCOPE}/conv1/conv1_1/weights{_hint(shapes)}")
     unknown = sorted(set(names) - set(sizes.convolutions()))
     if unknown:
-        raise ValueError(f"no VGG-16: it has a {unknown[0]}")
+        raise UserError(f"no VGG-16: it has a {unknown[0]}")
     names |= {name: f"{_SCOPE}/{name}/weights" for name in FULLY_CONNECTED if f"{_SCOPE}/{name}/weights" in shapes}
     if "fc6" not in names:
-        raise ValueError(
+        raise UserError(
             f"it has no {_SCOPE}/fc6, whose shape distinguishes TF-slim's RGB weights from BGR weights; a checkpoint"
             " that this importer wrote needs no import"
         )
@@ -55,7 +56,7 @@ def _layer(reader: tf.train.NewCheckpointReader, layer: str, weights: str, sizes
     names = weights, weights.removesuffix("weights") + "biases"
     shapes = reader.get_variable_to_shape_map()
     if names[1] not in shapes:
-        raise ValueError(f"its {layer} has no bias, {names[1]}")
+        raise UserError(f"its {layer} has no bias, {names[1]}")
     sizes.check(layer, *(tuple(shapes[name]) for name in names))
     return Layer(*map(reader.get_tensor, names))
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.weight_formats.inputs import InputConvention, fold
+from utility.errors import UserError
 from utility.files.text_files import shortened
 
 FULLY_CONNECTED = ("fc6", "fc7")
@@ -53,14 +54,14 @@ class VggSizes:
         }
 
     def check(self, layer: str, kernel: tuple[int, ...], bias: tuple[int, ...]) -> None:
-        """Raise a ValueError if a layer, given by the shapes in its file, has more numbers than VGG-16's.
+        """Raise a UserError if a layer, given by the shapes in its file, has more numbers than VGG-16's.
 
         For use before it is read; whether the shapes are the right ones is seen afterwards, in this project's layout.
         """
         shapes = [shapes[layer] for shapes in (self.convolutions(), self.full(), self.reduced()) if layer in shapes]
         most = max(map(math.prod, shapes)), max(shape[-1] for shape in shapes)
         if math.prod(kernel) > most[0] or math.prod(bias) > most[1]:
-            raise ValueError(
+            raise UserError(
                 f"{layer} has a kernel of {shortened(kernel)} and a bias of {shortened(bias)} in the file, but VGG-16's"
                 f" have {most[0]:,} and {most[1]:,} numbers"
             )
@@ -100,7 +101,7 @@ def convert(source: VggSource, means_rgb: Sequence[float], sizes: VggSizes = VGG
       sizes: the expected channels.
 
     Raises:
-      ValueError: a layer is missing, has another shape, or holds values that are not finite.
+      UserError: a layer is missing, has another shape, or holds values that are not finite.
     """
     _check_complete(source.layers, sizes)
     layers, notes = {}, []
@@ -125,19 +126,19 @@ def _bgr(means_rgb: Sequence[float]) -> str:
 def _check_complete(layers: Mapping[str, object], sizes: VggSizes) -> None:
     missing = [name for name in sizes.convolutions() if name not in layers]
     if missing:
-        raise ValueError(f"it lacks VGG-16's {missing[0]} ({len(missing)} layers are missing)")
+        raise UserError(f"it lacks VGG-16's {missing[0]} ({len(missing)} layers are missing)")
     if ("fc6" in layers) != ("fc7" in layers):
-        raise ValueError("it has only one of fc6 and fc7")
+        raise UserError("it has only one of fc6 and fc7")
 
 
 def _checked(name: str, layer: Layer, shapes: Sequence[tuple[int, ...]]) -> Layer:
     for values in layer:
         if values.dtype.kind != "f":
-            raise ValueError(f"{name} holds {shortened(str(values.dtype))}, and weights are floating-point numbers")
+            raise UserError(f"{name} holds {shortened(str(values.dtype))}, and weights are floating-point numbers")
     if layer.kernel.shape not in shapes or layer.bias.shape != layer.kernel.shape[-1:]:
         expected = " or ".join(str(shape) for shape in shapes)
         kernel, bias = shortened(layer.kernel.shape), shortened(layer.bias.shape)
-        raise ValueError(
+        raise UserError(
             f"{name} has a kernel of {kernel} and a bias of {bias} (height, width, inputs, outputs), but VGG-16's is"
             f" {expected}"
         )
@@ -146,7 +147,7 @@ def _checked(name: str, layer: Layer, shapes: Sequence[tuple[int, ...]]) -> Laye
 
 def _finite(name: str, layer: Layer) -> Layer:
     if not (np.isfinite(layer.kernel).all() and np.isfinite(layer.bias).all()):
-        raise ValueError(f"{name} holds values that are infinite or not a number")
+        raise UserError(f"{name} holds values that are infinite or not a number")
     return layer
 
 
@@ -201,8 +202,8 @@ def from_keras_dense(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _side(inputs: int, channels: int) -> int:
-    """Return the side of a square feature map with that many values in all, or raise a ValueError."""
+    """Return the side of a square feature map with that many values in all, or raise a UserError."""
     side = math.isqrt(inputs // channels) if channels else 0
     if not side or side * side * channels != inputs:
-        raise ValueError(f"a fully connected layer has {inputs} inputs, which is no square map of {channels} channels")
+        raise UserError(f"a fully connected layer has {inputs} inputs, which is no square map of {channels} channels")
     return side

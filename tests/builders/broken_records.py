@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from dataset.records import tfrecord
+from dataset.records import schema
 from dataset.records.schema import BOX, RecordObject, serialize
 from tests.builders.records import encoded, record
 
@@ -12,21 +12,21 @@ NUMBER = 2  # the broken record's place in its file, from 1
 
 
 def without(name):
-    features = tfrecord.decode_example(record(1))
+    features = schema.decode_example(record(1))
     return encode({key: value for key, value in features.items() if key != name})
 
 
 def with_values(name, kind, values):
-    return encode({**tfrecord.decode_example(record(1)), name: (kind, values)})
+    return encode({**schema.decode_example(record(1)), name: (kind, values)})
 
 
 def encode(features):
     make: dict[str, Any] = {
-        "bytes": tfrecord.bytes_feature,
-        "float": tfrecord.float_feature,
-        "int64": tfrecord.int64_feature,
+        "bytes": schema.bytes_feature,
+        "float": schema.float_feature,
+        "int64": schema.int64_feature,
     }
-    return tfrecord.encode_example({name: make[kind or "int64"](values) for name, (kind, values) in features.items()})
+    return schema.encode_example({name: make[kind or "int64"](values) for name, (kind, values) in features.items()})
 
 
 def with_box(*box, label=8):
@@ -113,16 +113,16 @@ def shard_of(kind):
     """The bytes of a file of five records, the second of which is broken, and a pattern of what is wrong with it."""
     if kind in RECORDS:
         broken, reason = RECORDS[kind]
-        frames = [tfrecord.frame(broken if n == NUMBER - 1 else record(n)) for n in range(5)]
+        frames = [schema.frame(broken if n == NUMBER - 1 else record(n)) for n in range(5)]
         return b"".join(frames), reason
     spoil, reason = {**BYTES, **ENDS}[kind]
-    return spoil([tfrecord.frame(record(n)) for n in range(5)]), reason
+    return spoil([schema.frame(record(n)) for n in range(5)]), reason
 
 
 def write(folder, kind, prefix="train"):
     """Write two shards, the second of which has the broken record; returns the paths, and the reason as a pattern."""
     paths = [folder / f"{prefix}-0000{n}-of-00002" for n in (0, 1)]
-    paths[0].write_bytes(tfrecord.frame(record(9)))
+    paths[0].write_bytes(schema.frame(record(9)))
     data, reason = shard_of(kind)
     paths[1].write_bytes(data)
     return [str(path) for path in paths], reason

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from dataset.records.tfrecord import masked_crc
+from dataset.records.schema import masked_crc
 from tests.builders.weight_files import varint
-from utility.checkpoints.leveldb_table import MAGIC
+from utility.checkpoints.checkpoint_files import MAGIC
 
 
 def write_table(entries: Iterable[tuple[bytes, bytes]], *, starts: bytes = bytes(4)) -> bytes:

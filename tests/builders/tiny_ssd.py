@@ -6,11 +6,10 @@ import os
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from net.estimator.precision import Precision
-from net.estimator.run_config import Saving, build, run_config, session_config
-from net.network import ssd_net
-from net.training import loop, worker
-from net.training.strategy import train_strategy
+from net import ssd_net, training, workers
+from net.layers import Precision
+from net.run_config import Saving, build, run_config, session_config
+from net.workers import train_strategy
 from tests.builders.configs import voc_config
 from utility.checkpoints import checkpoint_files
 from utility.config.settings import BACKBONES, Backbone, ExtraLayer, NetworkConfig, Recipe
@@ -152,9 +151,9 @@ def main(asked):
         first_step = checkpoint_files.step_reader(asked.model_dir, once=True)
         agreement = {**layout.shared_settings(), "steps": asked.steps}
         hooks = [SaveVariables(asked.output, asked.steps)]
-        worker.train(estimator, input_fn, UNTIL_KILLED, task, first_step, agreement, hooks)
+        workers.train(estimator, input_fn, UNTIL_KILLED, task, first_step, agreement, hooks)
         return
-    loop.train(estimator, input_fn, asked.steps)
+    training.train(estimator, input_fn, asked.steps)
     np.savez(asked.output, **variables(estimator))
 
 

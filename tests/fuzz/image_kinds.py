@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import tensorflow.compat.v1 as tf
 
-from dataset.records import faults, record_files, scanning
-from dataset.records.tfrecord import frame
+from dataset.records import parsing, record_files, schema
+from dataset.records.schema import frame
 from dataset.sources import pictures
 from tests.builders.records import CAT, DIFFICULT, DOG, record
 from tests.builders.voc import picture
@@ -62,13 +62,13 @@ class Records(Kind):
     @classmethod
     @contextlib.contextmanager
     def opened(cls):
-        with scanning.image_counter(20) as cls._count:
+        with parsing.image_counter(20) as cls._count:
             yield
 
     @classmethod
     def read(cls, path):
         record_files.records_in(str(path))
-        found = next(faults.faults_in(str(path), 20), None)
+        found = next(schema.faults_in(str(path), 20), None)
         try:
             cls._count([str(path)])
         except (tf.errors.OpError, UnicodeDecodeError) as error:

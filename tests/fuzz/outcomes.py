@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.fuzz.kind import Kind
+from utility.errors import UserError
 from utility.files.text_files import one_line
-from utility.run.command import is_of_the_user
 
 SECONDS, BYTES, LENGTH_OF_MESSAGE = 5.0, 2**30, 2003
 _CASES_OF_A_CHILD = 500  # a child's memory grows
@@ -33,7 +33,7 @@ def outcome(kind: type[Kind], case: int, folder: Path) -> str:
     try:
         kind.read(path)
         verdict = "right"
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         verdict = _verdict(error)
     except TooSlowError:
         verdict = f"took more than {SECONDS} s"
@@ -52,8 +52,6 @@ def _too_slow(number, frame) -> None:
 
 def _verdict(error: Exception) -> str:
     text = one_line(str(error))
-    if not is_of_the_user(error):
-        return f"{type(error).__name__}, not of this project: {traceback.format_exc(limit=-3)[-600:]}"
     if len(text) > LENGTH_OF_MESSAGE or "\n" in text.strip() or not text.isprintable():
         return f"a message of {len(text)} characters, or of several lines: {text[:200]!r}"
     return "refused"

@@ -10,7 +10,7 @@ from absl.testing import flagsaver
 
 from dataset.records import record_files
 from dataset.scores import voc_results
-from dataset.sources import coco, labels, voc_files, yolo_labels
+from dataset.sources import coco, labels, voc, yolo
 from tests.builders.configs import VOC_LIKE, voc_config
 from tests.builders.voc import box
 from tests.fuzz.damage import damaged, json_case
@@ -44,7 +44,7 @@ class Voc(Kind):
 
     @staticmethod
     def read(path):
-        for labelled in voc_files.read_annotation(path).objects:
+        for labelled in voc.read_annotation(path).objects:
             assert labelled.name.strip() == labelled.name != "" and all(map(math.isfinite, labelled.box_yxyx_px))
 
 
@@ -72,7 +72,7 @@ class Yolo(Kind):
 
     @staticmethod
     def read(path):
-        for labelled in yolo_labels.read_objects(path, ("cat", "dog"), (40, 60), keypoints=False):
+        for labelled in yolo.read_objects(path, ("cat", "dog"), (40, 60), keypoints=False):
             ymin, xmin, ymax, xmax = labelled.box_yxyx_px
             assert -20.1 < ymin <= ymax < 60.1 and -30.1 < xmin <= xmax < 90.1
 

@@ -18,7 +18,7 @@ from tests.builders.checkpoints import save
 from tests.builders.tables import write_table
 from tests.fuzz.damage import damaged
 from tests.fuzz.kind import Kind
-from utility.checkpoints import contents, leveldb_table
+from utility.checkpoints import checkpoint_files, contents
 
 SMALL = weight_files.SMALL
 _MOBILENET_WIDTH = 0.25
@@ -144,7 +144,7 @@ def _variables() -> dict:
 
 def _another_table(rng: random.Random, table: bytes) -> bytes:
     """Return a table with damage in one of its entries, and with right checksums."""
-    entries = list(leveldb_table.entries(table))
+    entries = list(checkpoint_files.entries(table))
     place = rng.randrange(len(entries))
     key, value = entries[place]
     entries[place] = (key, damaged(rng, value)) if rng.random() < 0.8 else (damaged(rng, key), value)

@@ -13,12 +13,11 @@ import tensorflow.compat.v1 as tf
 
 from model import import_weights
 from model.weight_formats import recognise
-from net.network.backbones import vgg16
-from net.network.layers import Layers
+from net.backbones import vgg16
+from net.layers import Layers
 from tests.builders import weight_files as files
 from tests.builders.weight_files import floats
-from utility.checkpoints.assignment import Scopes
-from utility.checkpoints.warm_start import WarmStart
+from utility.checkpoints.warm_start import Scopes, WarmStart
 from utility.config import config_file
 from utility.config.settings import NetworkConfig
 from utility.run.command import ROOT

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import pytest
 import tensorflow.compat.v1 as tf
 
-from dataset.input import training
+from dataset import input
 from dataset.records import record_files
 from dataset.sources.annotations import TRAIN
-from net.evaluation.periodic_evaluation import PeriodicEvaluation
-from net.training import loop
+from net import training
+from net.periodic_evaluation import PeriodicEvaluation
 from tests import kill_loop
 from tests.builders.tiny_ssd import make_estimator, tiny_config
 from utility.checkpoints import checkpoint_files
@@ -42,14 +42,12 @@ def train_on(data):
     with pytest.MonkeyPatch.context() as patch:
         config = tiny_config(patch.setitem).replace({"schedule.batch_size": kill_loop.BATCH})
         shards = record_files.find_shards(data, TRAIN)
-        records, layout = training.training_records(shards, config), RunLayout(kill_loop.BATCH)
+        records, layout = input.training_records(shards, config), RunLayout(kill_loop.BATCH)
 
         def train(folder, steps, every=0):
             estimator, seen = make_estimator(config, folder), []
             step = checkpoint_files.step_reader(estimator.model_dir, once=False)
-            input_fn = training.training_input_fn(
-                records, config, layout, 7, step, training.Parallelism(deterministic=True)
-            )
+            input_fn = input.training_input_fn(records, config, layout, 7, step, input.Parallelism(deterministic=True))
 
             def noting():
                 batches: list[Any] = []  # of this start; at its end, what was fetched ahead and not trained on
@@ -58,7 +56,7 @@ def train_on(data):
                 return input_fn().map(lambda features, labels: (note(noted, features), labels))
 
             evaluation = PeriodicEvaluation.of_records(config, str(data), str(folder), every, 0) if every else None
-            loop.train(estimator, noting, steps, evaluation=evaluation)
+            training.train(estimator, noting, steps, evaluation=evaluation)
             ends = [*(first for first, _ in seen[1:]), steps]
             return [ids for (first, batches), end in zip(seen, ends, strict=True) for ids in batches[: end - first]]
 

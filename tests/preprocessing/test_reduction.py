@@ -6,7 +6,7 @@ import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from preprocessing.reduction import antialiased, antialiased_by_products, reduce
+from preprocessing.ssd_preprocessing import antialiased, antialiased_by_products, reduce
 from tests.builders.voc import picture
 
 WAYS = pytest.mark.parametrize("resample", [antialiased, antialiased_by_products])

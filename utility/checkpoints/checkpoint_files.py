@@ -11,15 +11,182 @@ from __future__ import annotations
 import glob
 import math
 import re
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 import tensorflow.compat.v1 as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto
 
-from utility.checkpoints import index_file, leveldb_table, state_file
+from utility.errors import UserError
 from utility.files.text_files import one_line, shortened
 from utility.run.log import first_line, log
+
+# Tables of LevelDB (https://github.com/google/leveldb/blob/main/doc/table_format.md), which checkpoints are made of.
+
+MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")  # the end of a table
+_FOOTER = 48  # bytes: two handles, padding, and the magic number
+
+
+def entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the keys and values of a table; its checksums are not compared.
+
+    Raises:
+        UserError: it is cut off, damaged or compressed.
+    """
+    if len(table) < _FOOTER or not table.endswith(MAGIC):
+        raise UserError("is cut off, or none")
+    try:
+        position = len(table) - _FOOTER
+        for _ in range(2):  # the offset and size of the block of metadata are not needed
+            _, position = _varint(table, position)
+        for _, handle in _entries(_block(table, table, position)):
+            yield from _entries(_block(table, handle, 0))
+    except IndexError as error:
+        raise UserError("is damaged") from error
+
+
+def _block(table: bytes, handle: bytes, position: int) -> bytes:
+    """Return the block whose offset and size stand in `handle`, without its type and checksum."""
+    offset, position = _varint(handle, position)
+    size, _ = _varint(handle, position)
+    if offset + size >= len(table) or table[offset + size] != 0:  # type 0: not compressed
+        raise IndexError
+    return table[offset : offset + size]
+
+
+def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the keys and values of a block.
+
+    A key leaves out what it shares with the one before it; those at which a search may start, whose positions end the
+    block, leave out nothing.
+    """
+    count = int.from_bytes(block[-4:], "little")
+    end = len(block) - 4 - 4 * count
+    if count == 0 or end < 0:
+        raise IndexError
+    starts = [int.from_bytes(block[place : place + 4], "little") for place in range(end, len(block) - 4, 4)]
+    whole, position, key = {0}, 0, b""
+    while position < end:
+        start = position
+        shared, position = _varint(block, position)
+        added, position = _varint(block, position)
+        size, position = _varint(block, position)
+        if shared > len(key) or position + added + size > end:
+            raise IndexError
+        if not shared:
+            whole.add(start)
+        key = key[:shared] + block[position : position + added]
+        position += added + size
+        yield key, block[position - size : position]
+    if starts[0] or not whole.issuperset(starts):
+        raise IndexError
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """Return an unsigned number of up to 64 bits, and the position after it."""
+    value = 0
+    for count in range(10):
+        byte = data[position + count]
+        value |= (byte & 127) << 7 * count
+        if byte < 128:
+            return value, position + count + 1
+    raise IndexError
+
+
+# The index of a V2 checkpoint, looked through before TensorFlow opens it.
+
+_MOST_BYTES_INDEX_FILE = 1 << 25  # of an index; thousands of variables take less than one megabyte
+_MOST_AXES, _MOST_NUMBERS = 254, 2**63 - 1  # of TensorFlow's tensors
+_DTYPES = {
+    dtype.as_datatype_enum
+    for dtype in (
+        *(tf.bfloat16, tf.float16, tf.float32, tf.float64, tf.complex64, tf.complex128, tf.bool, tf.string),
+        *(tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64),
+    )
+}
+
+
+def check(path: Path) -> None:
+    """Raise a UserError if TensorFlow could not read an index: it is damaged, or has a variable in parts."""
+    if path.stat().st_size > _MOST_BYTES_INDEX_FILE:
+        raise UserError(f"its index has {path.stat().st_size} bytes, more than any network's")
+    try:
+        variables = [(name, BundleEntryProto.FromString(value)) for name, value in entries(path.read_bytes()) if name]
+    except DecodeError as error:
+        raise UserError("its index is damaged") from error
+    except ValueError as error:
+        raise UserError(f"its index {error}") from error
+    for name, entry in variables:
+        _check_variable(name, entry)
+
+
+def _check_variable(name: bytes, entry: BundleEntryProto) -> None:
+    """Raise a UserError if an entry has no type or shape that TensorFlow has."""
+    text = shortened(name.decode(errors="replace"))
+    if entry.slices or name.startswith(b"\0"):
+        raise UserError(f"its index has {text} in parts, which is not read: save it without a partitioner")
+    if entry.dtype not in _DTYPES:
+        raise UserError(f"its index has {text} of a type that no variable has")
+    if entry.shape.unknown_rank or not _is_shape([dim.size for dim in entry.shape.dim]):
+        raise UserError(f"its index has {text} of a shape that no variable has")
+
+
+def _is_shape(sides: Sequence[int]) -> bool:
+    numbers = 1
+    for side in sides:
+        numbers *= side
+        if side < 0 or numbers > _MOST_NUMBERS:
+            return False
+    return len(sides) <= _MOST_AXES
+
+
+# The file `checkpoint` of a folder, in which TensorFlow lists the folder's checkpoints: its checkpoint state.
+
+STATE_FILE = "checkpoint"
+_MOST_BYTES = 1_000_000  # thousands of checkpoints
+_MOST_LOGGED = 8
+_LONGEST_PATH, _LONGEST_NAME = 4096, 255  # bytes that Linux allows
+
+
+def listed(folder: Path) -> list[str]:
+    """Return the paths in a folder's checkpoint state, the newest first; [] if it is missing or unreadable.
+
+    Paths with control characters, and longer ones than a file can have, are left out, with a line in the log.
+
+    Raises:
+        UserError: a folder stands in its place.
+    """
+    path = folder / STATE_FILE
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, and TensorFlow keeps its list of checkpoints there: rename that folder")
+    if not path.is_file():
+        return []
+    if path.stat().st_size > _MOST_BYTES:
+        log(f"{path} has {path.stat().st_size} bytes, too many for a list of checkpoints: it is not read")
+        return []
+    try:
+        state = tf.train.get_checkpoint_state(str(folder))
+    except (ValueError, tf.errors.OpError):  # empty, as a power cut may leave it, or in another encoding
+        return []
+    paths = [state.model_checkpoint_path, *reversed(state.all_model_checkpoint_paths)] if state else []
+    left_out = [path for path in dict.fromkeys(paths) if _has_control_characters(path) or is_too_long(path)]
+    for name in left_out[:_MOST_LOGGED]:
+        log(f"{path} lists {shortened(name)}, which no checkpoint can be called: it is left out")
+    return [name for name in paths if name not in left_out]
+
+
+def _has_control_characters(path: str) -> bool:
+    return any(unicodedata.category(letter) in ("Cc", "Cs") for letter in path)
+
+
+def is_too_long(path: str) -> bool:
+    """Tell whether no file can have this path, because the path or a name in it is too long."""
+    sizes = [len(name.encode(errors="replace")) for name in path.split("/")]
+    return max(sizes) > _LONGEST_NAME or sum(sizes) + len(sizes) > _LONGEST_PATH
+
 
 IMPORTABLE = (".h5", ".hdf5", ".pth", ".pt", ".caffemodel")
 IMPORT = "python model/import_weights.py --source="
@@ -35,9 +202,9 @@ def resolve(path: str) -> str:
 
     Raises:
         FileNotFoundError: there is no checkpoint; the message lists the files of the folder.
-        ValueError: a folder holds several and no checkpoint state, or a checkpoint cannot be read.
+        UserError: a folder holds several and no checkpoint state, or a checkpoint cannot be read.
     """
-    if state_file.is_too_long(path):
+    if is_too_long(path):
         raise FileNotFoundError(f"there is no checkpoint {shortened(path)}: no file can have a name as long as that")
     if Path(path).is_dir():
         found = newest(path)
@@ -58,7 +225,7 @@ def newest(folder: str) -> str | None:
     is damaged, the one before it is taken, with a line in the log.
 
     Raises:
-        ValueError: the newest cannot be determined, or no checkpoint can be read.
+        UserError: the newest cannot be determined, or no checkpoint can be read.
     """
     listed = listed_in_state(Path(folder))
     problems: dict[str, str | None] = {}
@@ -78,12 +245,12 @@ def newest(folder: str) -> str | None:
 
 
 def _check_readable(problems: dict[str, str | None]) -> None:
-    """Raise a ValueError if one of these checkpoints, given with their problems, has one."""
+    """Raise a UserError if one of these checkpoints, given with their problems, has one."""
     lines = [f"checkpoint {prefix} {problem}" for prefix, problem in problems.items() if problem]
     if lines:
         more = "; no other can be read: remove them to start anew" if len(lines) > 1 else ""
         left_out = f"; and {len(lines) - SHOWN} others" if len(lines) > SHOWN else ""
-        raise ValueError(one_line(f"{'; '.join(lines[:SHOWN])}{left_out}{more}"))
+        raise UserError(one_line(f"{'; '.join(lines[:SHOWN])}{left_out}{more}"))
 
 
 def is_checkpoint(path: str) -> bool:
@@ -91,11 +258,11 @@ def is_checkpoint(path: str) -> bool:
     prefix = Path(prefix_of(path))
     if Path(f"{prefix}.index").is_file():
         return True
-    if not prefix.is_file() or prefix.stat().st_size < len(leveldb_table.MAGIC):
+    if not prefix.is_file() or prefix.stat().st_size < len(MAGIC):
         return False
     with prefix.open("rb") as file:  # a V1 checkpoint is one file without a suffix
-        file.seek(-len(leveldb_table.MAGIC), 2)
-        return file.read() == leveldb_table.MAGIC
+        file.seek(-len(MAGIC), 2)
+        return file.read() == MAGIC
 
 
 def what_is_there(path: str) -> str:
@@ -126,9 +293,9 @@ def listed_in_state(folder: Path) -> list[str]:
     preferred. A name may also be that of one of a checkpoint's files.
 
     Raises:
-        ValueError: a folder stands in the place of the state.
+        UserError: a folder stands in the place of the state.
     """
-    return list(dict.fromkeys(_preferably_in(folder, prefix_of(path)) for path in state_file.listed(folder)))
+    return list(dict.fromkeys(_preferably_in(folder, prefix_of(path)) for path in listed(folder)))
 
 
 def _preferably_in(folder: Path, path: str) -> str:
@@ -145,7 +312,7 @@ def _not_listed(folder: Path, listed: Sequence[str]) -> list[str]:
     stems = {prefix.rpartition("-")[0] for prefix in numbered}
     if not listed and len(others) > 1 and (len(numbered) < len(others) or len(stems) > 1):
         names = one_line(", ".join(others[:SHOWN]))
-        raise ValueError(
+        raise UserError(
             f"{folder} holds {len(others)} checkpoints and no checkpoint state that names the newest; name one: {names}"
         )
     return numbered if len(others) > 1 else others
@@ -175,7 +342,7 @@ def problem_of(prefix: str) -> str | None:
 
 
 def _check_sizes(prefix: str, reader: tf.train.NewCheckpointReader) -> None:
-    """Raise a ValueError if a variable would be larger than the files, before the memory for it is taken."""
+    """Raise a UserError if a variable would be larger than the files, before the memory for it is taken."""
     files = (
         [Path(prefix)]
         if Path(prefix).is_file()
@@ -188,7 +355,7 @@ def _check_sizes(prefix: str, reader: tf.train.NewCheckpointReader) -> None:
     for name, shape in reader.get_variable_to_shape_map().items():
         size = math.prod(shape) * (1 if dtypes[name] == tf.string else dtypes[name].size)
         if size > stored:
-            raise ValueError(f"{shortened(name)} would have {size} bytes, and the data has {stored}")
+            raise UserError(f"{shortened(name)} would have {size} bytes, and the data has {stored}")
 
 
 def _brief(error: Exception) -> str:
@@ -206,17 +373,17 @@ def _has_data(prefix: str) -> bool:
 
 
 def open_checkpoint(prefix: str) -> tf.train.NewCheckpointReader:
-    """Return a reader of a checkpoint; a ValueError if it is damaged."""
+    """Return a reader of a checkpoint; a UserError if it is damaged."""
     try:
         return _opened(prefix)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise ValueError(one_line(f"checkpoint {prefix} cannot be read: {_brief(error)}")) from error
+        raise UserError(one_line(f"checkpoint {prefix} cannot be read: {_brief(error)}")) from error
 
 
 def _opened(prefix: str) -> tf.train.NewCheckpointReader:
     index = Path(f"{prefix}.index")
     if index.is_file():
-        index_file.check(index)
+        check(index)
     return tf.train.load_checkpoint(prefix)
 
 
@@ -230,7 +397,7 @@ def step_of(prefix: str | None) -> int:
     """Return the global step from which training goes on: 0 for None or a checkpoint without a step.
 
     Raises:
-        ValueError: the checkpoint is damaged, or its step is no scalar integer, as TensorFlow restores it.
+        UserError: the checkpoint is damaged, or its step is no scalar integer, as TensorFlow restores it.
     """
     if prefix is None:
         return 0
@@ -240,7 +407,7 @@ def step_of(prefix: str | None) -> int:
     shape, dtype = reader.get_variable_to_shape_map()[STEP], reader.get_variable_to_dtype_map()[STEP]
     if shape or not dtype.is_integer:
         what = f"{STEP} is no whole number, but {dtype.name} of shape {shortened(shape)}"
-        raise ValueError(f"checkpoint {prefix}: {what}: training cannot go on from it")
+        raise UserError(f"checkpoint {prefix}: {what}: training cannot go on from it")
     return int(reader.get_tensor(STEP))
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import tensorflow.compat.v1 as tf
 
-from utility.checkpoints.checkpoint_files import is_checkpoint, listed_in_state, newest, prefix_of
-from utility.checkpoints.state_file import STATE_FILE
+from utility.checkpoints.checkpoint_files import STATE_FILE, is_checkpoint, listed_in_state, newest, prefix_of
 from utility.config import config_file
 from utility.config.settings import Config
+from utility.errors import UserError
 from utility.run.log import log
 
 _ROOM = 100_000  # bytes that must be free on the disk
@@ -27,7 +27,7 @@ def open_for_training(model_dir: str, config: Config, writes: bool) -> None:
     The process that `writes` checkpoints first cleans the directory up: see `prepare`.
 
     Raises:
-        ValueError: the directory holds another model, or cannot be read or written to.
+        UserError: the directory holds another model, or cannot be read or written to.
     """
     if prepare(model_dir) if writes else newest(model_dir):
         for change in config_file.check_same_model(config, model_dir):
@@ -40,7 +40,7 @@ def prepare(model_dir: str) -> str | None:
     Incomplete files of a killed run are removed, and so are damaged checkpoints from the checkpoint state.
 
     Raises:
-        ValueError: as `newest`, or the directory cannot be written to.
+        UserError: as `newest`, or the directory cannot be written to.
     """
     folder = Path(model_dir)
     found = newest(model_dir) if folder.is_dir() else None
@@ -65,7 +65,7 @@ def _check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(_ROOM))
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"--model_dir={folder}: cannot be written to: {error.strerror}; make room there, or choose another"
         ) from error
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from utility.config.checks import check
 from utility.config.settings import LABELS_FILE, Config
+from utility.errors import UserError
 from utility.files import json_files
 from utility.files.text_files import write_whole
 
@@ -23,15 +24,15 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str, source: str = CONFIG_FILE) -> Config:
-    """Return the config that JSON holds; a ValueError names `source` and the wrong setting."""
+    """Return the config that JSON holds; a UserError names `source` and the wrong setting."""
     return _checked(json_files.parse_json(text, source, _REMEDY), source)
 
 
 def _checked(document: dict[str, Any], source: str) -> Config:
     try:
         return check(json_files.checked(Config, document))
-    except ValueError as error:
-        raise ValueError(f"{source}: not a config of this project: {error}; {_REMEDY}") from error
+    except UserError as error:
+        raise UserError(f"{source}: not a config of this project: {error}; {_REMEDY}") from error
 
 
 def save(config: Config, model_dir: str) -> None:
@@ -48,12 +49,12 @@ _TRAINING = ("views", "schedule", "loss", "augment", "targets", "detection")
 def check_same_model(config: Config, model_dir: str) -> list[str]:
     """Return a line for each training setting that differs from the model directory's config.json.
 
-    Schedule, loss, augmentation, target assignment and detection may change. A ValueError lists the differences in
+    Schedule, loss, augmentation, target assignment and detection may change. A UserError lists the differences in
     settings that define the network and its outputs, which may not.
     """
     changed = differences(config, model_dir, _MODEL)
     if changed:
-        raise ValueError(
+        raise UserError(
             f"--model_dir={model_dir} holds another model ({CONFIG_FILE}): {'; '.join(changed)}; take another"
             " --model_dir or the settings it was trained with"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from utility.config.settings import BACKBONES, AnchorConfig, ExtraLayer, NetworkConfig
+from utility.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ def feature_maps(network: NetworkConfig) -> tuple[FeatureMap, ...]:
     in Caffe's script (100 and 300 pixels for SSD300).
 
     Raises:
-      ValueError: the input is too small for the extra layers.
+      UserError: the input is too small for the extra layers.
     """
     maps = []
     for step in BACKBONES[network.backbone].steps:
@@ -49,7 +50,7 @@ def _ceil_div(size: tuple[int, int], step: int) -> tuple[int, int]:
 def _extra_feature_map(previous: FeatureMap, layer: ExtraLayer, size: tuple[int, int], number: int) -> FeatureMap:
     rows, columns = (_cells_after(cells, layer) for cells in previous.grid)
     if rows < 1 or columns < 1:
-        raise ValueError(
+        raise UserError(
             f"network.image_size={size[0]}x{size[1]}: the map of {previous.grid[0]}x{previous.grid[1]} cells is too"
             f" small for the extra layer conv{number} (kernel {layer.kernel}, padding {layer.padding});"
             " take a larger input or fewer extra layers"

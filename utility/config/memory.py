@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from utility.config.settings import BACKBONES, Config
+from utility.errors import UserError
 
 _BYTES, _BYTES_MIXED = 4, 2  # of a number: float32; bfloat16
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))  # v2, v1
@@ -13,7 +14,7 @@ _GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # NVIDIA's
 
 
 def check_training(config: Config, images: int, remedy: str, *, parts: int = 1, mixed_precision: bool = False) -> None:
-    """Raise a ValueError with the estimate if a training step takes more memory than this machine has.
+    """Raise a UserError with the estimate if a training step takes more memory than this machine has.
 
     Args:
         config: of the network.
@@ -27,7 +28,7 @@ def check_training(config: Config, images: int, remedy: str, *, parts: int = 1, 
 
 
 def check_detection(config: Config, images: int, remedy: str) -> None:
-    """Raise a ValueError with the estimate if detection in so many images at once takes more memory than there is."""
+    """Raise a UserError with the estimate if detection in so many images at once takes more memory than there is."""
     _check(config, images, BACKBONES[config.network.backbone].largest_per_pixel * images * _BYTES, remedy)
 
 
@@ -39,7 +40,7 @@ def _check(config: Config, images: int, map_bytes_per_pixel: float, remedy: str)
     needed, there = height * width * (3.0 * _BYTES * images + maps), memory_bytes()
     if needed > there:
         count, take = (f"{images} images", "at once take") if images > 1 else ("an image", "takes")
-        raise ValueError(
+        raise UserError(
             f"{count} of {height}x{width} pixels {take} {needed / 1e9:,.1f} GB or more, and this machine has"
             f" {there / 1e9:,.1f} GB: {remedy}"
         )

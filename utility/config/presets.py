@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from utility.config.settings import Config, ExtraLayer
+from utility.errors import UserError
 
 _SSD300_CAFFE_LAYERS = (
     ExtraLayer(256, 512, stride=2, padding=1),
@@ -89,7 +90,7 @@ DEMO = {"detection.select_threshold": 0.2, "detection.keep_topk": 200, "detectio
 
 
 def preset(name: str) -> Config:
-    """Return the preset of a name; a ValueError lists the available presets."""
+    """Return the preset of a name; a UserError lists the available presets."""
     if name not in PRESETS:
-        raise ValueError(f"--preset={name}: there is no such preset; choose one of {', '.join(PRESETS)}")
+        raise UserError(f"--preset={name}: there is no such preset; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]

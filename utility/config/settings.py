@@ -54,7 +54,7 @@ class Backbone:
     kept_per_pixel: float = 0.0  # at least, in all maps that a training step keeps for the gradient
 
 
-# To add a backbone, add a line here and a function in net/network/backbones.py.
+# To add a backbone, add a line here and a function in net/backbones.py.
 BACKBONES = {
     "vgg16": Backbone(
         (8, 16),

@@ -3,15 +3,64 @@
 from __future__ import annotations
 
 import colorsys
+import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from utility.drawing.names import cut_to_length
+from utility.errors import UserError
+from utility.files.text_files import whole_file
+
+# Names of classes as pictures show them.
+
+
+def cut_to_length(name: str, longest: int) -> str:
+    """Return a name without line breaks and control characters, cut to `longest` characters, the last a "…"."""
+    line = "".join(letter if letter.isprintable() else " " for letter in name[: longest + 1])
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+# Figures as files.
+
+
+def save_figure(figure, path: str | Path, dpi: int = 120) -> None:
+    """Write a figure of matplotlib as PNG; the folder must exist."""
+    with whole_file(path) as unfinished, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a letter without a glyph becomes a box
+        figure.savefig(unfinished, format="png", dpi=dpi)
+
+
+# Pictures side by side.
+
+_MOST_PIXELS = 480  # of the longer side of a picture on the sheet
+_GAP = 4  # pixels between pictures
+
+
+def save_sheet(pictures: Sequence[Image.Image], path: str | Path) -> None:
+    """Write pictures, at least one and all of one size, as a JPEG in rows of about as many; the folder must exist."""
+    small = [reduced(picture, _MOST_PIXELS) for picture in pictures]
+    columns = math.ceil(math.sqrt(len(small)))
+    width, height = (side + _GAP for side in small[0].size)
+    sheet = Image.new("RGB", (columns * width - _GAP, math.ceil(len(small) / columns) * height - _GAP), "white")
+    for number, picture in enumerate(small):
+        sheet.paste(picture, (number % columns * width, number // columns * height))
+    with whole_file(path) as unfinished:
+        sheet.save(unfinished, format="JPEG", quality=90)
+
+
+def reduced(picture: Image.Image, longest: int) -> Image.Image:
+    """Return a picture with a longer side of at most `longest` pixels."""
+    factor = longest / max(picture.size)
+    if factor >= 1:
+        return picture
+    return picture.resize([max(1, round(side * factor)) for side in picture.size], Image.Resampling.LANCZOS)
+
 
 _Colour = tuple[int, int, int]
 _Corners = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax: 0-based inclusive pixels, as in Pillow
@@ -56,11 +105,11 @@ def draw_detections(
         class_names: the name of class id i is class_names[i - 1]; an id without a name is drawn as `class {id}`.
 
     Raises:
-        ValueError: the arrays have different lengths, or the image is an array but not uint8 [H, W, 3].
+        UserError: the arrays have different lengths, or the image is an array but not uint8 [H, W, 3].
     """
     boxes = np.asarray(boxes_yxyx_px, dtype=np.float64).reshape(-1, 4)
     if not len(boxes) == len(scores) == len(class_ids):
-        raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores and {len(class_ids)} class ids to draw")
+        raise UserError(f"{len(boxes)} boxes, {len(scores)} scores and {len(class_ids)} class ids to draw")
     # In order of decreasing score: the best detection chooses the position of its label first.
     order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable").tolist()
     return draw_marks(image, [detection_mark(boxes[i], scores[i], int(class_ids[i]), class_names) for i in order])
@@ -104,7 +153,7 @@ def _as_rgb(image: Image.Image | np.ndarray) -> Image.Image:
     if isinstance(image, Image.Image):
         return image.convert("RGB")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"an image array must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
+        raise UserError(f"an image array must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
     return Image.fromarray(image).copy()
 
 

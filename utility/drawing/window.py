@@ -6,12 +6,14 @@ from typing import Any
 
 from PIL import Image
 
+from utility.errors import UserError
+
 
 class Window:
     """A window of the screen, as a context manager; q, Escape or its button closes it.
 
     Raises:
-        ValueError: there is no screen, or no tkinter to open a window with.
+        UserError: there is no screen, or no tkinter to open a window with.
     """
 
     def __init__(self, title: str):
@@ -20,11 +22,11 @@ class Window:
 
             from PIL import ImageTk  # noqa: PLC0415 (which needs it)
         except ImportError as error:
-            raise ValueError(f"{title}: a window needs Python's tkinter: sudo apt install python3-tk") from error
+            raise UserError(f"{title}: a window needs Python's tkinter: sudo apt install python3-tk") from error
         try:
             self._root = tkinter.Tk()
         except tkinter.TclError as error:
-            raise ValueError(f"{title}: there is no screen to show a window on: {error}") from error
+            raise UserError(f"{title}: there is no screen to show a window on: {error}") from error
         self._photo: Any = ImageTk.PhotoImage
         self._root.title(title)
         self._label = tkinter.Label(self._root, borderwidth=0)

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import reprlib
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from utility.files.whole_files import whole_file
+from utility.errors import UserError
+
+# Files that appear under their name only when whole.
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name of this process beside `path`; what is written there is renamed, or removed at an error.
+
+    Several processes may write the same file; the last one's counts.
+    """
+    unfinished = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
+    try:
+        yield unfinished
+        unfinished.replace(path)  # atomic
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
 
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,40}\s*")  # no number of more digits can be used anywhere
 _DECIMAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
@@ -22,11 +43,11 @@ _quoting.maxstring = _quoting.maxother = _quoting.maxlong = 60
 
 
 def read_utf8(path: Path) -> str:
-    """Return a text file without its byte order mark; text in another encoding is a ValueError naming it."""
+    """Return a text file without its byte order mark; text in another encoding is a UserError naming it."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: save it in that encoding") from error
+        raise UserError(f"{path} is not UTF-8 text: save it in that encoding") from error
 
 
 def write_whole(path: str | Path, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from utility.errors import UserError
 from utility.files.text_files import one_line, read_utf8, shortened
 
 _MOST_BYTES = 200_000  # which take 10 s at most
@@ -22,20 +23,20 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not YAML in UTF-8, has more than 200 kB, several documents or aliases, is nested
+        UserError: it is not YAML in UTF-8, has more than 200 kB, several documents or aliases, is nested
             too deeply, or holds no map.
     """
     path = Path(path)
     if path.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"{path} has more than {_MOST_BYTES // 1000} kB, too much for the description of a data set")
+        raise UserError(f"{path} has more than {_MOST_BYTES // 1000} kB, too much for the description of a data set")
     text = read_utf8(path)
     try:
         _check(path, yaml.parse(text, yaml.BaseLoader))
         document = yaml.load(text, yaml.BaseLoader)
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {_reason(error)}") from error
+        raise UserError(f"{path} is not YAML: {_reason(error)}") from error
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise ValueError(f"{path} must hold 'key: value' lines, but holds {shortened(document)}")
+        raise UserError(f"{path} must hold 'key: value' lines, but holds {shortened(document)}")
     return document
 
 
@@ -43,10 +44,10 @@ def _check(path: Path, events: Iterable[yaml.Event]) -> None:
     depth = 0
     for event in events:
         if isinstance(event, yaml.AliasEvent):  # it could stand for a value that is larger than any memory
-            raise ValueError(f"{path} has aliases (*name), which are not read: write out what they stand for")
+            raise UserError(f"{path} has aliases (*name), which are not read: write out what they stand for")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MOST_DEEP:  # the time to read it grows with the square of the depth
-            raise ValueError(f"{path} has more than {_MOST_DEEP} lists and maps in one another")
+            raise UserError(f"{path} has more than {_MOST_DEEP} lists and maps in one another")
 
 
 def _reason(error: yaml.YAMLError) -> str:

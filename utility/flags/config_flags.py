@@ -15,6 +15,7 @@ from absl import flags
 
 from utility.config import checks, memory
 from utility.config.settings import BACKBONES, Config
+from utility.errors import UserError
 from utility.files.text_files import shortened, whole_number
 from utility.flags import numbers
 
@@ -59,7 +60,7 @@ SIZE: Settings = {"train_image_size": ("network.image_size", "side of the networ
 def define(settings: Settings, defaults: Config | None = None) -> None:
     """Define a flag for each setting; `defaults` gives the default values, without it those of the dataclasses.
 
-    A value that the setting must not have is a ValueError as soon as the flags are parsed.
+    A value that the setting must not have is a UserError as soon as the flags are parsed.
     """
     for name, (setting, text) in settings.items():
         default = value_at(defaults or Config(), setting)
@@ -94,12 +95,12 @@ def with_detection_flags(base: Config) -> Config:
     """Return a checkpoint's config with the detection settings given.
 
     Raises:
-      ValueError: its input has another size than the flag, or this machine has no memory for a batch.
+      UserError: its input has another size than the flag, or this machine has no memory for a batch.
     """
     size = FLAGS["train_image_size"].value
     if size is not None and _image_size(size) != base.network.image_size:
         height, width = base.network.image_size
-        raise ValueError(
+        raise UserError(
             f"--train_image_size={size}: the checkpoint was trained at {height}x{width}; leave the flag out"
         )
     if "batch_size" in FLAGS:
@@ -110,10 +111,10 @@ def with_detection_flags(base: Config) -> Config:
 
 
 def _check(name: str, setting: str, given: Any) -> bool:
-    """Raise a ValueError with the name of a flag if its setting must not have the value."""
+    """Raise a UserError with the name of a flag if its setting must not have the value."""
     requirement = checks.requirement(setting, _parsed(name, setting, given))
     if requirement:
-        raise ValueError(f"--{name}={shortened(given)}: must be {requirement}")
+        raise UserError(f"--{name}={shortened(given)}: must be {requirement}")
     return True
 
 
@@ -135,7 +136,7 @@ def _parsed(name: str, setting: str, value: Any) -> Any:
     kind = type(default[0])
     parts = [numbers.read(kind, part) for part in value.split(",") if part.strip()]
     if None in parts:
-        raise ValueError(
+        raise UserError(
             f"--{name}={shortened(value)}: must be {numbers.kind_name(kind)} or several, separated by commas"
         )
     return tuple(parts)
@@ -144,7 +145,7 @@ def _parsed(name: str, setting: str, value: Any) -> Any:
 def _image_size(value: str) -> tuple[int, int]:
     sides = [whole_number(part) for part in value.replace(",", "x").split("x")]
     if len(sides) > 2 or not all(side and side > 0 for side in sides):
-        raise ValueError(
+        raise UserError(
             f"--train_image_size={shortened(value)}: must be a number of pixels, or HEIGHTxWIDTH such as 300x300"
         )
     return sides[0] or 0, sides[-1] or 0

@@ -100,6 +100,6 @@ def define_inspect() -> None:
 
 
 def inspected_config(class_names: tuple[str, ...]) -> Config:
-    """Return the preset for these classes with the settings given; a ValueError names one that cannot work."""
+    """Return the preset for these classes with the settings given; a UserError names one that cannot work."""
     config = presets.preset(FLAGS.preset).replace({"class_names": class_names})
     return checks.check(config_flags.with_flags(config, *_SETTINGS))

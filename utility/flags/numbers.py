@@ -1,4 +1,4 @@
-"""Flags with a number: written in decimal digits, and in the range that utility/config/ranges.py gives it."""
+"""Flags with a number: written in decimal digits, and in the range that utility/config/checks.py gives it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 
 from absl import flags
 
-from utility.config import ranges
+from utility.config import checks
+from utility.errors import UserError
 from utility.files.text_files import finite_number, whole_number
 
 flags.disclaim_key_flags()  # a flag belongs to the module that asks for it
@@ -21,16 +22,16 @@ class _Number(flags.ArgumentParser):
         super().__init__()
         self._kind, self._range_name = kind, range_name
         self.syntactic_help = (
-            kind_name(kind) if range_name is None else f"{kind_name(kind)}, {ranges.RANGES[range_name]}"
+            kind_name(kind) if range_name is None else f"{kind_name(kind)}, {checks.RANGES[range_name]}"
         )
 
     def parse(self, argument: str | float) -> float:
         """Return the number that a text writes; a number, as a default is given, is checked alike."""
         value = read(self._kind, argument) if isinstance(argument, str) else argument
         if value is None:
-            raise ValueError(f"must be {kind_name(self._kind)} in decimal digits")
-        if self._range_name and (fault := ranges.fault(self._range_name, value)):
-            raise ValueError(f"must be {fault}")
+            raise UserError(f"must be {kind_name(self._kind)} in decimal digits")
+        if self._range_name and (fault := checks.fault(self._range_name, value)):
+            raise UserError(f"must be {fault}")
         return value
 
     def flag_type(self) -> str:

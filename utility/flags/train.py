@@ -11,6 +11,7 @@ from absl import flags
 
 from utility.config import checks, memory, presets, schedule
 from utility.config.settings import BACKBONES, NO_AUGMENTATION, Config
+from utility.errors import UserError
 from utility.flags import config_flags, groups, numbers, scopes
 from utility.run import cluster, processor
 from utility.run.cluster import Task
@@ -94,16 +95,16 @@ def check(task: Task | None) -> None:
     """Refuse flags that need others, or that need one clock, which the machines of a cluster do not have."""
     for name in ("eval_every_steps", "early_stop_evals", "save_checkpoints_secs") if task else ():
         if FLAGS[name].present and FLAGS[name].value:
-            raise ValueError(
+            raise UserError(
                 f"--{name}={FLAGS[name].value}: not with several machines; --save_checkpoints_steps tells when a"
                 " checkpoint is written, and the task `evaluator` of TF_CONFIG scores them"
             )
     if FLAGS.early_stop_evals and not FLAGS.eval_every_steps:
-        raise ValueError(f"--early_stop_evals={FLAGS.early_stop_evals}: give --eval_every_steps too")
+        raise UserError(f"--early_stop_evals={FLAGS.early_stop_evals}: give --eval_every_steps too")
 
 
 def config_for(class_names: tuple[str, ...]) -> Config:
-    """Return the preset for these classes with the settings given; a ValueError names one that cannot work."""
+    """Return the preset for these classes with the settings given; a UserError names one that cannot work."""
     config = presets.preset(FLAGS.preset).replace({"class_names": class_names})
     config = config_flags.with_flags(config, *_SETTINGS)
     if not FLAGS.augment:
@@ -152,7 +153,7 @@ def with_schedule(config: Config, images: int, pretrained: bool, before: Config 
 
 
 def start(config: Config) -> dict[str, Any]:
-    """Return the arguments of `utility.checkpoints.initialization.starting_point`."""
+    """Return the arguments of `utility.checkpoints.warm_start.starting_point`."""
     backbone = BACKBONES[config.network.backbone]
     scope = backbone.weights_scope if FLAGS.checkpoint_model_scope is None else FLAGS.checkpoint_model_scope
     return {

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any, NamedTuple
 
+from utility.errors import UserError
 from utility.files.text_files import whole_number
 
 VARIABLE = "TF_CONFIG"
@@ -64,7 +65,7 @@ def read(environment: Mapping[str, str]) -> Task | None:
     """Return this process's task, or None if it trains alone: no TF_CONFIG, an empty one, or a single worker.
 
     Raises:
-      ValueError: TF_CONFIG is not JSON, lacks its cluster or task, or its task is not in the cluster.
+      UserError: TF_CONFIG is not JSON, lacks its cluster or task, or its task is not in the cluster.
     """
     text = environment.get(VARIABLE, "").strip()
     content = _parsed(text) if text else {}
@@ -129,6 +130,6 @@ def _task(content: dict[str, Any]) -> tuple[str, int]:
     return kind, number
 
 
-def _error(what: str) -> ValueError:
+def _error(what: str) -> UserError:
     example = '{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
-    return ValueError(f"{VARIABLE}: {what}; it should look like {example}")
+    return UserError(f"{VARIABLE}: {what}; it should look like {example}")

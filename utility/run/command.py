@@ -6,12 +6,12 @@ import os
 import re
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
 
+from utility.errors import UserError
 from utility.files.text_files import one_line, shortened
 from utility.run.stop_request import Interrupted
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(main: Callable[[], int | None], define_flags: Callable[[], None], rest_flag: str | None = None) -> None:
     """Define and parse the flags, call `main`, and exit with its status.
 
-    A user's mistake (a ValueError of this project, or an OSError) becomes one line on stderr and status 1; a wrong
+    A UserError or an OSError becomes one line on stderr and status 1; a wrong
     flag, status 2; Ctrl-C, status 130, and SIGTERM, 143. Any other exception is a defect and keeps its traceback.
 
     Args:
@@ -42,9 +42,7 @@ def run(main: Callable[[], int | None], define_flags: Callable[[], None], rest_f
     except BrokenPipeError:  # the reader of our output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (ValueError, OSError) as error:
-        if not is_of_the_user(error):
-            raise
+    except (UserError, OSError) as error:
         _fail(f"error: {one_line(str(error))}", 1)
 
 
@@ -78,14 +76,6 @@ def _list_of_flags() -> str:
     texts = (flags.FLAGS.module_help(module).partition(":\n")[2] for module in modules)
     entries = [entry for text in texts for entry in re.split(r"^(?=  -)", text, flags=re.MULTILINE) if entry.strip()]
     return "".join(f"{entry.rstrip()}\n" for entry in sorted(entries, key=lambda e: e.strip(" -").removeprefix("[no]")))
-
-
-def is_of_the_user(error: Exception) -> bool:
-    """Tell whether an error's message is meant for the user: those are raised by a file of this project."""
-    if isinstance(error, OSError):
-        return True
-    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    return raised_in.is_relative_to(ROOT) and "site-packages" not in raised_in.parts
 
 
 def _fail(message: str, status: int) -> None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from utility.errors import UserError
 from utility.run.log import log
 
 _NAME = ".writing.lock"
@@ -23,13 +24,13 @@ def locked(folder: Path, flag: str) -> Iterator[None]:
 
     Raises:
         OSError: the folder cannot be written to.
-        ValueError: another program holds the folder; the message names it and `flag`, which has set it.
+        UserError: another program holds the folder; the message names it and `flag`, which has set it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = _locked_file(folder)
     except BlockingIOError:
-        raise ValueError(
+        raise UserError(
             f"{flag}={folder}: another program is writing there: wait until it has ended, or choose another folder"
         ) from None
     try:

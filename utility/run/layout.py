@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from utility.config.settings import BACKBONES, Config
+from utility.errors import UserError
 from utility.run.cluster import Task
 
 
@@ -37,7 +38,7 @@ class RunLayout:
     accumulate_steps: equal parts in which a replica computes its images, one after the other.
     task: this worker's place in the cluster; None: the run has one process.
 
-    A ValueError names --batch_size if the replicas and their parts do not divide the batch equally.
+    A UserError names --batch_size if the replicas and their parts do not divide the batch equally.
     """
 
     batch_size: int
@@ -68,7 +69,7 @@ class RunLayout:
     def __post_init__(self) -> None:
         pieces, divisors = self.replicas * self.accumulate_steps, " times ".join(self._divisors())
         if self.batch_size % pieces and self.trains:
-            raise ValueError(
+            raise UserError(
                 f"--batch_size={self.batch_size}: must be a multiple of the {divisors}: {pieces}"
                 f"{'; --nomulti_gpu takes one GPU of a machine' if self.replicas > 1 else ''}"
             )
@@ -77,7 +78,7 @@ class RunLayout:
     def of(
         cls, config: Config, devices: tuple[str, ...] = (), accumulate_steps: int = 1, task: Task | None = None
     ) -> RunLayout:
-        """Return the layout of a training with this config; a ValueError also if its batch norm needs more images."""
+        """Return the layout of a training with this config; a UserError also if its batch norm needs more images."""
         layout = cls(config.schedule.batch_size, devices, accumulate_steps, task)
         if BACKBONES[config.network.backbone].batch_norm and layout.trains:
             layout.check_batch_norm()
@@ -89,14 +90,14 @@ class RunLayout:
         return self.task is None or not self.task.evaluates
 
     def check_batch_norm(self) -> None:
-        """Raise a ValueError that names --batch_size if a replica computes fewer than two images at a time.
+        """Raise a UserError that names --batch_size if a replica computes fewer than two images at a time.
 
         With one image, a 1x1 map equals its batch mean, and batch norm makes it 0.
         """
         pieces, divisors = self.replicas * self.accumulate_steps, " times ".join(self._divisors())
         if self.batch_size < 2 * pieces:
             shared = f", shared by the {divisors}," if divisors else ""
-            raise ValueError(
+            raise UserError(
                 f"--batch_size={self.batch_size}{shared} gives batch norm one image at a time:"
                 f" take {2 * pieces} or more"
             )

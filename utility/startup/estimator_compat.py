@@ -22,6 +22,8 @@ from importlib import metadata, util
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from utility.errors import UserError
+
 # Distributions, and the releases of each whose insides this file has been tested with.
 KNOWN = {"tensorflow": "2.21", "tf-keras": "2.21", "tensorflow-estimator": "2.15"}
 
@@ -39,14 +41,14 @@ _PUBLIC = {
 
 
 def check_releases() -> None:
-    """Raise a ValueError that names the first distribution which is not installed in the release known here."""
+    """Raise a UserError that names the first distribution which is not installed in the release known here."""
     for distribution, known in KNOWN.items():
         try:
             version = metadata.version(distribution)
         except metadata.PackageNotFoundError:
             version = "not installed"
         if not f"{version}.".startswith(f"{known}."):
-            raise ValueError(
+            raise UserError(
                 f"{distribution} is {version}, but only {known} is known to give tf.estimator here: install"
                 " requirements.lock, as `make venv` does"
             )

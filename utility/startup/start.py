@@ -17,7 +17,7 @@ _IMPORT_NOISE = (
     "All log messages before absl::InitializeLog",
     "oneDNN custom operations are on",
     "Could not find cuda drivers",
-    # a training names them where it finds no GPU (net/training/strategy.py)
+    # a training names them where it finds no GPU (net/workers.py)
     "Cannot dlopen some GPU libraries",
     "Skipping registering GPU devices",
 )

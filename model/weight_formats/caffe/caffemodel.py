@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.weight_formats.caffe.wire import Message, Part, signed
+from utility.errors import UserError
 from utility.files.text_files import shortened
 
 
@@ -44,11 +45,11 @@ def read(path: str) -> dict[str, list[np.ndarray]]:
     axes, such as [1, 1, 1, O] for a bias.
 
     Raises:
-      ValueError: the file is no caffemodel, has no weights, or is cut off.
+      UserError: the file is no caffemodel, has no weights, or is cut off.
     """
     size = Path(path).stat().st_size
     if size > _MAX_BYTES:
-        raise ValueError("it is too large for a caffemodel, which has less than 2 GiB")
+        raise UserError("it is too large for a caffemodel, which has less than 2 GiB")
     with Path(path).open("rb") as file:
         message = Message(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
     layers = [
@@ -58,7 +59,7 @@ def read(path: str) -> dict[str, list[np.ndarray]]:
     ]
     found = {name: blobs for name, blobs in layers if blobs}
     if not found:
-        raise ValueError("as a caffemodel it has no layer with weights")
+        raise UserError("as a caffemodel it has no layer with weights")
     return found
 
 
@@ -70,7 +71,7 @@ def _layer(message: Message, part: Part, schema: _Schema) -> tuple[str, list[np.
         elif isinstance(value, tuple) and number == schema.blobs:
             blobs.append(value)
             if len(blobs) > _MOST_BLOBS:
-                raise ValueError(f"layer {name!r} has more than {_MOST_BLOBS} blobs, which no layer has")
+                raise UserError(f"layer {name!r} has more than {_MOST_BLOBS} blobs, which no layer has")
     return name, [_array(message, name, blob) for blob in blobs]
 
 
@@ -87,13 +88,13 @@ def _array(message: Message, layer: str, part: Part) -> np.ndarray:
     if shape is None:
         shape = [sides.get(number, 0) for number in (1, 2, 3, 4)]
     if len(shape) > _MOST_AXES or len(parts) > _MOST_PARTS:
-        raise ValueError(f"layer {layer!r} has an array of {len(shape)} axes in {len(parts)} parts, which no layer has")
+        raise UserError(f"layer {layer!r} has an array of {len(shape)} axes in {len(parts)} parts, which no layer has")
     kind = max((number for number, _ in parts), default=_DATA)
     numbers = [data for number, data in parts if number == kind]
     data = numbers[0] if len(numbers) == 1 else b"".join(numbers)
     dtype = np.dtype("<f8" if kind == _DOUBLE_DATA else "<f4")
     if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != len(data):
-        raise ValueError(
+        raise UserError(
             f"layer {layer!r} has {len(data)} bytes of numbers, which do not fill {shortened(shape)} of {dtype}"
         )
     return np.frombuffer(data, dtype).reshape(shape)

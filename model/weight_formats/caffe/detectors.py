@@ -14,6 +14,7 @@ from model.weight_formats.vgg import VGG16, Layer, VggSizes, VggSource, from_oih
 from utility.config.feature_maps import boxes_per_cell
 from utility.config.presets import preset
 from utility.config.settings import Config
+from utility.errors import UserError
 from utility.files.text_files import shortened
 
 Blobs = Mapping[str, Sequence[np.ndarray]]  # layer -> weights and bias
@@ -29,12 +30,12 @@ def is_detector(blobs: Blobs) -> bool:
 
 
 def vgg(blobs: Blobs, sizes: VggSizes = VGG16) -> VggSource:
-    """Return a full or reduced VGG-16 from a caffemodel's layers; a ValueError says what does not fit."""
+    """Return a full or reduced VGG-16 from a caffemodel's layers; a UserError says what does not fit."""
     expected = [*sizes.convolutions(), "fc6", "fc7"]
     unknown = sorted(name for name in blobs if _CONVOLUTION.fullmatch(name) and name not in expected)
     if "conv1_1" not in blobs or unknown:
         reason = f"it has {unknown[0] if unknown else shortened(', '.join(list(blobs)[:3]))}"
-        raise ValueError(f"no VGG-16 of Caffe: {reason}")
+        raise UserError(f"no VGG-16 of Caffe: {reason}")
     layers = {
         name: partial(_layer, blobs, name, sizes.last_filters if name == "fc6" else None)
         for name in expected
@@ -46,12 +47,12 @@ def vgg(blobs: Blobs, sizes: VggSizes = VGG16) -> VggSource:
 def _layer(blobs: Blobs, name: str, channels: int | None = None) -> Layer:
     """Return the weights of a convolution or of a fully connected layer, which is [1, 1, O, I] in V1 files."""
     if len(blobs.get(name, ())) != 2:
-        raise ValueError(f"its layer {name} has {len(blobs.get(name, ()))} blobs instead of weights and a bias")
+        raise UserError(f"its layer {name} has {len(blobs.get(name, ()))} blobs instead of weights and a bias")
     kernel, bias = blobs[name]
     if kernel.ndim == 4 and kernel.shape[:2] == (1, 1):
         kernel = kernel[0, 0]
     if kernel.ndim not in (2, 4):
-        raise ValueError(f"the weights of its layer {name} have the shape {shortened(kernel.shape)}")
+        raise UserError(f"the weights of its layer {name} have the shape {shortened(kernel.shape)}")
     return Layer(from_oihw(kernel, channels or kernel.shape[1]), bias.reshape(-1))
 
 
@@ -62,20 +63,20 @@ def detector(blobs: Blobs, sizes: VggSizes = VGG16) -> tuple[dict[str, np.ndarra
     from Caffe's order of boxes and coordinates to this project's.
 
     Raises:
-      ValueError: it is not the SSD300 with VGG-16 for the classes of VOC.
+      UserError: it is not the SSD300 with VGG-16 for the classes of VOC.
     """
     config = preset("ssd300_caffe").replace({"class_names": VOC_CLASSES})
     _check_heads(blobs, config)
     layers = {**_backbone(blobs, sizes), **_extras(blobs), **_heads(blobs, config)}
     for name, shape in _shapes(config, sizes).items():
         if layers[name].kernel.shape != shape or layers[name].bias.shape != shape[-1:]:
-            raise ValueError(f"{name} would be {shortened(layers[name].kernel.shape)}, but SSD300's is {shape}")
+            raise UserError(f"{name} would be {shortened(layers[name].kernel.shape)}, but SSD300's is {shape}")
     variables = {f"{_SCOPE}/{name}/kernel": layer.kernel for name, layer in layers.items()}
     variables |= {f"{_SCOPE}/{name}/bias": layer.bias for name, layer in layers.items()}
     variables[f"{_SCOPE}/conv4_3_scale/weights"] = _scale(blobs, sizes.stages[3][1])
     for name, values in variables.items():
         if not np.isfinite(values).all():
-            raise ValueError(f"{name} holds values that are infinite or not a number")
+            raise UserError(f"{name} holds values that are infinite or not a number")
     variables = {name: np.ascontiguousarray(values, np.float32) for name, values in variables.items()}
     return {**variables, "global_step": np.array(0, np.int64)}, config
 
@@ -84,10 +85,10 @@ def _check_heads(blobs: Blobs, config: Config) -> None:
     heads = [f"{name}_mbox_{kind}" for name in _HEADS for kind in ("loc", "conf")]
     missing = [name for name in heads if name not in blobs]
     if missing or "conv10_2_mbox_loc" in blobs:
-        raise ValueError(f"no SSD300: it has {f'no {missing[0]}' if missing else 'a conv10_2_mbox_loc'}")
+        raise UserError(f"no SSD300: it has {f'no {missing[0]}' if missing else 'a conv10_2_mbox_loc'}")
     outputs, boxes = blobs[f"{_HEADS[0]}_mbox_conf"][-1].size, boxes_per_cell(config.anchors)[0]
     if outputs != boxes * config.num_classes:
-        raise ValueError(
+        raise UserError(
             f"an SSD300 for {outputs / boxes:g} classes, background included; only the models for VOC, with"
             f" {config.num_classes}, can be imported, because the default boxes of others differ"
         )
@@ -133,7 +134,7 @@ def _reordered(layer: Layer, boxes: Sequence[int], parts: Sequence[int]) -> Laye
     """Reorder a head's outputs [boxes * parts]; the parts of a box are its coordinates or its classes."""
     count = len(boxes) * len(parts)
     if layer.bias.shape != (count,) or layer.kernel.shape[-1] != count:
-        raise ValueError(f"a head has {layer.bias.size} outputs instead of {count}")
+        raise UserError(f"a head has {layer.bias.size} outputs instead of {count}")
     outputs = np.arange(count).reshape(len(boxes), len(parts))[boxes][:, parts].reshape(-1)
     return Layer(layer.kernel[..., outputs], layer.bias[outputs])
 
@@ -141,7 +142,7 @@ def _reordered(layer: Layer, boxes: Sequence[int], parts: Sequence[int]) -> Laye
 def _scale(blobs: Blobs, channels: int) -> np.ndarray:
     values = np.concatenate([blob.reshape(-1) for blob in blobs.get("conv4_3_norm", ())] or [np.zeros(0)])
     if values.shape != (channels,):
-        raise ValueError(f"its conv4_3_norm has {values.size} numbers instead of one for each of {channels} channels")
+        raise UserError(f"its conv4_3_norm has {values.size} numbers instead of one for each of {channels} channels")
     return values
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from utility.errors import UserError
+
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types; the groups of old, 3 and 4, Caffe never had
 _MOST_FIELDS = 30_000  # of a file; a network has some twenty fields a layer
 _FIXED = {FIXED64: 8, FIXED32: 4}
@@ -27,13 +29,13 @@ class Message:
         """Yield number and value of each field of a message: an int for VARINT, else where its bytes are.
 
         Raises:
-          ValueError: the message is cut off or damaged, or the file has too many fields.
+          UserError: the message is cut off or damaged, or the file has too many fields.
         """
         position, end = part
         while position < end:
             self._left -= 1
             if self._left < 0:
-                raise ValueError(f"as a caffemodel it has more than {_MOST_FIELDS} fields, which no network has")
+                raise UserError(f"as a caffemodel it has more than {_MOST_FIELDS} fields, which no network has")
             tag, position = self._varint(position, end)
             if tag & 7 == VARINT:
                 value, position = self._varint(position, end)
@@ -51,12 +53,12 @@ class Message:
             position += length
 
     def varints(self, part: Part, most: int) -> list[int]:
-        """Return a packed list of at most `most` int64; a ValueError if there are more."""
+        """Return a packed list of at most `most` int64; a UserError if there are more."""
         position, end = part
         numbers: list[int] = []
         while position < end:
             if len(numbers) == most:
-                raise ValueError(f"as a caffemodel it has an array of more than {most} axes")
+                raise UserError(f"as a caffemodel it has an array of more than {most} axes")
             number, position = self._varint(position, end)
             numbers.append(signed(number))
         return numbers
@@ -78,6 +80,6 @@ def signed(value: int) -> int:
     return value - (1 << 64 if value >> 63 else 0)
 
 
-def damaged() -> ValueError:
+def damaged() -> UserError:
     """Return the error of a message that ends too early or has an unknown wire type."""
-    return ValueError("as a caffemodel it is damaged or cut off")
+    return UserError("as a caffemodel it is damaged or cut off")

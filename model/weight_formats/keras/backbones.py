@@ -11,12 +11,13 @@ import tensorflow.compat.v1 as tf
 
 from model.weight_formats.inputs import CAFFE_BGR, InputConvention, fold
 from model.weight_formats.keras import hdf5
-from net.network.backbones import BACKBONE_FUNCTIONS
-from net.network.layers import Layers
+from net.backbones import BACKBONE_FUNCTIONS
+from net.layers import Layers
 from utility.config.settings import NetworkConfig
+from utility.errors import UserError
 from utility.files.text_files import shortened
 
-_EPSILON = 1.001e-5  # of the batch norm in net/network/layers.py
+_EPSILON = 1.001e-5  # of the batch norm in net/layers.py
 _SUFFIX = re.compile(r"_(conv|bn)$")  # conv2_block1_1_conv and conv2_block1_1_bn are one layer here
 _KINDS = ("kernel", "depthwise_kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 _CLASSIFIER = ("conv_preds", "predictions", "probs")
@@ -69,11 +70,11 @@ class Backbone(NamedTuple):
 
 
 def url(backbone: str, depth_multiplier: float) -> str:
-    """Return the URL of Keras' ImageNet weights; a ValueError if Keras has none for the depth multiplier."""
+    """Return the URL of Keras' ImageNet weights; a UserError if Keras has none for the depth multiplier."""
     family = next(family for family in FAMILIES if family.backbone == backbone)
     alphas = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"} if "{alpha}" in family.weights else {1.0: ""}
     if depth_multiplier not in alphas:
-        raise ValueError(
+        raise UserError(
             f"--depth_multiplier={depth_multiplier}: Keras has weights of {backbone} for"
             f" {', '.join(map(str, alphas))} only"
         )
@@ -93,7 +94,7 @@ def read(path: str, family: Family, means_rgb: tuple[float, float, float]) -> Ba
     epsilons is added to the moving variances, and the preprocessing is folded into the first layer.
 
     Raises:
-      ValueError: the file is damaged, or a layer is missing, has another shape, or is not finite.
+      UserError: the file is damaged, or a layer is missing, has another shape, or is not finite.
     """
     datasets = _datasets(path)
     width = _width(datasets, family)
@@ -122,10 +123,10 @@ def _width(datasets: Datasets, family: Family) -> float:
     """Return the depth multiplier, by which conv1's filters are more or fewer than the published network's."""
     conv1 = datasets.get(("conv1", "kernel"))
     if conv1 is None:
-        raise ValueError(f"no {family.backbone} of Keras: it has no conv1")
+        raise UserError(f"no {family.backbone} of Keras: it has no conv1")
     most = _WIDEST * family.filters
     if len(conv1.shape) != 4 or not 0 < conv1.shape[-1] <= most:
-        raise ValueError(
+        raise UserError(
             f"its conv1/kernel has the shape {shortened(conv1.shape)}, but {family.backbone}'s has four sides, the last"
             f" from 1 to {most}"
         )
@@ -137,7 +138,7 @@ def _values(path: str, datasets: Datasets) -> Parameters:
     for (layer, kind), dataset in datasets.items():
         values = hdf5.read(path, dataset.path, np.float64)
         if not np.isfinite(values).all():
-            raise ValueError(f"{layer}/{kind} holds values that are infinite or not a number")
+            raise UserError(f"{layer}/{kind} holds values that are infinite or not a number")
         layers.setdefault(layer, {})[kind] = values
     return layers
 
@@ -151,18 +152,18 @@ def _expected(backbone: str, width: float) -> dict[str, tuple[int, ...]]:
 
 
 def _check_shapes(datasets: Datasets, expected: Mapping[str, tuple[int, ...]], backbone: str) -> None:
-    """Raise a ValueError unless the file has the network's layers; a convolution may have a bias."""
+    """Raise a UserError unless the file has the network's layers; a convolution may have a bias."""
     biases = {f"{layer}/bias": expected[f"{layer}/gamma"] for layer, _ in datasets if f"{layer}/gamma" in expected}
     shapes = {f"{layer}/{kind}": dataset.shape for (layer, kind), dataset in datasets.items()}
     missing = sorted(set(expected) - set(shapes))
     if missing:
-        raise ValueError(f"{backbone}'s {missing[0]} is not in it")
+        raise UserError(f"{backbone}'s {missing[0]} is not in it")
     for name, shape in sorted(shapes.items()):
         wanted = expected.get(name, biases.get(name))
         if wanted is None:
-            raise ValueError(f"it has a {shortened(name)}, which {backbone} has not")
+            raise UserError(f"it has a {shortened(name)}, which {backbone} has not")
         if shape != wanted:
-            raise ValueError(f"its {name} has the shape {shortened(shape)}, but {backbone}'s is {wanted}")
+            raise UserError(f"its {name} has the shape {shortened(shape)}, but {backbone}'s is {wanted}")
 
 
 def _converted(layer: str, kinds: Mapping[str, np.ndarray], family: Family, means_rgb) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""HDF5 files of weights, read with h5py within limits; damage and data outside of the file become a ValueError.
+"""HDF5 files of weights, read with h5py within limits; damage and data outside of the file become a UserError.
 
 A few bytes of HDF5 can stand for gigabytes (a shape whose numbers were never written, a chunk, a compressed chunk), for
 groups in a circle, or for a file elsewhere. So the shapes come first, and what is read is looked at before.
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
+from utility.errors import UserError
 from utility.files.text_files import shortened
 
 _MOST_OBJECTS = 10_000  # groups and datasets; Keras' ResNet50 with its optimizer has a thousand
@@ -30,19 +31,19 @@ class Dataset(NamedTuple):
 
 @contextmanager
 def _opened(path: str, part: str = "it") -> Iterator[h5py.File]:
-    """Open an HDF5 file; a ValueError, which names `part`, if the file is cut off or damaged."""
+    """Open an HDF5 file; a UserError, which names `part`, if the file is cut off or damaged."""
     try:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError, TypeError, OverflowError) as error:  # h5py's errors for a damaged file
-        raise ValueError(f"{shortened(part)} cannot be read as HDF5: {shortened(str(error))}") from error
+        raise UserError(f"{shortened(part)} cannot be read as HDF5: {shortened(str(error))}") from error
 
 
 def datasets(path: str) -> list[Dataset]:
     """Return all datasets of a file, without reading them; links to other files are not followed.
 
     Raises:
-      ValueError: the file is damaged, or has more or more deeply nested groups than Keras writes.
+      UserError: the file is damaged, or has more or more deeply nested groups than Keras writes.
     """
     with _opened(path) as file:
         found, todo, visited, count = [], [("", file["/"])], set(), 0
@@ -50,7 +51,7 @@ def datasets(path: str) -> list[Dataset]:
             place, group = todo.pop()
             count += len(group)
             if count > _MOST_OBJECTS or place.count("/") > _MOST_LEVELS:
-                raise ValueError("it has more or more deeply nested groups than any network of Keras")
+                raise UserError("it has more or more deeply nested groups than any network of Keras")
             for name in group:
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                     continue
@@ -70,14 +71,14 @@ def read(path: str, place: str, dtype: type[np.floating]) -> np.ndarray:
     """Return the values of the dataset at `place`, whose shape the caller has checked, in a dtype.
 
     Raises:
-      ValueError: the values are no floating-point numbers, lie in another file, are compressed, in more or larger
+      UserError: the values are no floating-point numbers, lie in another file, are compressed, in more or larger
         chunks than their shape needs, or damaged.
     """
     with _opened(path, place) as file:
         dataset = file[place]
         problem = _problem(dataset)
         if problem:
-            raise ValueError(f"{shortened(place)} {problem}")
+            raise UserError(f"{shortened(place)} {problem}")
         return dataset.astype(dtype)[()]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from model.weight_formats.torch import sequential, zip_archive
 from model.weight_formats.torch.unpickling import Storage, Tensor
+from utility.errors import UserError
 from utility.files.text_files import shortened
 
 _MOST_AXES = 8  # of a tensor; a kernel has four
@@ -32,16 +33,16 @@ class StateDict:
         return sorted(self._tensors)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Return a tensor's shape; a ValueError if the tensor exceeds its storage."""
+        """Return a tensor's shape; a UserError if the tensor exceeds its storage."""
         storage, offset, shape, strides = self._tensors[name]
         if not isinstance(storage, Storage) or not _fits(storage.size, offset, shape, strides):
-            raise ValueError(f"tensor {shortened(name)} does not lie within its storage")
+            raise UserError(f"tensor {shortened(name)} does not lie within its storage")
         if storage.start + storage.size > storage.total:
-            raise ValueError(f"the storage of tensor {shortened(name)} is cut off")
+            raise UserError(f"the storage of tensor {shortened(name)} is cut off")
         return shape
 
     def array(self, name: str) -> np.ndarray:
-        """Return a tensor as a read-only view of its storage; a ValueError if it exceeds the storage."""
+        """Return a tensor as a read-only view of its storage; a UserError if it exceeds the storage."""
         shape = self.shape(name)
         storage, offset, _, strides = self._tensors[name]
         elements = self._read_storage(storage)[storage.start :][offset:]
@@ -76,7 +77,7 @@ def read(path: str) -> StateDict:
     """Return the tensors of a file that torch.save wrote, in its zip form or its older sequential form.
 
     Raises:
-      ValueError: the file is damaged, or holds anything but tensors in containers.
+      UserError: the file is damaged, or holds anything but tensors in containers.
     """
     with Path(path).open("rb") as file:
         is_zip = file.read(len(zip_archive.SIGNATURE)) == zip_archive.SIGNATURE

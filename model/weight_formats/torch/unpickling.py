@@ -16,6 +16,7 @@ import numpy as np
 
 from model.weight_formats.torch import weighing
 from model.weight_formats.torch.weighing import RefusedError
+from utility.errors import UserError
 from utility.files.text_files import shortened
 
 MOST_BYTES = 1 << 24  # of a pickle; a state dict of thousands of tensors has less than one megabyte
@@ -123,7 +124,7 @@ class _Unpickler(pickle.Unpickler):
 
 def _count(value: Any) -> int:
     if not isinstance(value, int) or not 0 <= value < 1 << 48:
-        raise ValueError(f"{shortened(value)} is no number of elements")
+        raise UserError(f"{shortened(value)} is no number of elements")
     return value
 
 
@@ -131,7 +132,7 @@ def unpickle(file: Any) -> tuple[Any, dict[str, int]]:
     """Load one pickle from a binary file, and return its object and storage key -> bytes of an element.
 
     Raises:
-      ValueError: the pickle is damaged, or names anything but tensors and containers.
+      UserError: the pickle is damaged, or names anything but tensors and containers.
     """
     start = file.tell()
     pickled = io.BytesIO(file.read(MOST_BYTES))
@@ -143,7 +144,7 @@ def unpickle(file: Any) -> tuple[Any, dict[str, int]]:
     except RefusedError:
         raise
     except Exception as error:  # a damaged pickle can raise almost anything
-        raise ValueError(f"its pickle is damaged: {type(error).__name__}: {shortened(str(error))}") from error
+        raise UserError(f"its pickle is damaged: {type(error).__name__}: {shortened(str(error))}") from error
     file.seek(start + pickled.tell())
     return loaded, unpickler.itemsizes
 
@@ -152,14 +153,14 @@ def tensors(loaded: Any) -> dict[str, Tensor]:
     """Return name -> tensor of an unpickled state dict, or of a dictionary with one under `state_dict`.
 
     Raises:
-      ValueError: there is no dictionary, or it has a value that is no tensor.
+      UserError: there is no dictionary, or it has a value that is no tensor.
     """
     # dict.get and dict.items, because an OrderedDict from a pickle can have attributes of these names
     if isinstance(loaded, dict) and isinstance(dict.get(loaded, "state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not loaded:
-        raise ValueError("it holds no dictionary of tensors")
+        raise UserError("it holds no dictionary of tensors")
     for name, tensor in dict.items(loaded):
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise ValueError(f"it holds '{shortened(name)}', which is no tensor")
+            raise UserError(f"it holds '{shortened(name)}', which is no tensor")
     return dict(dict.items(loaded))

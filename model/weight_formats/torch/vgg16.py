@@ -11,13 +11,14 @@ from model.weight_formats.inputs import CAFFE_BGR, CAFFE_RGB, TORCHVISION, Input
 from model.weight_formats.torch import state_dict
 from model.weight_formats.torch.state_dict import StateDict
 from model.weight_formats.vgg import VGG16, Layer, VggSizes, VggSource, from_oihw
+from utility.errors import UserError
 from utility.files.text_files import shortened
 
 _WEIGHT = re.compile(r"((?:features\.|classifier\.)?\d+)\.weight")
 
 
 def read(path: str, sizes: VggSizes = VGG16) -> VggSource:
-    """Return VGG-16 from a file of torch.save; a ValueError says what does not fit."""
+    """Return VGG-16 from a file of torch.save; a UserError says what does not fit."""
     state = state_dict.read(path)
     in_file = {match[1] for match in map(_WEIGHT.fullmatch, state.names()) if match}
     if "features.0" in in_file:
@@ -27,12 +28,12 @@ def read(path: str, sizes: VggSizes = VGG16) -> VggSource:
         modules = _ports_modules(sizes)
         description, inputs = "the reduced VGG-16 of PyTorch's SSD ports", _ports_inputs
     else:
-        raise ValueError(
+        raise UserError(
             f"no VGG-16: it holds {shortened(', '.join(state.names()[:3]))}, ...; expected features.0.weight, ..."
         )
     unknown = sorted(in_file - set(modules.values()) - {"classifier.6"})
     if unknown:
-        raise ValueError(f"no VGG-16 without batch normalization: it has a {shortened(unknown[0])}.weight")
+        raise UserError(f"no VGG-16 without batch normalization: it has a {shortened(unknown[0])}.weight")
     layers = {
         layer: partial(_layer, state, layer, module, sizes) for layer, module in modules.items() if module in in_file
     }
@@ -82,7 +83,7 @@ def _ports_inputs(kernel: np.ndarray) -> InputConvention:
 def _layer(state: StateDict, layer: str, module: str, sizes: VggSizes) -> Layer:
     names = f"{module}.weight", f"{module}.bias"
     if names[1] not in state.names():
-        raise ValueError(f"its {module} has no bias")
+        raise UserError(f"its {module} has no bias")
     sizes.check(layer, *map(state.shape, names))
     kernel, bias = map(state.array, names)
     channels = sizes.last_filters if layer == "fc6" else kernel.shape[1] if kernel.ndim > 1 else 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickletools
 from typing import Any
 
+from utility.errors import UserError
 from utility.files.text_files import shortened
 
 _MOST_OPCODES = 250_000  # a tensor takes some 50, and a number of a list one
@@ -23,7 +24,7 @@ _MARK = -1  # on the stack, in place of a weight
 _CONTAINERS = (pickletools.pylist, pickletools.pydict, pickletools.pyset)
 
 
-class RefusedError(ValueError):
+class RefusedError(UserError):
     """A pickle that is whole, but holds what a state dict of a network does not."""
 
 

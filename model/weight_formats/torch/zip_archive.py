@@ -14,6 +14,7 @@ import numpy as np
 
 from model.weight_formats.torch import unpickling
 from model.weight_formats.torch.unpickling import Storage, Tensor
+from utility.errors import UserError
 from utility.files.text_files import shortened
 
 # zipfile.is_zipfile looks at the end of a file, and so does not recognise one that is cut off.
@@ -27,12 +28,12 @@ def read(path: str) -> tuple[dict[str, Tensor], Callable[[Storage], np.ndarray]]
     """Return name -> tensor, and a function that reads all elements of a storage.
 
     Raises:
-      ValueError: the file is damaged, or holds anything but tensors in containers.
+      UserError: the file is damaged, or holds anything but tensors in containers.
     """
     with _opened(path) as archive:
         pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise ValueError("its zip archive has no data.pkl, which torch.save writes")
+            raise UserError("its zip archive has no data.pkl, which torch.save writes")
         folder = pickles[0].removesuffix("data.pkl")
         pickled = _entry(archive, pickles[0], unpickling.MOST_BYTES)
         order = f"{folder}byteorder"
@@ -46,20 +47,20 @@ def _read_storage(path: str, folder: str, byte_order: str, storage: Storage) -> 
         dtype = np.dtype(byte_order + storage.dtype)
         size = _checked(archive, folder + storage.key, _MOST_BYTES).file_size
         if size != storage.total * dtype.itemsize:
-            raise ValueError(f"storage {shortened(storage.key)} has another size than its tensors say")
+            raise UserError(f"storage {shortened(storage.key)} has another size than its tensors say")
         numbers = archive.read(folder + storage.key)
     return np.frombuffer(numbers, dtype)
 
 
 @contextmanager
 def _opened(path: str) -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive; a ValueError if it is damaged."""
+    """Open a zip archive; a UserError if it is damaged."""
     try:
         _check_directory(path)
         with zipfile.ZipFile(path) as archive:
             yield archive
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
-        raise ValueError(f"its zip archive is damaged: {shortened(str(error))}") from error
+        raise UserError(f"its zip archive is damaged: {shortened(str(error))}") from error
 
 
 def _check_directory(path: str) -> None:
@@ -75,7 +76,7 @@ def _check_directory(path: str) -> None:
     if end[start - 20 : start - 16] == b"PK\6\7":
         size = int.from_bytes(end[start - 36 : start - 28], "little")
     if start >= 0 and size > _MOST_DIRECTORY:
-        raise ValueError(f"its zip archive has a directory of {size} bytes, more than any network has")
+        raise UserError(f"its zip archive has a directory of {size} bytes, more than any network has")
 
 
 def _entry(archive: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
@@ -84,15 +85,15 @@ def _entry(archive: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
 
 
 def _checked(archive: zipfile.ZipFile, name: str, most_bytes: int) -> zipfile.ZipInfo:
-    """Return an entry of at most that size; a ValueError if it is missing, larger or compressed.
+    """Return an entry of at most that size; a UserError if it is missing, larger or compressed.
 
     torch.save does not compress. Refusing compressed entries keeps a small file from filling the memory.
     """
     if name not in archive.namelist():
-        raise ValueError(f"its zip archive lacks {shortened(name)}")
+        raise UserError(f"its zip archive lacks {shortened(name)}")
     entry = archive.getinfo(name)
     if entry.compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"its zip archive has {shortened(name)} compressed, as torch.save does not")
+        raise UserError(f"its zip archive has {shortened(name)} compressed, as torch.save does not")
     if entry.file_size > most_bytes:
-        raise ValueError(f"its zip archive has {shortened(name)} with {entry.file_size} bytes, more than {most_bytes}")
+        raise UserError(f"its zip archive has {shortened(name)} with {entry.file_size} bytes, more than {most_bytes}")
     return entry

@@ -5,12 +5,16 @@ from functools import partial
 import numpy as np
 import pytest
 
-from dataset.analysis.confusion import confusion_matrix
-from dataset.analysis.costly_images import costliest_images
-from dataset.analysis.error_costs import error_costs
-from dataset.analysis.judging import KINDS, judge
-from dataset.analysis.sizes import ap_by_size, mean_ap
-from dataset.analysis.thresholds import f1_curves
+from dataset.report.analysis import (
+    KINDS,
+    ap_by_size,
+    confusion_matrix,
+    costliest_images,
+    error_costs,
+    f1_curves,
+    judge,
+    mean_ap,
+)
 from dataset.scores.average_precision import area_under_curve, evaluate, precision_at
 from tests.builders.detections import annotate, detect
 from tests.dataset.analysis.cases import NAMES, random_case

@@ -11,8 +11,8 @@ from PIL import Image
 from dataset.conversion import examples
 from dataset.conversion.examples import CLIPPED, INVERTED, OUTSIDE, ZERO_AREA, clip_box_px
 from dataset.records.contents import read_examples
-from dataset.records.tfrecord import frame
-from dataset.sources import voc_files
+from dataset.records.schema import frame
+from dataset.sources import voc
 from dataset.sources.annotations import Source
 from tests.builders.voc import VocBuilder, box, picture
 from utility.config.settings import ViewConfig
@@ -57,7 +57,7 @@ def test_what_is_kept_is_a_box_inside_the_image(given_box):
 def make(tmp_path, *objects, **details):
     builder = VocBuilder(tmp_path)
     image_path = builder.add("000001", *objects, **details)
-    annotation = voc_files.read_annotation(voc_files.annotation_path(tmp_path / "VOC2007", "000001"))
+    annotation = voc.read_annotation(voc.annotation_path(tmp_path / "VOC2007", "000001"))
     source = Source("VOC2007/Annotations/000001.xml", annotation, image_path)
     (example,) = examples.make_examples(source, {"cat": 1, "dog": 2})
     (tmp_path / "shard").write_bytes(frame(example.serialized))
@@ -130,7 +130,7 @@ def converted(voc_folder, views, *objects, **details):
     """The records of a picture of 120x80 pixels."""
     builder = VocBuilder(voc_folder)
     image_path = builder.add("000001", *objects, size=(120, 80), image=picture((120, 80)), **details)
-    annotation = voc_files.read_annotation(voc_files.annotation_path(voc_folder / "VOC2007", "000001"))
+    annotation = voc.read_annotation(voc.annotation_path(voc_folder / "VOC2007", "000001"))
     made = examples.make_examples(Source("000001.xml", annotation, image_path), {"cat": 1, "dog": 2}, views)
     (voc_folder / "shard").write_bytes(b"".join(frame(example.serialized) for example in made))
     return made, list(read_examples([str(voc_folder / "shard")]))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset.conversion import staging
+from dataset.conversion import convert
 from dataset.records import record_files
 from tests.builders.convert import convert_voc
 from tests.builders.files import contents
@@ -69,7 +69,7 @@ def test_a_failing_disk_leaves_the_old_data_set(voc, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(staging.tfrecord, "frame", full)
+    monkeypatch.setattr(convert.schema, "frame", full)
     with pytest.raises(OSError, match="No space left"):
         run_convert(voc, labels_file="auto")
     assert contents(output) == before
@@ -78,7 +78,7 @@ def test_a_failing_disk_leaves_the_old_data_set(voc, monkeypatch):
 def test_a_second_converter_is_refused_and_the_first_goes_on(voc, tmp_path):
     voc.add_many(3)
     output = tmp_path / "records"
-    with staging.staging_folder(output) as folder:
+    with convert.staging_folder(output) as folder:
         (folder / "unfinished").touch()
         with pytest.raises(ValueError, match=rf"--output_directory={output}: another program is writing there"):
             run_convert(voc)

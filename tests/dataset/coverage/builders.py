@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dataset.coverage.objects import objects_of
+from net.coverage import objects_of
 
 
 def example(boxes_yxyx, labels=None, difficult=None, size=(300, 400)):

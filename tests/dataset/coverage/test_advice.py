@@ -6,11 +6,10 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from dataset.coverage import advice, findable
-from dataset.coverage.objects import objects_of
+from net import advice, coverage
+from net.coverage import nearest_finder, objects_of
 from tests.builders.configs import voc_config
 from tests.dataset.coverage.builders import example, square_objects
-from utility.boxes.nearest import nearest_finder
 from utility.flags import train
 
 NAMES = ("cat", "dog")
@@ -43,7 +42,7 @@ def test_flags_of_each_line_find_what_it_says_and_more_than_the_lines_before(pas
     lost, compete, pixels, added = (list(column) for column in zip(*rows, strict=True))
     assert (lost[0], added[0]) == ("100.0", "none: as it is") and len(rows) > 2
     with nearest_finder() as find:
-        found = [findable.look_for(objects, pasted(f"{given} {more}"), find).shares() for more in added[1:]]
+        found = [coverage.look_for(objects, pasted(f"{given} {more}"), find).shares() for more in added[1:]]
     assert [f"{100 * shares.lost:.1f}" for shares in found] == lost[1:]
     assert [f"{100 * shares.compete:.1f}" for shares in found] == compete[1:]
     assert (lost, pixels) == (sorted(lost, key=float, reverse=True), sorted(pixels, key=float))

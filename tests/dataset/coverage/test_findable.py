@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from dataset.coverage import findable
-from dataset.coverage.objects import objects_of
+from net import coverage
+from net.coverage import nearest_finder, objects_of
+from net.default_boxes import default_boxes
 from tests.builders.configs import voc_config
 from tests.dataset.coverage.builders import example, squares
-from utility.boxes.default_boxes import default_boxes
-from utility.boxes.nearest import nearest_finder
 
 FOUND, TINY = [0.4, 0.4, 0.6, 0.6], [0.5, 0.5, 0.515, 0.515]
 
@@ -16,7 +15,7 @@ FOUND, TINY = [0.4, 0.4, 0.6, 0.6], [0.5, 0.5, 0.515, 0.515]
 def look_for(*examples, **values):
     config = voc_config(**values)
     with nearest_finder() as find:
-        return findable.look_for(objects_of(examples, False), config, find)
+        return coverage.look_for(objects_of(examples, False), config, find)
 
 
 def test_an_object_that_is_a_default_box_is_found_and_a_tiny_one_is_lost():
@@ -50,7 +49,7 @@ def test_the_table_has_each_class_and_all():
     config, examples = voc_config(), [example([FOUND, TINY, FOUND], [2, 7, 7])]
     objects = objects_of(examples, False)
     with nearest_finder() as find:
-        lines = findable.lines(objects, findable.look_for(objects, config, find), config, ("cat", "dog"))
+        lines = coverage.lines(objects, coverage.look_for(objects, config, find), config, ("cat", "dog"))
     assert lines[0].split() == ["class", "objects", "no", "box", "by", "0.5", "below", "0.03", "either", "compete"]
     cells = [line.replace(" %", "").split() for line in lines[1:]]
     assert cells[0] == ["2", "dog", "1", "0.0", "0.0", "0.0", "100.0"]
@@ -61,11 +60,11 @@ def test_the_table_has_each_class_and_all():
 
 def test_training_says_so_where_a_tenth_is_lost(capsys):
     large = squares(0.3, count=18, images=9)
-    findable.log_if_many_are_lost([*large, example([TINY])], voc_config(), "look here")
+    coverage.log_if_many_are_lost([*large, example([TINY])], voc_config(), "look here")
     assert capsys.readouterr().out == ""
-    findable.log_if_many_are_lost([*large, example([TINY] * 2)], voc_config(), "look here")
+    coverage.log_if_many_are_lost([*large, example([TINY] * 2)], voc_config(), "look here")
     printed = capsys.readouterr().out
     assert printed.startswith("10 % of 20 objects in 10 images are hard to find: no default box overlaps 10 % by 0.5")
     assert printed.endswith("10 % are below --min_size=0.03; what helps: look here\n")
-    findable.log_if_many_are_lost([example([])], voc_config(), "look here")
+    coverage.log_if_many_are_lost([example([])], voc_config(), "look here")
     assert capsys.readouterr().out == ""

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset.coverage import fitting
-from dataset.coverage.objects import augmented
+from net import advice
+from net.coverage import augmented, nearest_finder
 from tests.builders.configs import voc_config
 from tests.dataset.coverage.builders import square_objects
-from utility.boxes.nearest import nearest_finder
 from utility.config import checks, presets
 
 
@@ -22,7 +21,7 @@ def share(boxes, config):
 
 def fitted(shown, in_training, config):
     with nearest_finder() as find:
-        return fitting.fitted_scales(shown, in_training, config, find)
+        return advice.fitted_scales(shown, in_training, config, find)
 
 
 @pytest.mark.parametrize("preset", ["ssd300_voc", "ssd512_voc"])
@@ -53,6 +52,6 @@ def test_a_fit_does_not_lose_what_the_scales_of_a_preset_had():
 
 @given(st.lists(st.integers(0, 48), min_size=7, max_size=8), st.integers(1, 6))
 def test_starts_are_apart_and_in_range(steps, apart):
-    moved = fitting._apart(np.sort(steps), apart)
-    assert moved[0] >= 0 and moved[-1] < fitting._STEPS
+    moved = advice._apart(np.sort(steps), apart)
+    assert moved[0] >= 0 and moved[-1] < advice._STEPS
     assert min(high - low for low, high in itertools.pairwise(moved)) >= apart

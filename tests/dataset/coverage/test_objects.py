@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dataset.coverage.objects import augmented, objects_of
+from net.coverage import augmented, objects_of
 from tests.builders.configs import voc_config
 from tests.dataset.coverage.builders import example, square_objects
 from utility.config.settings import NO_AUGMENTATION

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from dataset.input.evaluation import eval_input_fn
-from dataset.input.reading import first_examples, ground_truth_of
+from dataset.input import eval_input_fn, first_examples, ground_truth_of
 from dataset.records import record_files
 from dataset.records.record_files import count_records
-from dataset.records.schema import RecordObject, serialize
-from dataset.records.tfrecord import frame
-from dataset.sources import labels, voc_files
+from dataset.records.schema import RecordObject, frame, serialize
+from dataset.sources import labels, voc
 from tests.builders.convert import convert_voc
 from tests.builders.records import (
     CAT,
@@ -147,11 +145,11 @@ def test_ground_truth_is_exactly_that_of_the_annotations(tmp_path, voc_sample):
     convert_voc(dataset_directory=voc_sample, output_directory=tmp_path, train_splits=[], validation_shards=3)
     found = ground_truth_of(record_files.find_shards(tmp_path, "val"), labels.VOC_CLASSES)
     split = voc_sample / "VOC2007TEST"
-    ids = voc_files.read_image_set(split, "test")
+    ids = voc.read_image_set(split, "test")
     assert [annotation.image_id for annotation in found] == ids
     objects = 0
     for annotation in found:
-        wanted = voc_files.read_annotation(voc_files.annotation_path(split, annotation.image_id))
+        wanted = voc.read_annotation(voc.annotation_path(split, annotation.image_id))
         assert (annotation.height, annotation.width) == (wanted.height, wanted.width)
         assert [(each.name, each.box_yxyx_px, each.difficult) for each in annotation.objects] == [
             (each.name, each.box_yxyx_px, each.difficult) for each in wanted.objects

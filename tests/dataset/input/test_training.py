@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from dataset.input import training
-from dataset.input.training import Parallelism, training_records
+from dataset import input
+from dataset.input import Parallelism, training_records
 from dataset.records import record_files
 from tests.builders.convert import convert_voc
 from tests.builders.records import (
@@ -86,7 +86,7 @@ def test_the_images_of_an_epoch(mixed):
 def test_the_stream_starts_at_the_step_of_the_time_when_it_is_made(twenty, stream):
     steps = iter((0, 4))
     records = training_records(twenty, config())
-    input_fn = training.training_input_fn(
+    input_fn = input.training_input_fn(
         records, config(), RunLayout(4), 7, lambda: next(steps), Parallelism(deterministic=True)
     )
     assert_same(elements(input_fn, 2), stream[:2])
@@ -111,7 +111,7 @@ def test_the_wait_for_an_element_is_what_the_step_stands_still(making, using, le
 
     def input_fn():
         dataset = tf.data.Dataset.range(1000).map(lambda number: tf.numpy_function(slow, [number], tf.int64))
-        return training._timed(dataset.map(lambda number: ({"number": number}, {})).prefetch(2))
+        return input._timed(dataset.map(lambda number: ({"number": number}, {})).prefetch(2))
 
     with tf.Graph().as_default(), tf.Session() as session:
         features, _ = tf.data.make_one_shot_iterator(input_fn()).get_next()
@@ -211,7 +211,7 @@ def test_leaving_out_every_image_is_an_error_not_an_endless_wait(tmp_path, objec
 def files_read(monkeypatch):
     """The record files of which all records were read, in order."""
     read: list[str] = []
-    original = training.image_counter
+    original = input.image_counter
 
     def counter(num_classes):
         @contextlib.contextmanager
@@ -226,7 +226,7 @@ def files_read(monkeypatch):
 
         return noting()
 
-    monkeypatch.setattr(training, "image_counter", counter)
+    monkeypatch.setattr(input, "image_counter", counter)
     return read
 
 

@@ -7,9 +7,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from dataset.input import reading, training
-from dataset.input.evaluation import eval_input_fn
-from dataset.records import contents, faults, pictures, record_files, scanning, tfrecord
+from dataset import input
+from dataset.input import eval_input_fn
+from dataset.records import contents, parsing, record_files, schema
 from dataset.sources import labels
 from preprocessing.ssd_preprocessing import decode
 from tests.builders import broken_records
@@ -26,9 +26,9 @@ def named(reason):
 @pytest.mark.parametrize("kind", [*OF_ONE_RECORD, *broken_records.ENDS])
 def test_a_fault_is_found_where_it_is(tmp_path, kind):
     (_, shard), reason = broken_records.write(tmp_path, kind)
-    (fault,) = faults.faults_in(shard, 20)
+    (fault,) = schema.faults_in(shard, 20)
     assert fault.number == 2 and fault.ends_file == (kind in broken_records.ENDS)
-    with pytest.raises(ValueError, match=named(reason)) as caught, scanning.faults_named([shard], 20):
+    with pytest.raises(ValueError, match=named(reason)) as caught, parsing.faults_named([shard], 20):
         raise tf.errors.DataLossError(None, None, "somewhere")
     message = str(caught.value)
     assert "--skip_bad_records" in message and "\n" not in message and len(message) < 400 + len(shard)
@@ -38,11 +38,11 @@ def test_a_fault_is_found_where_it_is(tmp_path, kind):
 def test_training_and_evaluation_stop_at_it_and_name_it(tmp_path, kind):
     shards, reason = broken_records.write(tmp_path, kind)
     with pytest.raises(ValueError, match=named(reason)):
-        reading.ground_truth_of(shards, labels.VOC_CLASSES)
+        input.ground_truth_of(shards, labels.VOC_CLASSES)
     for skip_empty_images in (False, True):
         with pytest.raises(ValueError, match=named(reason)):
-            training.training_records(shards, config(), skip_empty_images)
-    with pytest.raises(ValueError, match=named(reason)), scanning.faults_named(shards, 20):
+            input.training_records(shards, config(), skip_empty_images)
+    with pytest.raises(ValueError, match=named(reason)), parsing.faults_named(shards, 20):
         elements(eval_input_fn(shards, config(), batch_size=2))
 
 
@@ -55,9 +55,9 @@ def test_the_inspector_names_it(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["flipped bit", "NaN", "more labels", "label 21"])
 def test_a_fault_beyond_the_first_records_is_found_in_the_training(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(reading, "_CHECKED_PER_FILE", 1)
+    monkeypatch.setattr(input, "_CHECKED_PER_FILE", 1)
     shards, reason = broken_records.write(tmp_path, kind)
-    records = training.training_records(shards, config())
+    records = input.training_records(shards, config())
     with pytest.raises(ValueError, match=named(reason)), records.faults_named(config()):
         elements(train_input(shards, config()), 5)
 
@@ -72,10 +72,10 @@ def test_a_file_that_cannot_be_counted_is_named_with_the_record(tmp_path, kind):
 def test_another_error_stays_what_it_is(tmp_path):
     shards, _ = broken_records.write(tmp_path, "NaN")
     original = tf.errors.InvalidArgumentError(None, None, "of the network")
-    with pytest.raises(tf.errors.InvalidArgumentError) as caught, scanning.faults_named(shards[:1], 20):
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught, parsing.faults_named(shards[:1], 20):
         raise original
     assert caught.value is original
-    with pytest.raises(tf.errors.ResourceExhaustedError), scanning.faults_named(shards, 20):
+    with pytest.raises(tf.errors.ResourceExhaustedError), parsing.faults_named(shards, 20):
         raise tf.errors.ResourceExhaustedError(None, None, "memory")
 
 
@@ -83,7 +83,7 @@ def test_another_error_stays_what_it_is(tmp_path):
 def test_broken_records_are_left_out_counted_and_logged(tmp_path, capsys, kind):
     shards, _ = broken_records.write(tmp_path, kind)
     (tmp_path / "dataset.json").write_text('{"splits": {"train": {"images": 6}}}')
-    records = training.training_records(shards, config(), skip_bad_records=True)
+    records = input.training_records(shards, config(), skip_bad_records=True)
     assert [*records.images_by_file.values()] == [1, 1 if kind in broken_records.ENDS else 4]
     assert next(iter(records.images_by_file)) == shards[0], "a file without faults is read where it is"
     printed = capsys.readouterr().out
@@ -91,7 +91,7 @@ def test_broken_records_are_left_out_counted_and_logged(tmp_path, capsys, kind):
     assert ("all that follows in 1 of the files" in printed) == (kind in broken_records.ENDS)
     left = ids_of(elements(eval_input_fn([*records.images_by_file], config(), batch_size=9)))
     assert left == (["009", "000"] if kind in broken_records.ENDS else ["009", "000", "002", "003", "004"])
-    again = training.training_records(shards, config(), skip_empty_images=True, skip_bad_records=True)
+    again = input.training_records(shards, config(), skip_empty_images=True, skip_bad_records=True)
     assert [*again.images_by_file.values()] == [*records.images_by_file.values()]
 
 
@@ -104,7 +104,7 @@ def write_with(folder, serialized):
     made = [record(9), record(0), serialized, record(2)]
     paths = record_files.shard_paths(folder, "train", 2)
     for path, part in zip(paths, (made[:1], made[1:]), strict=True):
-        path.write_bytes(b"".join(map(tfrecord.frame, part)))
+        path.write_bytes(b"".join(map(schema.frame, part)))
     return [str(path) for path in paths]
 
 
@@ -121,34 +121,34 @@ PICTURES = {
 def test_a_picture_that_cannot_be_decoded_is_named_or_left_out(tmp_path, capfd, kind):
     shards = write_with(tmp_path, with_picture(PICTURES[kind]))
     is_jpeg = PICTURES[kind].startswith(b"\xff\xd8")
-    with pytest.raises(ValueError, match=named("its picture cannot be decoded")), scanning.faults_named(shards, 20):
+    with pytest.raises(ValueError, match=named("its picture cannot be decoded")), parsing.faults_named(shards, 20):
         elements(eval_input_fn(shards, config(), batch_size=2))
     printed = capfd.readouterr()
     assert "looking for the broken record in 2 record files" in printed.out
-    records = training.training_records(shards, config())
+    records = input.training_records(shards, config())
     reason = "its picture cannot be decoded" if is_jpeg else "its picture is no JPEG, which training needs"
     with pytest.raises(ValueError, match=named(reason)), records.faults_named(config()):
         elements(train_input(shards, config()), 9)
-    left = scanning.without_faults(shards, 20)
+    left = parsing.without_faults(shards, 20)
     assert "1 broken records in 1 of 2 record files are left out" in capfd.readouterr().out
     assert ids_of(elements(eval_input_fn(left, config(), batch_size=9))) == ["009", "000", "002"]
-    assert training.training_records(shards, config(), skip_bad_records=True).images == 3
+    assert input.training_records(shards, config(), skip_bad_records=True).images == 3
 
 
 def test_evaluation_takes_a_png_and_training_names_it(tmp_path):
     shards = write_with(tmp_path, with_picture(PNG))
     assert len(ids_of(elements(eval_input_fn(shards, config(), batch_size=9)))) == 4
-    assert scanning.without_faults(shards, 20) == shards
-    records = training.training_records(shards, config())
+    assert parsing.without_faults(shards, 20) == shards
+    records = input.training_records(shards, config())
     with pytest.raises(ValueError, match=named("its picture is no JPEG")), records.faults_named(config()):
         elements(train_input(shards, config()), 9)
-    assert training.training_records(shards, config(), skip_bad_records=True).images == 3
+    assert input.training_records(shards, config(), skip_bad_records=True).images == 3
 
 
 def test_a_picture_is_refused_where_decoding_it_fails():
     """Damaged ones, decoded whole as in evaluation, and in parts as in training."""
     rng, counts = random.Random(1), {True: 0, False: 0}
-    with pictures.fault_of_picture(jpeg_only=False) as fault, tf.Graph().as_default(), tf.Session() as session:
+    with parsing.fault_of_picture(jpeg_only=False) as fault, tf.Graph().as_default(), tf.Session() as session:
         given, crop = tf.placeholder(tf.string, []), tf.placeholder(tf.int32, [4])
         whole, part = decode(given), tf.image.decode_and_crop_jpeg(given, crop, channels=3)
         for case in range(400):
@@ -179,36 +179,36 @@ def fails(session, fetched, fed):
 def test_a_picture_that_tensorflow_finds_too_large_is_refused():
     buffer = io.BytesIO()
     Image.new("L", (14_000, 14_000)).save(buffer, "JPEG")
-    with pictures.fault_of_picture(jpeg_only=True) as fault:
+    with parsing.fault_of_picture(jpeg_only=True) as fault:
         assert fault(with_picture(buffer.getvalue())) == "its picture cannot be decoded"
 
 
 def test_what_tensorflow_says_on_the_way_of_an_error_is_not_printed(tmp_path, capfd):
     shards, _ = broken_records.write(tmp_path, "flipped bit")
     with pytest.raises(ValueError, match=named("its bytes are damaged")):
-        reading.ground_truth_of(shards, labels.VOC_CLASSES)
+        input.ground_truth_of(shards, labels.VOC_CLASSES)
     with pytest.raises(ValueError, match=named("its bytes are damaged")):
         list(contents.read_examples(shards))
     assert "rendezvous" not in capfd.readouterr().err
 
 
 def test_files_without_faults_are_not_copied(twenty_records):
-    assert scanning.without_faults(twenty_records, 20) == twenty_records
+    assert parsing.without_faults(twenty_records, 20) == twenty_records
 
 
 @pytest.fixture
 def twenty_records(tmp_path):
     path = tmp_path / "train-00000-of-00001"
-    path.write_bytes(b"".join(tfrecord.frame(record(number)) for number in range(20)))
+    path.write_bytes(b"".join(schema.frame(record(number)) for number in range(20)))
     return [str(path)]
 
 
 def test_a_record_without_objects_or_with_unset_lists_is_sound():
-    assert faults.fault_of(record(1, ())) == ""
-    none = [name for name in tfrecord.decode_example(record(1)) if "/object/" in name]
-    features = {name: value for name, value in tfrecord.decode_example(record(1)).items() if name not in none}
-    assert faults.fault_of(broken_records.encode(features)) == ""
-    assert faults.fault_of(broken_records.with_values("image/filename", "bytes", ["漢\ufffd😀.jpg".encode()])) == ""
+    assert schema.fault_of(record(1, ())) == ""
+    none = [name for name in schema.decode_example(record(1)) if "/object/" in name]
+    features = {name: value for name, value in schema.decode_example(record(1)).items() if name not in none}
+    assert schema.fault_of(broken_records.encode(features)) == ""
+    assert schema.fault_of(broken_records.with_values("image/filename", "bytes", ["漢\ufffd😀.jpg".encode()])) == ""
 
 
 def test_the_flipped_bit_of_a_genuine_photograph(tmp_path):
@@ -217,20 +217,20 @@ def test_the_flipped_bit_of_a_genuine_photograph(tmp_path):
     folder = _shared("cases/crc_flip")
     shards = record_files.find_shards(folder, "train")
     with pytest.raises(ValueError, match=r"crc_flip/train-0000\d-of-00005, record 1: its bytes are damaged"):
-        training.training_records(shards, config())
-    assert training.training_records(shards, config(), skip_bad_records=True).images == 4
+        input.training_records(shards, config())
+    assert input.training_records(shards, config(), skip_bad_records=True).images == 4
 
 
 def test_records_are_counted_in_batches(tmp_path):
     """Padding in a batch is no object; a record with a fault is found in any batch."""
     objects = [(), (CAT,), (DIFFICULT,), (CAT, DIFFICULT, CAT), (DIFFICULT, DIFFICULT)]
     path = tmp_path / "train-00000-of-00001"
-    frames = [tfrecord.frame(record(number % 5, objects[number % 5])) for number in range(70)]
+    frames = [schema.frame(record(number % 5, objects[number % 5])) for number in range(70)]
     path.write_bytes(b"".join(frames))
-    with scanning.image_counter(20) as count:
+    with parsing.image_counter(20) as count:
         assert count([str(path)]) == (70, 56, 28)
         for kind in broken_records.RECORDS:
-            frames[50] = tfrecord.frame(broken_records.RECORDS[kind][0])
+            frames[50] = schema.frame(broken_records.RECORDS[kind][0])
             path.write_bytes(b"".join(frames))
             with pytest.raises((tf.errors.InvalidArgumentError, UnicodeDecodeError)):
                 count([str(path)])

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset.records.contents import read_examples
-from dataset.records.schema import RecordObject, serialize
-from dataset.records.tfrecord import frame
+from dataset.records.schema import RecordObject, frame, serialize
 
 OBJECTS = st.lists(
     st.tuples(st.tuples(*[st.floats(0, 1, width=32)] * 4), st.integers(1, 90), st.booleans(), st.text(max_size=5)),

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset.records import tfrecord
+from dataset.records import schema
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -21,15 +21,15 @@ def slow_crc32c(data):
 
 def test_the_checksum_has_its_published_values():
     # RFC 3720, appendix B.4
-    assert tfrecord.crc32c(b"123456789") == 0xE3069283
-    assert tfrecord.crc32c(bytes(32)) == 0x8A9136AA
-    assert tfrecord.crc32c(b"\xff" * 32) == 0x62A8AB43
+    assert schema.crc32c(b"123456789") == 0xE3069283
+    assert schema.crc32c(bytes(32)) == 0x8A9136AA
+    assert schema.crc32c(b"\xff" * 32) == 0x62A8AB43
 
 
 @pytest.mark.parametrize("length", [0, 1, 511, 512, 513, 1024, 5000])
 def test_the_checksum_agrees_with_a_bitwise_one(length):
     data = bytes(number * 7919 >> 3 & 0xFF for number in range(length))
-    assert tfrecord.crc32c(data) == slow_crc32c(data)
+    assert schema.crc32c(data) == slow_crc32c(data)
 
 
 def test_files_are_those_of_tensorflow(tmp_path):
@@ -37,7 +37,7 @@ def test_files_are_those_of_tensorflow(tmp_path):
     with tf.io.TFRecordWriter(str(tmp_path / "tensorflow")) as writer:
         for record in contents:
             writer.write(record)
-    assert b"".join(map(tfrecord.frame, contents)) == (tmp_path / "tensorflow").read_bytes()
+    assert b"".join(map(schema.frame, contents)) == (tmp_path / "tensorflow").read_bytes()
 
 
 @settings(max_examples=30, deadline=None)
@@ -48,11 +48,11 @@ def test_files_are_those_of_tensorflow(tmp_path):
     st.text(),
 )
 def test_examples_are_those_of_tensorflow(texts, numbers, floats, name):
-    encoded = tfrecord.encode_example(
+    encoded = schema.encode_example(
         {
-            name + "b": tfrecord.bytes_feature(texts),
-            name + "i": tfrecord.int64_feature(numbers),
-            name + "f": tfrecord.float_feature(floats),
+            name + "b": schema.bytes_feature(texts),
+            name + "i": schema.int64_feature(numbers),
+            name + "f": schema.float_feature(floats),
         }
     )
     example = tf.train.Example()
@@ -68,11 +68,11 @@ def test_examples_are_those_of_tensorflow(texts, numbers, floats, name):
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1])
 def test_a_number_outside_of_int64_is_refused(value):
     with pytest.raises(ValueError, match="out of range"):
-        tfrecord.int64_feature([value])
+        schema.int64_feature([value])
 
 
 def test_features_may_be_given_in_any_order_and_as_generators():
-    features = {"b": tfrecord.int64_feature(flag for flag in (True, False)), "a": tfrecord.bytes_feature(iter([b"x"]))}
-    assert tfrecord.encode_example(features) == tfrecord.encode_example(dict(reversed(features.items())))
-    example = tf.train.Example.FromString(tfrecord.encode_example(features))
+    features = {"b": schema.int64_feature(flag for flag in (True, False)), "a": schema.bytes_feature(iter([b"x"]))}
+    assert schema.encode_example(features) == schema.encode_example(dict(reversed(features.items())))
+    example = tf.train.Example.FromString(schema.encode_example(features))
     assert example.features.feature["b"].int64_list.value == [1, 0]

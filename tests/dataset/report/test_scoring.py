@@ -10,8 +10,8 @@ import pytest
 
 from dataset.report.scoring import ImageSet, score_results
 from dataset.scores import voc_results
-from dataset.sources import labels, voc_files
-from net.benchmark.random_voc import write_random_voc
+from dataset.sources import labels, voc
+from net.benchmark import write_random_voc
 from tests.builders.detections import detect_everything
 from utility.run.command import ROOT
 
@@ -22,8 +22,8 @@ def genuine(request, tmp_path):
     data, split = request.param.split("-")
     split_dir = request.getfixturevalue(data) / split
     image_set = "test" if split.endswith("TEST") else "trainval"
-    ids = voc_files.read_image_set(split_dir, image_set)
-    annotations = [voc_files.read_annotation(voc_files.annotation_path(split_dir, image_id)) for image_id in ids]
+    ids = voc.read_image_set(split_dir, image_set)
+    annotations = [voc.read_annotation(voc.annotation_path(split_dir, image_id)) for image_id in ids]
     names = labels.VOC_CLASSES if data == "voc_sample" else ("Platelets", "RBC", "WBC")
     labels.write_labels(tmp_path / "labels.txt", names)
     pred_dir = tmp_path / "predict"

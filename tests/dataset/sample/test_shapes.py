@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dataset.sample.shapes import SHAPES, Pen
+from dataset.sample import SHAPES, Pen
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))

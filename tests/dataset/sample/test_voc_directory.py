@@ -3,9 +3,8 @@
 import pytest
 from PIL import Image
 
-from dataset.sample import scenes
-from dataset.sample.voc_directory import make
-from dataset.sources import labels, voc_files
+from dataset.sample import CLASS_NAMES, make
+from dataset.sources import labels, voc
 from utility.run.folder_lock import locked
 
 
@@ -21,19 +20,19 @@ def sample(tmp_path_factory):
 
 
 def annotations(root, split, image_set):
-    ids = voc_files.read_image_set(root / split, image_set)
-    return [voc_files.read_annotation(voc_files.annotation_path(root / split, image_id)) for image_id in ids]
+    ids = voc.read_image_set(root / split, image_set)
+    return [voc.read_annotation(voc.annotation_path(root / split, image_id)) for image_id in ids]
 
 
 def test_it_is_a_voc_directory(sample):
     assert labels.read_labels(sample / "labels.txt") == ("ball", "car", "fish", "house", "tree")
     for split, image_set, count in (("VOC2007", "trainval", 60), ("VOC2007TEST", "test", 5)):
-        images = voc_files.index_images(sample / split)
+        images = voc.index_images(sample / split)
         found = annotations(sample, split, image_set)
         assert len(found) == count
         for annotation in found:
             assert Image.open(images[annotation.image_id]).size == (annotation.width, annotation.height)
-    assert not set(voc_files.index_images(sample / "VOC2007")) & set(voc_files.index_images(sample / "VOC2007TEST"))
+    assert not set(voc.index_images(sample / "VOC2007")) & set(voc.index_images(sample / "VOC2007TEST"))
 
 
 def test_boxes_are_inside_and_of_all_kinds(sample):
@@ -46,7 +45,7 @@ def test_boxes_are_inside_and_of_all_kinds(sample):
             assert 1 <= xmin < xmax <= annotation.width
             sides.append(max((ymax - ymin + 1) / annotation.height, (xmax - xmin + 1) / annotation.width))
     objects = [voc_object for annotation in found for voc_object in annotation.objects]
-    assert {voc_object.name for voc_object in objects} == set(scenes.CLASS_NAMES)
+    assert {voc_object.name for voc_object in objects} == set(CLASS_NAMES)
     assert 0 < sum(voc_object.difficult for voc_object in objects) < len(objects) / 4
     assert 0 < sum(voc_object.truncated for voc_object in objects) < len(objects) / 2
     assert any(not annotation.objects for annotation in found)
@@ -68,8 +67,8 @@ def test_a_seed_gives_the_same_files_and_another_gives_others(tmp_path, sample):
 def test_made_again_it_holds_what_was_asked_for(tmp_path):
     make(tmp_path, num_train=3, num_test=2, seed=0)
     make(tmp_path, num_train=2, num_test=1, seed=0)
-    assert len(voc_files.read_image_set(tmp_path / "VOC2007", "trainval")) == 2
-    assert len(voc_files.read_image_set(tmp_path / "VOC2007TEST", "test")) == 1
+    assert len(voc.read_image_set(tmp_path / "VOC2007", "trainval")) == 2
+    assert len(voc.read_image_set(tmp_path / "VOC2007TEST", "test")) == 1
 
 
 def test_a_voc_directory_of_somebody_else_is_left_alone(tmp_path):

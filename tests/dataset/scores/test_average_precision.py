@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dataset.scores import voc_results
 from dataset.scores.average_precision import evaluate, format_report
-from dataset.sources import voc_files
+from dataset.sources import voc
 from tests.builders.detections import annotate, detect
 from tests.dataset.scores.devkit import slow_ap
 
@@ -21,10 +21,8 @@ CLASSES = ("cat", "dog", "owl")
 def test_golden_numbers(golden, metric):
     expected = json.loads((golden / "voc_ap" / "expected.json").read_text())
     names = tuple(expected["counts"])
-    ids = voc_files.read_image_set(golden / "voc_ap", "test")
-    annotations = [
-        voc_files.read_annotation(voc_files.annotation_path(golden / "voc_ap", image_id)) for image_id in ids
-    ]
+    ids = voc.read_image_set(golden / "voc_ap", "test")
+    annotations = [voc.read_annotation(voc.annotation_path(golden / "voc_ap", image_id)) for image_id in ids]
     dets = golden / "voc_ap" / "dets"
     found = {class_id: voc_results.read_results(voc_results.results_path(dets, class_id)) for class_id in range(1, 6)}
     result = evaluate(found, annotations, names, use_07_metric=metric == "11point")

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from dataset.input.reading import ground_truth_of
+from dataset.input import ground_truth_of
 from dataset.records import record_files
 from dataset.scores import coco_results
 from dataset.scores.voc_results import Detections

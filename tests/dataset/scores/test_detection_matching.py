@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dataset.scores import detection_matching, voc_results
+from dataset.scores import average_precision, voc_results
 from dataset.scores.average_precision import evaluate
 from tests.builders.detections import annotate, detect, detect_everything
 from tests.dataset.scores.devkit import slow_ap
@@ -19,7 +19,7 @@ def test_more_detections_than_fit_into_one_block(monkeypatch):
     found = detect(*[(str(rng.integers(20)), rng.random(), box) for box in boxes])
     whole = evaluate({1: found}, annotations, ("cat",), 0.3)
     assert whole.classes["cat"].ap == pytest.approx(slow_ap(found, annotations, "cat", 0.3, True)[0], abs=1e-12)
-    monkeypatch.setattr(detection_matching, "_BLOCK", 7)
+    monkeypatch.setattr(average_precision, "_BLOCK", 7)
     assert evaluate({1: found}, annotations, ("cat",), 0.3) == whole
 
 

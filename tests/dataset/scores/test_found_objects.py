@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from dataset.scores import found_objects
+from net import demo
 
 
 def test_objects_have_names_scores_and_boxes_in_pixels():
@@ -14,7 +14,7 @@ def test_objects_have_names_scores_and_boxes_in_pixels():
         "classes": np.array([2, 1], np.int32),
         "size": np.array([100, 200], np.int32),
     }
-    first, second = json.loads(json.dumps(found_objects.objects(found, ("cat", "dog"))))
+    first, second = json.loads(json.dumps(demo.objects(found, ("cat", "dog"))))
     assert first == {"class": "dog", "score": 0.912346, "box": {"xmin": 40, "ymin": 10, "xmax": 200, "ymax": 50}}
     assert second == {"class": "cat", "score": 0.5, "box": {"xmin": 0, "ymin": 0, "xmax": 200, "ymax": 100}}
 
@@ -26,4 +26,4 @@ def test_nothing_found_is_an_empty_list():
         "classes": np.zeros(0, int),
         "size": np.array([9, 9]),
     }
-    assert found_objects.objects(empty, ("cat",)) == []
+    assert demo.objects(empty, ("cat",)) == []

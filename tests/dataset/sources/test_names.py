@@ -2,14 +2,14 @@
 
 import pytest
 
-from dataset.sources import names
+from dataset.sources import labels
 
 
 @pytest.mark.parametrize(
     "name", ["cat", "traffic light", "Käfer", "猫", "می‌خواهم", "👩‍👩‍👧", "a/b", "$\\x$", "x" * 200]
 )
 def test_names(name):
-    assert names.fault_of_name(name) == ""
+    assert labels.fault_of_name(name) == ""
 
 
 @pytest.mark.parametrize(
@@ -24,12 +24,12 @@ def test_names(name):
     ],
 )
 def test_faults_of_names(name, fault):
-    assert names.fault_of_name(name) == fault
+    assert labels.fault_of_name(name) == fault
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "猫" * 85])
 def test_a_file_may_have_a_name_as_long_as_file_systems_take(name):
-    assert names.fault_of_image_id(name) == names.fault_of_relative_path(f"sub/{name}") == ""
+    assert labels.fault_of_image_id(name) == labels.fault_of_relative_path(f"sub/{name}") == ""
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_a_file_may_have_a_name_as_long_as_file_systems_take(name):
     ],
 )
 def test_faults_of_image_ids(image_id, fault):
-    assert names.fault_of_image_id(image_id) == fault
+    assert labels.fault_of_image_id(image_id) == fault
 
 
 @pytest.mark.parametrize("image_id", ["../x", "a/b", "a\\b", "/x"])
 def test_an_image_id_that_leads_elsewhere(image_id):
-    assert "and so names another folder" in names.fault_of_image_id(image_id)
+    assert "and so names another folder" in labels.fault_of_image_id(image_id)
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_an_image_id_that_leads_elsewhere(image_id):
     ],
 )
 def test_paths_below_a_folder(path, fault):
-    assert names.fault_of_relative_path(path) == fault
+    assert labels.fault_of_relative_path(path) == fault
 
 
 def test_names_that_look_alike_are_told_with_counts():
     counts = {"Cat": 3, "cat": 1, "hot dog": 2, "HotDog": 0, "café": 5, "cafe": 6, "dog": 7, "กิ": 1, "กา": 1}
-    remarks = names.look_alikes(counts, {"Cat": "a.xml", "cat": "b.xml"})
+    remarks = labels.look_alikes(counts, {"Cat": "a.xml", "cat": "b.xml"})
     assert [remark.partition("objects: ")[2].partition(";")[0] for remark in remarks] == [
         "Cat (3, the first in a.xml), cat (1, the first in b.xml)",
         "HotDog (0), hot dog (2)",
@@ -95,4 +95,4 @@ def test_names_that_look_alike_are_told_with_counts():
     ],
 )
 def test_letters_that_are_others_are_not_alike(one, other, alike):
-    assert bool(names.look_alikes({one: 1, other: 1}, {})) == alike
+    assert bool(labels.look_alikes({one: 1, other: 1}, {})) == alike

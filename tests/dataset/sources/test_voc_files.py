@@ -2,7 +2,7 @@
 
 import pytest
 
-from dataset.sources import voc_files
+from dataset.sources import voc
 from dataset.sources.annotations import LabelledObject
 
 BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>"
@@ -15,11 +15,11 @@ def write_annotation(folder, body, name="000001.xml"):
 
 
 def read_objects(folder, body):
-    return voc_files.read_annotation(write_annotation(folder, body)).objects
+    return voc.read_annotation(write_annotation(folder, body)).objects
 
 
 def test_a_genuine_annotation(voc_sample):
-    annotation = voc_files.read_annotation(voc_files.annotation_path(voc_sample / "VOC2007", "000022"))
+    annotation = voc.read_annotation(voc.annotation_path(voc_sample / "VOC2007", "000022"))
     assert (annotation.image_id, annotation.height, annotation.width) == ("000022", 332, 500)
     assert annotation.objects == (
         LabelledObject("horse", (103.0, 68.0, 283.0, 368.0), difficult=False, truncated=False),
@@ -34,7 +34,7 @@ def test_parts_of_a_person_are_not_objects(tmp_path):
 
 
 def test_everything_optional_may_be_missing(tmp_path):
-    annotation = voc_files.read_annotation(write_annotation(tmp_path, f"<object>{BOX}<name> cat </name></object>"))
+    annotation = voc.read_annotation(write_annotation(tmp_path, f"<object>{BOX}<name> cat </name></object>"))
     assert annotation.objects == (LabelledObject("cat", (2, 1, 40, 30), False, False),)
     assert (annotation.height, annotation.width) == (0, 0)
 
@@ -52,7 +52,7 @@ def test_an_image_without_objects(tmp_path):
 @pytest.mark.parametrize("text", ["0", "", "unknown", "-5", "nan"])
 def test_a_useless_size_is_0(tmp_path, text):
     path = write_annotation(tmp_path, f"<size><height>{text}</height><width>500.0</width></size>")
-    assert (voc_files.read_annotation(path).height, voc_files.read_annotation(path).width) == (0, 500)
+    assert (voc.read_annotation(path).height, voc.read_annotation(path).width) == (0, 500)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_marks(tmp_path, text, value):
 )
 def test_broken_annotations_are_named(tmp_path, body, message):
     path = write_annotation(tmp_path, body)
-    with pytest.raises(voc_files.AnnotationError, match=message) as caught:
-        voc_files.read_annotation(path)
+    with pytest.raises(voc.AnnotationError, match=message) as caught:
+        voc.read_annotation(path)
     assert str(path) in str(caught.value)
     assert len(str(caught.value)) < len(str(path)) + 250
     assert str(caught.value).isprintable()
@@ -120,8 +120,8 @@ def test_broken_annotations_are_named(tmp_path, body, message):
 def test_what_is_not_an_annotation_is_named(tmp_path, content, message):
     path = tmp_path / "a.xml"
     path.write_bytes(content)
-    with pytest.raises(voc_files.AnnotationError, match=message) as caught:
-        voc_files.read_annotation(path)
+    with pytest.raises(voc.AnnotationError, match=message) as caught:
+        voc.read_annotation(path)
     assert str(path) in str(caught.value)
 
 
@@ -129,20 +129,20 @@ def test_entities_that_would_fill_the_memory_are_refused(tmp_path):
     entities = '<!ENTITY e0 "ha">' + "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
     for body in ("<annotation>&e11;</annotation>", '<annotation of="&e11;"/>'):
         (tmp_path / "a.xml").write_text(f"<!DOCTYPE a [{entities}]>{body}")
-        with pytest.raises(voc_files.AnnotationError):
-            voc_files.read_annotation(tmp_path / "a.xml")
+        with pytest.raises(voc.AnnotationError):
+            voc.read_annotation(tmp_path / "a.xml")
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path):
     with (tmp_path / "a.xml").open("wb") as file:
         file.truncate(10**9)
-    with pytest.raises(voc_files.AnnotationError, match=r"a\.xml: the annotation has 1000 MB, more than 50"):
-        voc_files.read_annotation(tmp_path / "a.xml")
+    with pytest.raises(voc.AnnotationError, match=r"a\.xml: the annotation has 1000 MB, more than 50"):
+        voc.read_annotation(tmp_path / "a.xml")
 
 
 def test_a_missing_annotation_is_named(tmp_path):
-    with pytest.raises(voc_files.AnnotationError, match=r"7\.xml: the annotation cannot be read: No such file"):
-        voc_files.read_annotation(voc_files.annotation_path(tmp_path, "7"))
+    with pytest.raises(voc.AnnotationError, match=r"7\.xml: the annotation cannot be read: No such file"):
+        voc.read_annotation(voc.annotation_path(tmp_path, "7"))
 
 
 def write_image_set(split_dir, content, name="trainval.txt"):
@@ -162,27 +162,27 @@ def write_image_set(split_dir, content, name="trainval.txt"):
 )
 def test_image_sets(tmp_path, content, ids):
     write_image_set(tmp_path, content)
-    assert voc_files.read_image_set(tmp_path, "trainval") == ids
+    assert voc.read_image_set(tmp_path, "trainval") == ids
 
 
 def test_an_id_that_ends_like_a_mark_is_told_by_its_annotation(tmp_path):
     write_image_set(tmp_path, b"photo 0\nphoto 1\n")
     (tmp_path / "Annotations").mkdir()
     write_annotation(tmp_path / "Annotations", "", "photo 0.xml")
-    assert voc_files.read_image_set(tmp_path, "trainval") == ["photo 0", "photo 1"]
+    assert voc.read_image_set(tmp_path, "trainval") == ["photo 0", "photo 1"]
 
 
 def test_bad_image_sets_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"test\.txt does not exist; sets in that folder: none"):
-        voc_files.read_image_set(tmp_path, "test")
+        voc.read_image_set(tmp_path, "test")
     write_image_set(tmp_path, b"\n \n")
     write_image_set(tmp_path, b"a\nb\na\nb\nb\n", "val.txt")
     with pytest.raises(FileNotFoundError, match=r"sets in that folder: trainval, val"):
-        voc_files.read_image_set(tmp_path, "test")
+        voc.read_image_set(tmp_path, "test")
     with pytest.raises(ValueError, match=r"trainval\.txt is empty"):
-        voc_files.read_image_set(tmp_path, "trainval")
+        voc.read_image_set(tmp_path, "trainval")
     with pytest.raises(ValueError, match=r"val\.txt holds 2 ids more than once, the first is 'a'"):
-        voc_files.read_image_set(tmp_path, "val")
+        voc.read_image_set(tmp_path, "val")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_bad_image_sets_are_named(tmp_path):
 def test_an_id_that_cannot_name_a_file_is_refused(tmp_path, line, message):
     write_image_set(tmp_path, b"000005\n" + line)
     with pytest.raises(ValueError, match=rf"trainval\.txt: {message}") as caught:
-        voc_files.read_image_set(tmp_path, "trainval")
+        voc.read_image_set(tmp_path, "trainval")
     assert len(str(caught.value)) < len(str(tmp_path)) + 250
 
 
@@ -207,20 +207,20 @@ def test_images_are_found_by_id(tmp_path):
     for name in ("c.JPG", "a.v1.2.jpeg", "b.Png", "notes.txt", "a.v1.2.xml"):
         (folder / name).touch()
     expected = {"a.v1.2": "a.v1.2.jpeg", "b": "b.Png", "c": "c.JPG"}
-    assert {key: path.name for key, path in voc_files.index_images(tmp_path).items()} == expected
-    assert list(voc_files.index_images(tmp_path)) == sorted(expected)
+    assert {key: path.name for key, path in voc.index_images(tmp_path).items()} == expected
+    assert list(voc.index_images(tmp_path)) == sorted(expected)
     (folder / "b.jpg").touch()
     with pytest.raises(ValueError, match=r"b\.Png and .*b\.jpg have the same image id"):
-        voc_files.index_images(tmp_path)
+        voc.index_images(tmp_path)
 
 
 def test_a_missing_image_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="JPEGImages does not exist"):
-        voc_files.index_images(tmp_path)
+        voc.index_images(tmp_path)
 
 
 @pytest.mark.parametrize(("split", "image_set", "count"), [("VOC2007", "trainval", 300), ("VOC2007TEST", "test", 150)])
 def test_the_genuine_folders_are_read_whole(voc_sample, split, image_set, count):
-    ids = voc_files.read_image_set(voc_sample / split, image_set)
+    ids = voc.read_image_set(voc_sample / split, image_set)
     assert len(ids) == count
-    assert set(ids) <= set(voc_files.index_images(voc_sample / split))
+    assert set(ids) <= set(voc.index_images(voc_sample / split))

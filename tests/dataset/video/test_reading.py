@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from dataset.video.reading import Frame, Video, VideoError, newest
+from dataset.video import Frame, Video, VideoError, newest
 from tests.builders import videos
 
 

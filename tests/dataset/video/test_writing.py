@@ -6,8 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from dataset.video.reading import Video
-from dataset.video.writing import VideoWriter
+from dataset.video import Video, VideoWriter
 from tests.builders import videos
 
 

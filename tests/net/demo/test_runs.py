@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset.video.reading import Frame, Video, VideoError
-from net.demo import detector as detector_module
-from net.demo import runs
-from net.demo.detector import Detector
-from net.estimator.tiles import whole_pictures
+from dataset.video import Frame, Video, VideoError
+from net import demo
+from net import demo as detector_module
+from net.demo import Detector
+from net.prediction import whole_pictures
 from tests.builders import videos
 from tests.builders.configs import voc_config
 
@@ -51,7 +51,7 @@ def brightest(entry):
 def test_a_video_is_drawn_and_each_frame_has_its_own_detections(detector, tmp_path, capsys):
     path = videos.write(tmp_path / "a.mkv", times=[0, 10, 30, *range(40, 210, 10)])
     (tmp_path / "out").mkdir()
-    runs.draw_video(detector, path, tmp_path / "out")
+    demo.draw_video(detector, path, tmp_path / "out")
     entries = lines(tmp_path / "out/a.jsonl")
     assert [entry["frame"] for entry in entries] == list(range(20))
     assert [entry["time"] for entry in entries] == [0, 0.1, 0.3, *(round(0.1 * n, 1) for n in range(4, 21))]
@@ -88,7 +88,7 @@ def test_what_was_written_before_a_video_breaks_off_is_whole(detector, tmp_path,
         videos.write_changing(path, [(64, 48)] * 12 + [(32, 32)] * 3)
     (tmp_path / "out").mkdir()
     with pytest.raises(VideoError, match=kind):
-        runs.draw_video(detector, path, tmp_path / "out")
+        demo.draw_video(detector, path, tmp_path / "out")
     entries = lines(tmp_path / "out/a.jsonl")
     assert 10 < len(entries) < 50
     with Video(tmp_path / "out/a.mp4") as drawn:
@@ -108,7 +108,7 @@ def test_ctrl_c_leaves_whole_files(detector, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Detector, "draw", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        runs.draw_video(detector, path, tmp_path / "out")
+        demo.draw_video(detector, path, tmp_path / "out")
     with Video(tmp_path / "out/a.mp4") as video:
         assert len(list(video.frames())) == 7 == len(lines(tmp_path / "out/a.jsonl"))
 
@@ -119,7 +119,7 @@ def test_pictures_have_their_detections_in_one_list(detector, tmp_path):
         Image.new("RGB", (64 + number, 48), (10 + 60 * number,) * 3).save(tmp_path / name)
     (tmp_path / "broken.png").write_bytes(b"no picture")
     (tmp_path / "out").mkdir()
-    assert runs.draw_pictures(detector, [tmp_path / name for name in names], tmp_path / "out") == 1
+    assert demo.draw_pictures(detector, [tmp_path / name for name in names], tmp_path / "out") == 1
     entries = json.loads((tmp_path / "out/detections.json").read_text())
     assert [entry["file"] for entry in entries] == [str(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
     assert [(entry["width"], entry["height"]) for entry in entries] == [(64, 48), (65, 48), (67, 48)]
@@ -163,7 +163,7 @@ class _Window:
 
 def test_a_camera_is_shown_until_its_window_is_closed(detector, monkeypatch):
     window = _Window("camera:3")
-    monkeypatch.setattr(runs, "Video", _Camera)
-    monkeypatch.setattr(runs, "Window", lambda _: window)
-    runs.show_camera(detector, 3)
+    monkeypatch.setattr(demo, "Video", _Camera)
+    monkeypatch.setattr(demo, "Window", lambda _: window)
+    demo.show_camera(detector, 3)
     assert [picture.size for picture in window.shown] == [(64, 48)] * 3

@@ -7,12 +7,11 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from net.estimator import first_batch
-from net.training import loop
+from net import training, training_log
+from net.default_boxes import default_boxes
 from tests import kill_loop
 from tests.builders.configs import assert_same_training, voc_config
 from tests.builders.tiny_ssd import batch, make_estimator, repeated, variables
-from utility.boxes.default_boxes import default_boxes
 from utility.config import presets
 from utility.drawing.detections import class_colour
 from utility.run.cluster import Task
@@ -23,7 +22,7 @@ def test_the_corners_are_those_that_are_matched(preset):
     anchors = default_boxes(presets.preset(preset))
     with tf.Graph().as_default(), tf.Session() as session:
         expected = session.run(anchors.frame.to_normalized(anchors.corners()))
-    np.testing.assert_allclose(first_batch._corners(anchors), expected, atol=1e-6)
+    np.testing.assert_allclose(training_log._corners(anchors), expected, atol=1e-6)
 
 
 def test_images_are_as_they_were_before_preprocessing_and_boxes_in_their_colours():
@@ -36,7 +35,7 @@ def test_images_are_as_they_were_before_preprocessing_and_boxes_in_their_colours
     classes[:, 0], classes[0, matched] = -1, 3
     boxes = np.tile(np.array([[0.4, 0.4, 0.6, 0.6], [0, 0, 0, 0]], np.float32), (18, 1, 1))
     labels = np.tile(np.array([3, 0], np.int64), (18, 1))
-    drawn = first_batch.draw_batch(
+    drawn = training_log.draw_batch(
         {"image": shown, "boxes_yxyx": boxes, "labels": labels, "classes": classes}, anchors, config
     )
     assert len(drawn) == 16
@@ -44,7 +43,7 @@ def test_images_are_as_they_were_before_preprocessing_and_boxes_in_their_colours
     np.testing.assert_array_equal(second[200:], rgb[1, 200:])
     box_line = (second == class_colour(3)).all(-1)
     assert box_line[119, 119:180].all() and box_line[119:180, 179].all() and not box_line[182:].any()
-    as_matched = [(picture == first_batch._MATCHED).all(-1).sum() for picture in (first, second)]
+    as_matched = [(picture == training_log._MATCHED).all(-1).sum() for picture in (first, second)]
     assert as_matched[0] > 500 and as_matched[1] < 10
 
 
@@ -52,7 +51,7 @@ def test_images_are_as_they_were_before_preprocessing_and_boxes_in_their_colours
 def train(tiny, tmp_path):
     def trained(steps, picture, folder="logs", element=None, **params):
         estimator = make_estimator(tiny, tmp_path / folder, first_batch=picture and str(picture), **params)
-        loop.train(estimator, repeated(batch() if element is None else element), steps)
+        training.train(estimator, repeated(batch() if element is None else element), steps)
         return variables(estimator)
 
     return trained
@@ -95,5 +94,5 @@ def test_a_picture_that_cannot_be_drawn_is_a_line_of_the_log(train, tmp_path, ca
 
 def test_a_cluster_draws_none():
     cluster = {"chief": ["a:1"], "worker": ["b:1"]}
-    assert [first_batch.path("logs", Task(kind, 0, cluster)) for kind in cluster] == [None, None]
-    assert first_batch.path("logs", None) == "logs/first_batch.jpg"
+    assert [training_log.path("logs", Task(kind, 0, cluster)) for kind in cluster] == [None, None]
+    assert training_log.path("logs", None) == "logs/first_batch.jpg"

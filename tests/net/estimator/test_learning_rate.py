@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from net.estimator.learning_rate import learning_rate
+from net.ssd_model_fn import learning_rate
 from tests.builders.configs import voc_config
 
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from net.estimator import optimizer
-from net.estimator.precision import Precision
-from net.network.ssd_net import ssd_network
-from net.training import loop
+from net import ssd_model_fn, training
+from net.layers import Precision
+from net.ssd_net import ssd_network
 from tests.builders.configs import assert_same_training
 from tests.builders.tiny_ssd import make_estimator, repeated, tiny_config, variables
 from utility.config.settings import ScheduleConfig
@@ -36,7 +35,7 @@ def four_images():
 def train(config, model_dir, steps, element=None, **params):
     """Train on one batch, and return the Estimator."""
     estimator = make_estimator(config, model_dir, log_every_n_steps=1, **params)
-    loop.train(estimator, repeated(element or four_images()), steps)
+    training.train(estimator, repeated(element or four_images()), steps)
     return estimator
 
 
@@ -64,11 +63,11 @@ def one_step(gradient_of, mixed_precision=True, scale=None):
         def losses(part):
             return {"loss": tf.reduce_sum(gradient_of(weight, part))}
 
-        made = optimizer.update(losses, tf.ones([1, 1]), SCHEDULE, mixed_precision=mixed_precision)
+        made = ssd_model_fn.update(losses, tf.ones([1, 1]), SCHEDULE, mixed_precision=mixed_precision)
         session.run(tf.global_variables_initializer())
         held = {variable.op.name: variable for variable in tf.global_variables()}
         if scale:
-            held[optimizer.LOSS_SCALE].load(scale, session)
+            held[ssd_model_fn.LOSS_SCALE].load(scale, session)
         scalars = session.run(made.scalars | {"train_op": made.train_op})
         return session.run(held), scalars
 
@@ -79,10 +78,10 @@ def test_a_gradient_that_overflows_changes_nothing_but_the_scale():
 
     held, scalars = one_step(overflows)  # more than float16 holds, times 2^10
     assert held["kernel"] == 1.0 and held["kernel/Momentum"] == 0.0
-    assert held[optimizer.LOSS_SCALE] == 2.0**9 and held["global_step"] == 1
+    assert held[ssd_model_fn.LOSS_SCALE] == 2.0**9 and held["global_step"] == 1
     assert scalars["gradient_norm"] == 0.0 and scalars["loss"] == 30_000
     held, scalars = one_step(overflows, scale=2.0)
-    assert held["kernel"] == pytest.approx(1.0 - 0.1 * 30_000) and held[optimizer.LOSS_SCALE] == 2.0
+    assert held["kernel"] == pytest.approx(1.0 - 0.1 * 30_000) and held[ssd_model_fn.LOSS_SCALE] == 2.0
     assert scalars["gradient_norm"] == 30_000
 
 
@@ -111,7 +110,7 @@ def test_mixed_precision_learns_in_float32_variables(tiny, tmp_path):
     assert {value.dtype for name, value in trained.items() if "ssd300" in name} == {np.dtype(np.float32)}
     momenta = [value for name, value in trained.items() if name.endswith("/Momentum")]
     assert all(np.isfinite(value).all() for value in momenta) and max(np.abs(value).max() for value in momenta) > 1
-    assert trained[optimizer.LOSS_SCALE] == 2.0**10 and trained["good_steps"] == 2
+    assert trained[ssd_model_fn.LOSS_SCALE] == 2.0**10 and trained["good_steps"] == 2
 
 
 def test_float16_gives_what_float32_gives_nearly(tiny):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from net.estimator.precision import Precision, precision_of
-from net.estimator.run_config import session_config
-from net.network.ssd_net import ssd_network
+from net.layers import Precision, precision_of
+from net.run_config import session_config
+from net.ssd_net import ssd_network
 from tests.net.estimator.test_optimizer import four_images
 from utility.run import processor
 

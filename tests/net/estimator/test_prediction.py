@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from dataset.input.evaluation import pictures_input_fn
-from net.estimator.prediction import detect
-from net.estimator.run_config import build
+from dataset.input import pictures_input_fn
+from net.prediction import detect
+from net.run_config import build
 from preprocessing.views import tile_windows
 from tests.builders.tiny_ssd import batch, make_estimator
 from tests.builders.voc import picture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from net.estimator.run_config import suited_summary_steps
+from net.run_config import suited_summary_steps
 
 
 @pytest.mark.parametrize(("last_step", "steps"), [(1, 1), (199, 1), (1600, 16), (49_999, 499), (120_000, 500)])

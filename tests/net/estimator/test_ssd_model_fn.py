@@ -8,14 +8,13 @@ import tensorflow.compat.v1 as tf
 
 from dataset.scores import average_precision, voc_results
 from dataset.sources.annotations import Annotation, LabelledObject
-from net.estimator import ssd_model_fn as model
-from net.estimator.prediction import detect
-from net.estimator.training_log import NonFiniteLossError
-from net.training import loop
+from net import ssd_model_fn as model
+from net import training
+from net.prediction import detect
+from net.training_log import NonFiniteLossError
 from tests.builders.configs import VOC_LIKE, assert_same_training, voc_config
 from tests.builders.tiny_ssd import AtStart, batch, make_estimator, repeated, tiny_config
-from utility.checkpoints.assignment import Scopes
-from utility.checkpoints.warm_start import WarmStart
+from utility.checkpoints.warm_start import Scopes, WarmStart
 from utility.config.settings import LossConfig
 
 
@@ -30,7 +29,7 @@ def two_steps(tmp_path_factory):
     """A model directory with two steps, moved from where they were made."""
     made = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        loop.train(make_estimator(tiny_config(patch.setitem), made / "here"), repeated(batch()), 2)
+        training.train(make_estimator(tiny_config(patch.setitem), made / "here"), repeated(batch()), 2)
     return (made / "here").rename(made / "there")
 
 
@@ -75,7 +74,7 @@ def test_it_learns_a_picture_by_heart_and_finds_its_object_again(tiny, tmp_path)
     labels["boxes_yxyx"] = np.array([[[0.2, 0.2, 0.6, 0.6]], [[0.4, 0.3, 0.8, 0.9]]], np.float32)
     labels["labels"] = np.array([[3], [5]])
     estimator = make_estimator(tiny.replace({"schedule.learning_rate": 3e-4}), tmp_path)
-    loop.train(estimator, repeated((features, labels)), 150)
+    training.train(estimator, repeated((features, labels)), 150)
     features["size"] = np.array([[300, 300], [300, 300]], np.int32)
     input_fn = lambda: tf.data.Dataset.from_tensors(features)  # noqa: E731
     found = list(detect(estimator, input_fn, tf.train.latest_checkpoint(tmp_path)))
@@ -93,7 +92,7 @@ def test_batches_without_usable_objects_train(tiny, tmp_path, capsys):
     nothing, zero_area = batch(boxes=(), labels=()), batch(boxes=((0.5, 0.5, 0.5, 0.5),))
     inverted, padding_only = batch(boxes=((0.6, 0.6, 0.5, 0.5),)), batch(labels=(0,))
     estimator = make_estimator(tiny, tmp_path, log_every_n_steps=1)
-    loop.train(estimator, repeated(nothing, zero_area, inverted, padding_only), 5)
+    training.train(estimator, repeated(nothing, zero_area, inverted, padding_only), 5)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("starting from random weights")
     told = [line for line in lines if line.startswith("step ")]
@@ -106,9 +105,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_nothing(tiny, tmp_pa
     images = np.zeros((2, 300, 300, 3), np.float32)
     images[1, 5, 5, 0] = np.nan
     estimator = make_estimator(tiny, tmp_path)
-    loop.train(estimator, repeated(batch()), 3)
+    training.train(estimator, repeated(batch()), 3)
     with pytest.raises(NonFiniteLossError) as error:
-        loop.train(estimator, repeated(batch(images)), 10)
+        training.train(estimator, repeated(batch(images)), 10)
     for part in ("step 4", "learning rate 0.001", "cross_entropy", "gradient_norm inf", "first, second"):
         assert part in str(error.value)
     with tf.Graph().as_default(), tf.Session():
@@ -119,19 +118,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_nothing(tiny, tmp_pa
 def test_a_rate_that_is_far_too_high_is_reported_with_the_parts_of_the_loss(tiny, tmp_path):
     estimator = make_estimator(tiny.replace({"schedule.learning_rate": 1e30}), tmp_path)
     with pytest.raises(NonFiniteLossError, match=r"step 2, learning rate 1e\+30: loss (nan|inf)"):
-        loop.train(estimator, repeated(batch()), 5)
+        training.train(estimator, repeated(batch()), 5)
 
 
 def test_a_run_goes_on_from_its_checkpoint_also_where_that_was_moved(tiny, two_steps, tmp_path, capsys):
     again = make_estimator(tiny, shutil.copytree(two_steps, tmp_path / "logs"))
-    loop.train(again, repeated(batch()), 5)
+    training.train(again, repeated(batch()), 5)
     assert "random weights" not in capsys.readouterr().out
     assert again.get_variable_value("global_step") == 5
 
 
 def test_a_run_that_is_at_its_end_says_so_and_writes_nothing(tiny, two_steps, capsys):
     before = sorted(two_steps.iterdir())
-    loop.train(
+    training.train(
         make_estimator(tiny, two_steps), repeated(batch()), 2, hooks=[AtStart(lambda: pytest.fail("it started"))]
     )
     assert "is at step 2 already" in capsys.readouterr().out and sorted(two_steps.iterdir()) == before

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from net.estimator.tiles import suppress, whole_pictures
+from net.prediction import suppress, whole_pictures
 from preprocessing.views import tile_windows
 from utility.config.settings import DetectionConfig
 

@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from net.estimator import training_log
+from net import training_log
 
 
 @pytest.mark.parametrize(("host_wait", "told"), [(None, ""), (0.05, ""), (0.5, "waited for input 50% of the time")])

@@ -12,9 +12,9 @@ import tensorflow.compat.v1 as tf
 from dataset.records import record_files
 from dataset.scores import average_precision
 from dataset.sources.annotations import VALIDATION
-from net.evaluation.evaluation import Evaluation
-from net.evaluation.periodic_evaluation import PeriodicEvaluation
-from net.training import loop
+from net import training
+from net.evaluation import Evaluation
+from net.periodic_evaluation import PeriodicEvaluation
 from tests.builders.checkpoints import save, scores_by_step
 from tests.builders.tiny_ssd import batch, make_estimator, repeated
 from utility.checkpoints import checkpoint_files
@@ -56,10 +56,10 @@ def train_with(tiny, data, tmp_path, monkeypatch):
     def train(steps, maps, patience=0):
         scripted = Scripted(data, tiny, maps)
         in_training = PeriodicEvaluation(scripted, tiny, str(tmp_path), 2, patience)
-        loop.train(make_estimator(tiny, tmp_path), repeated(batch()), steps, evaluation=in_training)
+        training.train(make_estimator(tiny, tmp_path), repeated(batch()), steps, evaluation=in_training)
         return scripted.evaluated
 
-    monkeypatch.setattr(loop, "_train_to", pretend)
+    monkeypatch.setattr(training, "_train_to", pretend)
     return train
 
 

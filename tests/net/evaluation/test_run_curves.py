@@ -7,7 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
-from net.evaluation import run_curves
+from net import curves as run_curves
 from tests.builders.events import write_events
 from utility.run.command import ROOT
 

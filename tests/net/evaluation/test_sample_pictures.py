@@ -10,8 +10,8 @@ from PIL import Image
 
 from dataset.records import record_files
 from dataset.sources.annotations import VALIDATION, Annotation, LabelledObject
-from net.evaluation import sample_pictures
-from net.evaluation.sample_pictures import SamplePicture
+from net import evaluation
+from net.evaluation import SamplePicture
 from tests.builders.records import record, write_shards
 from utility.drawing.detections import class_colour
 
@@ -21,14 +21,14 @@ from utility.drawing.detections import class_colour
     [(0, []), (1, [0]), (4, [0, 1, 2, 3]), (9, [0, 1, 2, 3, 5, 6, 7, 8]), (16, [*range(1, 16, 2)])],
 )
 def test_positions_are_evenly_spread(images, expected):
-    assert sample_pictures.positions(images) == expected
+    assert evaluation.positions(images) == expected
 
 
 def test_the_pictures_are_those_of_the_records(tmp_path):
     write_shards(tmp_path, [record(number, kind="PNG") for number in range(7)], 3, "val")
     shards = record_files.find_shards(tmp_path, VALIDATION)
-    everything = sample_pictures.read_pictures(shards, range(7))
-    some = sample_pictures.read_pictures(shards, [1, 5])
+    everything = evaluation.read_pictures(shards, range(7))
+    some = evaluation.read_pictures(shards, [1, 5])
     assert list(some) == [1, 5] and list(everything) == list(range(7))
     assert all(some[n].tobytes() == everything[n].tobytes() for n in some)
     assert len({picture.tobytes() for picture in everything.values()}) == 7
@@ -44,7 +44,7 @@ def test_ground_truth_is_white_and_only_detections_that_the_demo_would_draw_are(
         "scores": np.array([0.6, 0.1], np.float32),
         "classes": np.array([2, 3], np.int32),
     }
-    pixels = np.asarray(sample_pictures.draw(picture, found, ("cat", "dog", "cow")))
+    pixels = np.asarray(evaluation.draw(picture, found, ("cat", "dog", "cow")))
     assert pixels.shape == (200, 400, 3)
     white = (pixels == 255).all(-1)
     assert white[99, 200:299].all() and white[21:99, 299].all()  # below and right: 200 / 2, 600 / 2, counted from 0

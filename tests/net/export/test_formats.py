@@ -12,13 +12,13 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from dataset.input.evaluation import eval_input_fn
-from dataset.records import record_files, tfrecord
+from dataset.input import eval_input_fn
+from dataset.records import record_files, schema
 from dataset.records.schema import RecordObject, serialize
 from dataset.scores import voc_results
-from net.estimator.prediction import detect
-from net.export import detector, formats
-from net.network.ssd_net import ssd_network
+from net import export
+from net.prediction import detect
+from net.ssd_net import ssd_network
 from tests.builders import tiny_ssd
 from tests.builders.configs import VOC_LIKE, voc_config
 from tests.builders.voc import picture
@@ -64,7 +64,7 @@ def write_records(folder, encoded_pictures):
             )
         )
     shard = record_files.shard_paths(folder, "val", 1)[0]
-    shard.write_bytes(b"".join(map(tfrecord.frame, serialized)))
+    shard.write_bytes(b"".join(map(schema.frame, serialized)))
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in VOC_LIKE))
     return str(shard)
 
@@ -172,7 +172,7 @@ def tiny(tmp_path_factory):
         )
         # small weights, because scores that are all close to 1 would be in another order in each program
         checkpoint = save_network(config, folder, class_heads=0.3)
-        formats.write_saved_model(str(folder / "saved"), checkpoint, config, "ssd300")
+        export.write_saved_model(str(folder / "saved"), checkpoint, config, "ssd300")
         signatures = tf.compat.v2.saved_model.load(str(folder / "saved")).signatures
         yield SimpleNamespace(folder=folder, checkpoint=checkpoint, config=config, signatures=signatures)
 
@@ -278,16 +278,16 @@ LOADED = {"tflite": loaded_tflite, "onnx": loaded_onnx}
 def test_onnx_without_tf2onnx_is_a_one_line_error(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(ValueError, match=r"--format=onnx: .*tf2onnx.*pip install -r requirements-export.txt"):
-        formats.onnx_model(tiny.checkpoint, tiny.config, "ssd300")
+        export.onnx_model(tiny.checkpoint, tiny.config, "ssd300")
 
 
 def test_an_operator_without_counterpart_in_onnx_is_a_one_line_error(tiny, monkeypatch):
     def unknown(boxes, scores, settings):
         return boxes, tf.raw_ops.Betainc(a=scores, b=scores, x=scores)
 
-    monkeypatch.setattr(detector, "nms_per_class", unknown)
+    monkeypatch.setattr(export, "nms_per_class", unknown)
     with pytest.raises(ValueError, match=r"--format=onnx: the model cannot be written: .*Betainc"):
-        formats.onnx_model(tiny.checkpoint, tiny.config, "ssd300")
+        export.onnx_model(tiny.checkpoint, tiny.config, "ssd300")
 
 
 # --- pictures that are none ------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ for shape in [(1, 0, 40, 3), (1, 40, 0, 3), (1, 0, 0, 3), (2, 40, 40, 3), (0, 40
 
 
 def test_tflite_finds_nothing_in_no_pixels_and_refuses_another_number_of_pictures(tiny, tmp_path):
-    (tmp_path / "model.tflite").write_bytes(formats.tflite_model(tiny.checkpoint, tiny.config, "ssd300"))
+    (tmp_path / "model.tflite").write_bytes(export.tflite_model(tiny.checkpoint, tiny.config, "ssd300"))
     done = run("-c", CALL_TFLITE, tmp_path / "model.tflite")
     assert done.stdout.splitlines() == [
         "(1, 0, 40, 3) 0 False",
@@ -325,7 +325,7 @@ def test_tflite_finds_nothing_in_no_pixels_and_refuses_another_number_of_picture
 
 
 def test_onnx_finds_nothing_in_no_pixels_and_refuses_another_number_of_pictures(tiny, tmp_path):
-    (tmp_path / "model.onnx").write_bytes(formats.onnx_model(tiny.checkpoint, tiny.config, "ssd300"))
+    (tmp_path / "model.onnx").write_bytes(export.onnx_model(tiny.checkpoint, tiny.config, "ssd300"))
     detect = loaded_onnx(tmp_path / "model.onnx")
     for height, width in EMPTY_SIZES:
         found = detect(np.zeros((1, height, width, 3), np.uint8))
@@ -370,19 +370,19 @@ def test_a_checkpoint_of_another_network_is_rejected(tiny, tmp_path):
     other = tiny.config.replace({"class_names": VOC_LIKE[:3]})
     wrong = r"cls_0/kernel has shape 3x3x32x16, in the checkpoint 3x3x32x84 \(12 of"
     with pytest.raises(ValueError, match=f"is of another network: .*{wrong}"):
-        formats.write_saved_model(str(tmp_path / "out"), tiny.checkpoint, other, "ssd300")
+        export.write_saved_model(str(tmp_path / "out"), tiny.checkpoint, other, "ssd300")
     assert not (tmp_path / "out").exists()
 
 
 def test_an_error_leaves_no_folder_and_an_empty_folder_is_replaced(tmp_path):
     output = tmp_path / "new" / "model"
-    with pytest.raises(OSError, match="full"), formats.whole_folder(output) as folder:
+    with pytest.raises(OSError, match="full"), export.whole_folder(output) as folder:
         folder.mkdir()
         (folder / "half").touch()
         raise OSError("disk full")
     assert list(output.parent.iterdir()) == []
     output.mkdir()
-    with formats.whole_folder(output) as folder:
+    with export.whole_folder(output) as folder:
         folder.mkdir()
         (folder / "all").touch()
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == [

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from net.estimator.ssd_model_fn import weight_decay
-from net.network import backbones, ssd_net
-from net.network.layers import Layers
+from net import backbones, ssd_net
+from net.default_boxes import default_boxes
+from net.layers import Layers
+from net.ssd_model_fn import weight_decay
 from tests.builders.configs import voc_config
-from utility.boxes.default_boxes import default_boxes
 from utility.config.settings import BACKBONES, LossConfig, NetworkConfig
 
 NORMALIZED = ["resnet50", "mobilenet_v1"]
@@ -146,8 +146,7 @@ np.savez(folder + "/expected.npz", rgb=rgb, maps=maps)
 )
 def test_keras_weights_give_the_maps_of_keras(backbone, layer, width, tmp_path, capsys):
     from model.weight_formats import recognise, tf_checkpoint
-    from utility.checkpoints.assignment import Scopes
-    from utility.checkpoints.warm_start import WarmStart
+    from utility.checkpoints.warm_start import Scopes, WarmStart
 
     subprocess.run([sys.executable, "-c", KERAS, backbone, layer, str(tmp_path)], check=True, capture_output=True)
     imported = recognise.read(str(tmp_path / "weights.h5"))

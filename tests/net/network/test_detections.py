@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf2
 
-from net.network.detections import detect, nms_per_class
-from net.network.ssd_net import SsdOutput
+from net.default_boxes import default_boxes
+from net.detections import detect, nms_per_class
+from net.matching import encode
+from net.ssd_net import SsdOutput
 from tests.builders.configs import voc_config
-from utility.boxes.default_boxes import default_boxes
-from utility.boxes.encoding import encode
 from utility.config.settings import DetectionConfig
 
 ANCHORS = default_boxes(voc_config())

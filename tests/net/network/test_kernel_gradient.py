@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from net.network.layers import Layers
+from net.layers import Layers
 from utility.run import processor
 
 KEEPS_SIZE = {"strides": 1, "dilation_rate": 1, "padding": "same"}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from net.network.layers import Layers
-from net.network.ssd_net import ssd_network
+from net.layers import Layers
+from net.ssd_net import ssd_network
 from tests.builders.configs import voc_config
 
 IMAGES = np.random.RandomState(3).uniform(-128, 128, (2, 20, 24, 3)).astype(np.float32)

@@ -8,9 +8,9 @@ import tensorflow as tf2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from net.network import multibox_loss as ml
-from net.network.ssd_net import SsdOutput
-from utility.boxes.encoding import Targets
+from net import multibox_loss as ml
+from net.matching import Targets
+from net.ssd_net import SsdOutput
 
 
 def loss_of(logits, offsets, classes, target_offsets, ratio=3.0, without=3):

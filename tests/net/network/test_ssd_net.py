@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from net.network import ssd_net
-from net.network.layers import Layers
+from net import ssd_net
+from net.layers import Layers
 from tests.builders.configs import voc_config
 
 
@@ -76,7 +76,7 @@ def test_caffe_padding_gives_the_same_grids():
 
 
 def test_an_odd_input_size_agrees_with_its_default_boxes():
-    from utility.boxes.default_boxes import default_boxes
+    from net.default_boxes import default_boxes
 
     with tf.Graph().as_default():
         output = build(tf.placeholder(tf.float32, [None, 321, 407, 3]), network__image_size=(321, 407))

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from dataset.input import training
-from net.estimator import training_log
-from net.training import loop
+from dataset import input
+from net import training, training_log
 from tests import kill_loop
 from tests.builders.checkpoints import scores_by_step
 from tests.builders.tiny_ssd import AtStart, batch, make_estimator, repeated
@@ -77,9 +76,9 @@ def test_a_full_disk_is_one_line_and_spoils_nothing(tiny, parts, full_disk, monk
     disk, fill, make_room = full_disk
     folder = shutil.copytree(parts.folder, disk / "logs")
     monkeypatch.setattr(training_log, "_STARVED", 0.0)
-    input_fn = lambda: training._timed(repeated(batch())())  # noqa: E731
+    input_fn = lambda: input._timed(repeated(batch())())  # noqa: E731
     with pytest.raises(ValueError, match=r"--model_dir=.*/logs: cannot be written to: ") as error:
-        loop.train(make_estimator(tiny, folder), input_fn, 11, hooks=[AtStart(fill)])
+        training.train(make_estimator(tiny, folder), input_fn, 11, hooks=[AtStart(fill)])
     assert "\n" not in str(error.value) and "make room" in str(error.value)
     assert "No space left on device" in str(error.value) or "File too large" in str(error.value)
     make_room()
@@ -91,7 +90,7 @@ def test_a_full_disk_is_one_line_and_spoils_nothing(tiny, parts, full_disk, monk
 def test_a_file_in_place_of_the_model_directory_is_one_line(tiny, tmp_path):
     (tmp_path / "logs").touch()
     with pytest.raises(ValueError, match=r"--model_dir=.*/logs: cannot be written to: File exists"):
-        loop.train(make_estimator(tiny, tmp_path / "logs"), repeated(batch()), 2)
+        training.train(make_estimator(tiny, tmp_path / "logs"), repeated(batch()), 2)
 
 
 def test_variables_that_overflow_are_not_saved(tiny, tmp_path):
@@ -107,7 +106,7 @@ def test_variables_that_overflow_are_not_saved(tiny, tmp_path):
     images = np.random.RandomState(3).uniform(-100, 100, (2, 300, 300, 3)).astype(np.float32)
     message = r"^ssd300/\S+ is not finite at step \d, learning rate 1e\+38 .*--learning_rate"
     with pytest.raises(ValueError, match=message) as error:
-        loop.train(estimator, repeated(batch(images)), 9)
+        training.train(estimator, repeated(batch(images)), 9)
     step = checkpoint_files.step_of(checkpoint_files.newest(str(tmp_path)))
     assert f"at step {step + 1}," in str(error.value) and "\n" not in str(error.value)
     assert all(np.isfinite(value).all() for value in kill_loop.variables(tmp_path).values())
@@ -117,7 +116,7 @@ def test_variables_that_overflow_are_not_saved(tiny, tmp_path):
 def test_a_signal_ends_it_after_the_step_with_a_checkpoint(tiny, tmp_path, signum):
     before = signal.getsignal(signum)
     with pytest.raises(Interrupted, match=rf"{signum.name}: stopped at step 1; .* goes on from .*ckpt-1") as stop:
-        loop.train(
+        training.train(
             make_estimator(tiny, tmp_path),
             repeated(batch()),
             400,

@@ -2,8 +2,8 @@
 
 import tensorflow.compat.v1 as tf
 
-from net.network.ssd_net import ssd_network
-from utility.checkpoints import assignment, checkpoint_files, initialization, model_directory, warm_start
+from net.ssd_net import ssd_network
+from utility.checkpoints import checkpoint_files, model_directory, warm_start
 from utility.config import config_file
 
 
@@ -14,8 +14,8 @@ def test_heads_that_were_trained_for_other_boxes_are_noted(tiny, parts, tmp_path
     config_file.save(theirs, str(tmp_path / "theirs"))
 
     def said(*exclude):
-        scopes = assignment.Scopes("ssd300", "ssd300", exclude)
-        start = initialization.starting_point(str(tmp_path / "theirs"), optional=False, config=tiny, scopes=scopes)
+        scopes = warm_start.Scopes("ssd300", "ssd300", exclude)
+        start = warm_start.starting_point(str(tmp_path / "theirs"), optional=False, config=tiny, scopes=scopes)
         assert isinstance(start, warm_start.WarmStart)
         with tf.Graph().as_default():
             ssd_network(tf.zeros([1, 300, 300, 3]), tiny, "channels_last")

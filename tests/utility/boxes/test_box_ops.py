@@ -6,7 +6,7 @@ import tensorflow as tf2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utility.boxes import box_ops
+from preprocessing import box_ops
 
 COORDINATE = st.integers(-400, 400).map(lambda eighths: eighths / 8)
 BOXES = st.lists(st.tuples(*[COORDINATE] * 4), min_size=1, max_size=5)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf2
 
+from net.default_boxes import default_boxes
+from preprocessing import box_ops
 from tests.builders.configs import voc_config
-from utility.boxes import box_ops
-from utility.boxes.default_boxes import default_boxes
 
 ANCHORS = default_boxes(voc_config())
 ABSOLUTE = default_boxes(voc_config(targets__coordinates="absolute"))

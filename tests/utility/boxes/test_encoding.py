@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf2
 
+from net.default_boxes import DefaultBoxes, default_boxes
+from net.matching import decode, encode, encode_targets
+from preprocessing import box_ops
 from tests.builders.configs import voc_config
-from utility.boxes import box_ops
-from utility.boxes.default_boxes import DefaultBoxes, default_boxes
-from utility.boxes.encoding import decode, encode, encode_targets
 
 ANCHORS = default_boxes(voc_config())
 ABSOLUTE = default_boxes(voc_config(targets__coordinates="absolute"))

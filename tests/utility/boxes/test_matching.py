@@ -5,10 +5,10 @@ import tensorflow as tf2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from net.default_boxes import default_boxes
+from net.matching import bipartite_match, match
+from preprocessing import box_ops
 from tests.builders.configs import voc_config
-from utility.boxes import box_ops
-from utility.boxes.default_boxes import default_boxes
-from utility.boxes.matching import bipartite_match, match
 
 ANCHORS = default_boxes(voc_config())
 

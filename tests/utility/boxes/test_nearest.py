@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from net import coverage
+from net.coverage import nearest_finder
+from net.default_boxes import default_boxes
+from preprocessing import box_ops
 from tests.builders.configs import voc_config
-from utility.boxes import box_ops, nearest
-from utility.boxes.default_boxes import default_boxes
-from utility.boxes.nearest import nearest_finder
 from utility.config import presets
 from utility.config.feature_maps import boxes_per_cell, feature_maps
 
@@ -27,7 +28,7 @@ def random_boxes(count, largest, seed=0):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_no_default_box_of_a_shape_overlaps_more_than_the_nearest(name, monkeypatch):
-    monkeypatch.setattr(nearest, "_AT_ONCE", 70)  # three parts
+    monkeypatch.setattr(coverage, "_AT_ONCE", 70)  # three parts
     config = CONFIGS[name]
     boxes, anchors = np.concatenate([random_boxes(100, 1.0), random_boxes(60, 0.3, seed=1)]), default_boxes(config)
     with nearest_finder() as find:

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.builders.checkpoints import ONE, save
 from tests.builders.weight_files import floats
-from utility.checkpoints import checkpoint_files, initialization, model_directory
+from utility.checkpoints import checkpoint_files, model_directory, warm_start
 from utility.checkpoints.checkpoint_files import newest, resolve
 from utility.checkpoints.model_directory import prepare
 
@@ -74,7 +74,7 @@ def test_several_checkpoints_without_a_note_are_not_guessed_at(tmp_path):
     ):
         resolve(str(tmp_path))
     with pytest.raises(ValueError, match="holds 2 checkpoints"):  # not passed over in silence either
-        initialization.starting_point(str(tmp_path), optional=True)
+        warm_start.starting_point(str(tmp_path), optional=True)
 
 
 def test_a_v1_checkpoint_is_a_file_without_suffix(tmp_path):

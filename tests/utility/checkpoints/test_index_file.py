@@ -10,7 +10,7 @@ from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto
 from tests.builders.checkpoints import ONE, save
 from tests.builders.tables import write_table
 from tests.builders.weight_files import floats
-from utility.checkpoints import checkpoint_files, index_file, leveldb_table
+from utility.checkpoints import checkpoint_files
 
 
 def entry(sides=(2,), dtype=tf.float32.as_datatype_enum, **fields) -> bytes:
@@ -49,7 +49,7 @@ def refuse(prefix: str, index: bytes, why: str) -> None:
 
 
 def entries_of(prefix: str) -> list[tuple[bytes, bytes]]:
-    return list(leveldb_table.entries(Path(f"{prefix}.index").read_bytes()))
+    return list(checkpoint_files.entries(Path(f"{prefix}.index").read_bytes()))
 
 
 @pytest.mark.parametrize("kind", WRONG)
@@ -102,7 +102,7 @@ def test_what_tensorflow_writes_passes(tmp_path):
         session.run(
             tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
         )
-    index_file.check(Path(f"{prefix}.index"))
+    checkpoint_files.check(Path(f"{prefix}.index"))
     assert [name.decode() for name, _ in entries_of(prefix)] == ["", *names]
     reader = checkpoint_files.open_checkpoint(checkpoint_files.resolve(prefix))
     for name in names:
@@ -111,7 +111,7 @@ def test_what_tensorflow_writes_passes(tmp_path):
 
 def test_the_entries_are_those_of_a_v1_checkpoint_too(tmp_path):
     prefix = save(tmp_path / "m.ckpt", ONE, version=tf.train.SaverDef.V1)
-    entries = list(leveldb_table.entries(Path(prefix).read_bytes()))
+    entries = list(checkpoint_files.entries(Path(prefix).read_bytes()))
     assert [key for key, _ in entries][:1] == [b""] and len(entries) == 2
     Path(prefix).write_bytes(write_table(entries))
     assert checkpoint_files.open_checkpoint(checkpoint_files.resolve(prefix)).get_tensor("a") == [1]

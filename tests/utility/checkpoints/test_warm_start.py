@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from net.network.ssd_net import ssd_network
+from net.ssd_net import ssd_network
 from tests.builders.checkpoints import save
 from tests.builders.configs import voc_config
 from tests.builders.weight_files import floats
-from utility.checkpoints import initialization
-from utility.checkpoints.assignment import Scopes
+from utility.checkpoints import warm_start
 from utility.checkpoints.checkpoint_files import resolve
-from utility.checkpoints.initialization import Resume
-from utility.checkpoints.warm_start import WarmStart
+from utility.checkpoints.warm_start import Resume, Scopes, WarmStart
 from utility.run.command import ROOT
 
 # --- what a start loads ---------------------------------------------------------------------------------------
@@ -173,13 +171,13 @@ SETTINGS: dict[str, Any] = {"scopes": Scopes("vgg_16", "ssd300"), "ignore_missin
 def test_a_model_directory_with_a_checkpoint_wins(tmp_path, capsys):
     checkpoint = save(tmp_path / "logs" / "m", {**values_of(), "global_step": np.int64(42)})
     vgg = save(tmp_path / "vgg", VGG)
-    found = initialization.starting_point(vgg, optional=False, model_dir=str(tmp_path / "logs"), **SETTINGS)
+    found = warm_start.starting_point(vgg, optional=False, model_dir=str(tmp_path / "logs"), **SETTINGS)
     assert found == Resume(checkpoint)
     loaded(found)
     said = capsys.readouterr().out
     assert said.startswith(f"going on from {checkpoint}, step 42, with the optimizer's variables\n")
     assert "11 of 11 variables loaded\n" in said
-    empty = initialization.starting_point(vgg, optional=False, model_dir=str(tmp_path / "new"), **SETTINGS)
+    empty = warm_start.starting_point(vgg, optional=False, model_dir=str(tmp_path / "new"), **SETTINGS)
     assert empty == WarmStart(vgg, Scopes("vgg_16", "ssd300", ()), True)
 
 
@@ -191,15 +189,15 @@ def test_going_on_with_another_network_is_an_error(tmp_path):
 
 
 def test_no_checkpoint_is_an_error_only_if_one_was_asked_for(tmp_path, capsys):
-    assert initialization.starting_point(str(tmp_path), optional=True, **SETTINGS) is None
+    assert warm_start.starting_point(str(tmp_path), optional=True, **SETTINGS) is None
     assert capsys.readouterr().out == ""
     with pytest.raises(FileNotFoundError, match="has no checkpoint"):
-        initialization.starting_point(str(tmp_path), optional=False, **SETTINGS)
+        warm_start.starting_point(str(tmp_path), optional=False, **SETTINGS)
 
 
 def test_weights_that_wait_for_conversion_are_mentioned(tmp_path, capsys):
     (tmp_path / "vgg16.h5").touch()
-    assert initialization.starting_point(str(tmp_path), optional=True, **SETTINGS) is None
+    assert warm_start.starting_point(str(tmp_path), optional=True, **SETTINGS) is None
     assert f"convert it: python model/import_weights.py --source={tmp_path}/vgg16.h5" in capsys.readouterr().out
 
 

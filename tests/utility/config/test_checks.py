@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.builders.configs import voc_config
-from utility.config import checks, config_file, ranges
+from utility.config import checks, config_file
 from utility.config.settings import ExtraLayer
 
 
@@ -56,8 +56,8 @@ def test_invalid_settings_are_named(setting, value):
 @pytest.mark.parametrize("value", [1e308, 1e39, 1e-320, 1e-46, 1e-40, math.nan, math.inf, -math.inf, 5e38])
 def test_a_float_is_checked_as_the_float32_that_it_becomes(value):
     settings = config_file.settings(voc_config())
-    floats = {name for name, old in settings.items() if isinstance(next(ranges.numbers_in(old), None), float)}
-    numbers = [name for name in floats if name in ranges.RANGES and not name.endswith("image_size")]
+    floats = {name for name, old in settings.items() if isinstance(next(checks.numbers_in(old), None), float)}
+    numbers = [name for name in floats if name in checks.RANGES and not name.endswith("image_size")]
     assert len(numbers) > 25
     for name in numbers:
         old = settings[name]
@@ -90,4 +90,4 @@ def test_every_number_of_the_config_has_a_range():
     unchecked = settings.keys() - {*checks.settings_with_range(), "network.extra_layers"} - switches
     assert unchecked == set()
     layer = {f"network.extra_layers.{name}" for name in dataclasses.asdict(ExtraLayer(8, 8))}
-    assert layer <= ranges.RANGES.keys()
+    assert layer <= checks.RANGES.keys()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from net.estimator.prediction import detect
-from net.estimator.run_config import Saving, build, run_config
-from net.training import loop
+from net import training
+from net.default_boxes import default_boxes
+from net.prediction import detect
+from net.run_config import Saving, build, run_config
 from tests.builders.tiny_ssd import quick_session
-from utility.boxes.default_boxes import default_boxes
 from utility.config import checks, config_file, presets
 from utility.config.feature_maps import feature_maps
 from utility.config.settings import ExtraLayer
@@ -65,7 +65,7 @@ def test_a_preset_trains_detects_and_loads_again(name, tmp_path):
         return build(config, run, "channels_last", log_every_n_steps=1)
 
     first = estimator()
-    loop.train(first, lambda: pictures(config), 1)
+    training.train(first, lambda: pictures(config), 1)
     assert first.get_variable_value("global_step") == 1
     checkpoint = tf.train.latest_checkpoint(str(tmp_path))
     found = list(detect(estimator(), lambda: pictures(config), checkpoint))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from utility.drawing.curves import draw_precision_recall
-from utility.drawing.names import cut_to_length
+from utility.drawing.detections import cut_to_length
 
 
 @pytest.mark.parametrize(("classes", "rows"), [(1, 1), (5, 1), (7, 2)])

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utility.drawing import training_curves
-from utility.drawing.training_curves import Curve, Run, best_of, curve_of, draw_runs
+from utility.drawing.curves import Curve, Run, best_of, curve_of, draw_runs
 
 
 def test_a_curve_is_in_the_order_of_steps_and_without_what_is_not_finite():
@@ -61,7 +60,7 @@ def test_any_runs_are_drawn(tmp_path, runs):
 )
 def test_an_empty_plot_of_map_tells_why(curves, told, tmp_path, monkeypatch):
     figures = []
-    monkeypatch.setattr(training_curves, "save_figure", lambda figure, path, dpi: figures.append(figure))
+    monkeypatch.setattr(curves, "save_figure", lambda figure, path, dpi: figures.append(figure))
     draw_runs([Run("a", curves)], tmp_path / "curves.png")
     plots = {plot.get_title(): [text.get_text() for text in plot.texts] for plot in figures[0].axes}
     assert plots.pop("mAP (VOC07) of the validation records") == told and not any(plots.values())

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from utility.files.json_entries import JsonLines, JsonList
+from utility.files.json_files import JsonLines, JsonList
 
 
 def test_lines_are_whole_as_soon_as_they_are_written(tmp_path):

@@ -9,11 +9,11 @@ import tensorflow.compat.v1 as tf
 
 from model.weight_formats import recognise, tf_checkpoint
 from model.weight_formats.caffe import detectors
-from net.network.ssd_net import ssd_network
+from net.default_boxes import default_boxes
+from net.matching import decode
+from net.ssd_net import ssd_network
 from tests.builders import weight_files as files
 from tests.builders.weight_files import SSD_EXTRAS, SSD_MAPS, SSD_RATIOS
-from utility.boxes.default_boxes import default_boxes
-from utility.boxes.encoding import decode
 from utility.config import checks, config_file
 from utility.config.feature_maps import feature_maps
 

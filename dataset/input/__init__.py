@@ -1,1 +1,0 @@
-"""Input functions of training and evaluation, from records to batches."""

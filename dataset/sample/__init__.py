@@ -1,1 +1,0 @@
-"""The sample set: drawn pictures with exact annotations."""

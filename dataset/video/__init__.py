@@ -1,1 +1,0 @@
-"""Videos and cameras: what the demo is given, frames in and out."""

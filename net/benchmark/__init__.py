@@ -1,1 +1,0 @@
-"""Timings of the stages against the least that they could take."""

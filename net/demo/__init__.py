@@ -1,1 +1,0 @@
-"""The demo: detections in pictures, videos and before a camera, drawn and written."""

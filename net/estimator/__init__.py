@@ -1,1 +1,0 @@
-"""The Estimator around the network: model_fn, optimizer, log, settings, prediction."""

@@ -1,1 +1,0 @@
-"""The detector as SavedModel, TensorFlow Lite and ONNX."""

@@ -1,0 +1,275 @@
+"""The layers of backbones, extra layers and heads, in either data format."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import tensorflow.compat.v1 as tf
+
+from utility.run import processor
+from utility.run.log import log
+
+# The gradient of a convolution on the CPU: that of the kernel by matrix products, where these are faster.
+
+REGISTERED_NAME = "SsdConv2D"  # for tf.Graph.gradient_override_map
+_MIN_SIDE = 32  # cells; the padding is too large a part of smaller feature maps
+
+
+def backprop_filter(images: tf.Tensor, gradient: tf.Tensor, size: int) -> tf.Tensor:
+    """Return the gradient of a kernel of odd size, stride 1 and padding "same": float32 [size, size, C, D].
+
+    The zero-padded feature maps are written as matrices with one row per cell. The cells under one position of the
+    kernel are then those under another position, shifted by a constant number of rows. So the gradient at each position
+    is the product of two slices of these matrices, and no maps are copied.
+
+    Args:
+      images: float32 [B, H, W, C], the input of the convolution.
+      gradient: float32 [B, H, W, D], of its output.
+      size: height and width of the kernel.
+    """
+    border = size // 2
+    _, _, columns, channels = images.shape
+    filters = gradient.shape[-1]
+    around, behind = [border, border], [0, 2 * border]
+    images = tf.reshape(tf.pad(images, [[0, 0], around, around, [0, 0]]), [-1, channels])
+    gradient = tf.reshape(tf.pad(gradient, [[0, 0], behind, behind, [0, 0]]), [-1, filters])
+    row = columns + 2 * border
+    cells = tf.shape(gradient)[0] - 2 * border * (row + 1)  # the cells after these are padding
+    starts = [down * row + right for down in range(size) for right in range(size)]
+    products = [tf.matmul(images[start : start + cells], gradient[:cells], transpose_a=True) for start in starts]
+    return tf.reshape(tf.stack(products), [size, size, channels, filters])
+
+
+@tf.RegisterGradient(REGISTERED_NAME)
+def _conv2d_gradients(operation: tf.Operation, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the gradients of the images and of the kernel of a Conv2D on channels_last images."""
+    images, kernel = operation.inputs
+    settings = {name: operation.get_attr(name) for name in ("strides", "dilations")}
+    padding = operation.get_attr("padding").decode()
+    of_images = tf.nn.conv2d_backprop_input(tf.shape(images), kernel, gradient, padding=padding, **settings)
+    height, width = kernel.shape[:2]
+    keeps_size = padding == "SAME" and settings == {"strides": [1] * 4, "dilations": [1] * 4}
+    large = min(images.shape[1:3]) >= _MIN_SIDE and images.dtype == tf.float32
+    if keeps_size and large and height == width and height in (3, 5, 7):
+        return of_images, backprop_filter(images, gradient, height)
+    return of_images, tf.nn.conv2d_backprop_filter(images, tf.shape(kernel), gradient, padding=padding, **settings)
+
+
+# The number format that the layers of the network compute in.
+
+
+class Precision(Enum):
+    """float16 needs a scaled loss; bfloat16 has the range of float32, and needs none."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"  # the layers of the graph are built in it
+    BFLOAT16 = "bfloat16"  # TensorFlow rewrites the graph of float32: convolutions, and what is between them
+
+
+def precision_of(mixed: bool) -> Precision:
+    """Return the format of --mixed_precision: float16 on a GPU, bfloat16 on a processor that has instructions for it.
+
+    Any other processor computes float32 faster than either; it is logged.
+    """
+    if not mixed:
+        return Precision.FLOAT32
+    if tf.config.list_physical_devices("GPU"):
+        return Precision.FLOAT16
+    if processor.multiplies_bfloat16():
+        log("--mixed_precision: computing in bfloat16")
+        return Precision.BFLOAT16
+    log("--mixed_precision: this processor has no instructions for bfloat16 (AMX or AVX512-BF16); computing in float32")
+    return Precision.FLOAT32
+
+
+_MOMENTUM = 0.97  # of batch norm's moving averages: low, so that they are usable after a short training
+_PIXEL_RANGE = 127.5  # of pixels around their mean; published weights take them divided by it, or nearly so
+_EPSILON = 1.001e-5  # that of Keras' ResNet50; cuDNN needs at least 1e-5
+
+
+class Layers:
+    """Convolution, batch norm and pooling with the settings that all layers of a network share."""
+
+    def __init__(
+        self,
+        data_format: str,
+        training: bool = False,
+        batch_norm: bool = False,
+        depth_multiplier: float = 1.0,
+        small_heads: bool = False,
+    ):
+        """Store the shared settings.
+
+        Args:
+          data_format: "channels_first" (faster on GPUs) or "channels_last" (the only one of TensorFlow's CPU kernels).
+          training: whether batch norm normalizes by the statistics of the batch and updates its moving averages, and
+            whether gradients will be computed.
+          batch_norm: whether `extra_conv` has batch norm.
+          depth_multiplier: factor of the number of filters in `scaled`; arXiv 1704.04861, section 3.3.
+          small_heads: whether `head` starts with small weights.
+        """
+        self.data_format = data_format
+        self.channel_axis = 1 if data_format == "channels_first" else -1
+        self._training = training
+        on_cpu = self.channel_axis == -1 and not tf.config.list_physical_devices("GPU")
+        by_matrices = training and on_cpu and not processor.has_avx512()
+        self._gradients = {"Conv2D": REGISTERED_NAME} if by_matrices else {}
+        self._batch_norm, self._small_heads = batch_norm, small_heads
+        self._depth_multiplier = depth_multiplier
+
+    def scaled(self, filters: int) -> int:
+        """Return a number of filters times the depth multiplier, at least 8."""
+        return max(8, int(filters * self._depth_multiplier)) if self._depth_multiplier != 1.0 else filters
+
+    def extra_conv(self, inputs: tf.Tensor, filters: int, kernel: int, name: str, **options) -> tf.Tensor:
+        """Add a convolution of an extra layer: `conv_norm` if the backbone has batch norm, else `conv`."""
+        layer = self.conv_norm if self._batch_norm else self.conv
+        return layer(inputs, filters, kernel, name, **options)
+
+    def conv(self, inputs: tf.Tensor, filters: int, kernel: int, name: str, **options) -> tf.Tensor:
+        """Add a convolution with bias and ReLU, initialized as by Glorot; `options` are those of tf.layers.conv2d."""
+        options = {
+            "padding": "same",
+            "activation": tf.nn.relu,
+            "kernel_initializer": tf.glorot_uniform_initializer(),
+        } | options
+        with tf.get_default_graph().gradient_override_map(self._gradients):
+            return tf.layers.conv2d(inputs, filters, kernel, data_format=self.data_format, name=name, **options)
+
+    def conv_norm(self, inputs: tf.Tensor, filters: int, kernel: int, name: str, **options) -> tf.Tensor:
+        """Add a convolution without bias, batch norm and the option `activation` (ReLU by default; None: identity)."""
+        activation = options.pop("activation", tf.nn.relu)
+        tensor = self.conv(inputs, filters, kernel, name, use_bias=False, activation=None, **options)
+        return self._normalized(tensor, name, activation)
+
+    def pixel_conv_norm(self, images: tf.Tensor, filters: int, kernel: int, name: str, **options) -> tf.Tensor:
+        """Add a `conv_norm` on pixels whose kernel learns as if the pixels were in [-1, 1].
+
+        The kernel is as many times smaller as the pixels are larger, and its gradient larger. From ImageNet weights
+        that was 553 of the norm of 564 of all gradients: clipping scaled all others to a 28th, and yet the kernel was
+        lost within some steps, because batch norm lets its direction change the faster the smaller it is.
+        """
+        initializer = tf.variance_scaling_initializer(1 / _PIXEL_RANGE**2, "fan_avg", "uniform")  # Glorot's, divided
+        if not self._training:
+            return self.conv_norm(images, filters, kernel, name, kernel_initializer=initializer, **options)
+        with tf.variable_scope(tf.get_variable_scope(), custom_getter=_of_unit_pixels):
+            images = images / _PIXEL_RANGE
+            return self.conv_norm(images, filters, kernel, name, kernel_initializer=initializer, **options)
+
+    def head(self, inputs: tf.Tensor, filters: int, kernel: int, name: str) -> tf.Tensor:
+        """Add a convolution with bias whose output is the network's.
+
+        With `small_heads` its weights start as those of arXiv 1708.02002, section 4.1: larger ones send gradients into
+        the backbone that change what it knows. A random one learns the faster by them.
+        """
+        start = {"kernel_initializer": tf.random_normal_initializer(0, 0.01)} if self._small_heads else {}
+        return self.conv(inputs, filters, kernel, name, activation=None, **start)
+
+    def depthwise_norm(
+        self, inputs: tf.Tensor, kernel: int, name: str, *, strides: int = 1, activation=tf.nn.relu
+    ) -> tf.Tensor:
+        """Add a depthwise convolution, batch norm and activation: arXiv 1704.04861, section 3.1."""
+        channels = inputs.shape[self.channel_axis]
+        with tf.variable_scope(name):
+            shape, initializer = [kernel, kernel, channels, 1], tf.glorot_uniform_initializer()
+            weights = tf.get_variable("depthwise_kernel", shape, inputs.dtype, initializer)
+        channels_first = self.channel_axis == 1
+        tensor = tf.nn.depthwise_conv2d(
+            inputs,
+            weights,
+            strides=[1, 1, strides, strides] if channels_first else [1, strides, strides, 1],
+            padding="SAME",
+            data_format="NCHW" if channels_first else "NHWC",
+        )
+        return self._normalized(tensor, name, activation)
+
+    def _normalized(self, inputs: tf.Tensor, name: str, activation) -> tf.Tensor:
+        with tf.variable_scope(name):
+            tensor = self._batch_normalize(inputs)
+        return tensor if activation is None else activation(tensor)
+
+    def _batch_normalize(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalize each channel over batch, rows and columns, arXiv 1502.03167.
+
+        The output depends on the updates of the moving averages, and these skip statistics that are not finite.
+        tf.layers' batch norm adds its updates to a collection instead, which does not work for a batch that is computed
+        in a tf.while_loop over its parts, and a NaN would enter its averages.
+        """
+        channels = [inputs.shape[self.channel_axis]]
+        gamma = tf.get_variable("gamma", channels, initializer=tf.ones_initializer())
+        beta = tf.get_variable("beta", channels, initializer=tf.zeros_initializer())
+        mean = _moving_average("moving_mean", channels, tf.zeros_initializer())
+        variance = _moving_average("moving_variance", channels, tf.ones_initializer())
+        statistics = {} if self._training else {"mean": mean, "variance": variance}
+        tensor, batch_mean, batch_variance = tf.nn.fused_batch_norm(
+            inputs,
+            gamma,
+            beta,
+            **statistics,
+            epsilon=_EPSILON,
+            data_format="NCHW" if self.channel_axis == 1 else "NHWC",
+            is_training=self._training,
+        )
+        if not self._training:
+            return tensor
+        finite = tf.reduce_all(tf.is_finite(batch_mean) & tf.is_finite(batch_variance))
+        rate = tf.where_v2(finite, 1 - _MOMENTUM, 0.0)
+        updates = [
+            average.assign_sub(tf.math.multiply_no_nan(average.read_value() - value, rate))
+            for average, value in ((mean, batch_mean), (variance, batch_variance))
+        ]
+        with tf.control_dependencies(updates):
+            return tf.identity(tensor)
+
+    def pool(self, inputs: tf.Tensor, size: int, stride: int, name: str, padding: str = "same") -> tf.Tensor:
+        """Add max pooling over windows of size x size cells."""
+        return tf.layers.max_pooling2d(inputs, size, stride, padding=padding, data_format=self.data_format, name=name)
+
+    def pad(self, inputs: tf.Tensor, pixels: int) -> tf.Tensor:
+        """Pad feature maps with zeros, by the same number of pixels on each side."""
+        none, both = [0, 0], [pixels, pixels]
+        return tf.pad(inputs, [none, none, both, both] if self.channel_axis == 1 else [none, both, both, none])
+
+    def l2_normalize(self, inputs: tf.Tensor, scale: float, name: str) -> tf.Tensor:
+        """Normalize the features of each cell to L2 norm 1, times a learned scale per channel: ParseNet, section 3.1.
+
+        It is computed in float32, because the sum of 512 squares overflows in float16.
+        """
+        with tf.variable_scope(name):
+            channels = inputs.shape[self.channel_axis]
+            weights = tf.get_variable("weights", [channels], initializer=tf.constant_initializer(scale))
+        shape = [1, channels, 1, 1] if self.channel_axis == 1 else [1, 1, 1, channels]
+        normalized = tf.nn.l2_normalize(tf.cast(inputs, tf.float32), axis=self.channel_axis, epsilon=1e-10)
+        return tf.cast(normalized * tf.reshape(weights, shape), inputs.dtype)
+
+
+def float32_storage(getter, name: str, *arguments, dtype: tf.DType, **options) -> tf.Variable | tf.Tensor:
+    """Store the variables of float16 layers as float32: a `custom_getter` of tf.variable_scope."""
+    if dtype != tf.float16:
+        return getter(name, *arguments, dtype=dtype, **options)
+    return tf.cast(getter(name, *arguments, dtype=tf.float32, **options), dtype)
+
+
+def _of_unit_pixels(getter, name: str, *arguments, **options) -> tf.Variable | tf.Tensor:
+    """Return a kernel for pixels divided by _PIXEL_RANGE, which learns as if it were stored so: a `custom_getter`.
+
+    A step of the stored kernel is to be that of the returned one, divided; so its gradient is divided too.
+    """
+    variable = getter(name, *arguments, **options)
+    if not name.endswith("/kernel"):
+        return variable
+    constant = tf.stop_gradient(variable)
+    return constant * _PIXEL_RANGE + (variable - constant) / _PIXEL_RANGE
+
+
+def _moving_average(name: str, shape: list[int], initializer) -> tf.Variable:
+    """Return a variable that is not trained; each replica updates its own copy, and checkpoints hold their mean."""
+    return tf.get_variable(
+        name,
+        shape,
+        initializer=initializer,
+        trainable=False,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.MEAN,
+        collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MOVING_AVERAGE_VARIABLES],
+    )

@@ -1,1 +1,0 @@
-"""The training loop, alone or as a worker of a cluster."""

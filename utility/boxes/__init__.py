@@ -1,1 +1,0 @@
-"""Box geometry, default boxes, matching, encoding and decoding."""
