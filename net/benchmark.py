@@ -22,8 +22,8 @@ from dataset.sources import labels
 from net.default_boxes import default_boxes
 from net.detections import Detections, detect
 from net.layers import Precision
-from net.run_config import build, default_data_format, session_config
-from net.ssd_model_fn import ssd_model_fn
+from net.run_config import default_data_format, session_config
+from net.ssd_model_fn import Params, ssd_model_fn
 from net.ssd_net import SsdOutput, ssd_network
 from utility.config.settings import Config
 from utility.run.command import ROOT
@@ -220,7 +220,7 @@ def measure_train(
 
     def step() -> tf.Operation:
         features, targets = _next_of(_training_input(shards, config))
-        params = _params(config, model_dir, data_format, log_every_n_steps=10, precision=turns.precision)
+        params = _params(config, data_format, turns.precision)
         return ssd_model_fn(features, targets, tf.estimator.ModeKeys.TRAIN, params).train_op
 
     bare = lambda: forward_and_backward(config, turns, data_format)  # noqa: E731
@@ -241,7 +241,7 @@ def measure_eval(
     def evaluation() -> dict[str, tf.Tensor]:
         images = (1 + turns.turns * turns.batches) * turns.batch_size
         features, _ = _next_of(eval_input_fn(shards * images, config, turns.batch_size))
-        params = _params(config, model_dir, data_format, precision=turns.precision)
+        params = _params(config, data_format, turns.precision)
         return ssd_model_fn(features, None, tf.estimator.ModeKeys.PREDICT, params).predictions
 
     seconds = turns.time(
@@ -281,5 +281,5 @@ def _next_of(input_fn: Callable) -> Any:
     return tf.data.make_one_shot_iterator(input_fn()).get_next()
 
 
-def _params(config: Config, model_dir: Path, data_format: str | None, **params: Any) -> dict[str, Any]:
-    return build(config, tf.estimator.RunConfig(str(model_dir)), data_format, **params).params
+def _params(config: Config, data_format: str | None, precision: Precision) -> Params:
+    return Params(config, data_format or default_data_format(), precision=precision)

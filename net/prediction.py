@@ -88,7 +88,7 @@ def detect(estimator: tf.estimator.Estimator, input_fn, checkpoint: str) -> Iter
     `boxes_yxyx` float32 [D, 4] in [0, 1] of the picture, `scores` float32 [D] from the highest, `classes` int32 [D].
     Those of tiles are brought together. A UserError if the checkpoint is of another network.
     """
-    return whole_pictures(_detect_in_views(estimator, input_fn, checkpoint), estimator.params["config"].detection)
+    return whole_pictures(_detect_in_views(estimator, input_fn, checkpoint), estimator.params.config.detection)
 
 
 def _detect_in_views(estimator: tf.estimator.Estimator, input_fn, checkpoint: str) -> Iterator[dict[str, np.ndarray]]:

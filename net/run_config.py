@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow
 import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from net.layers import Precision
-from net.ssd_model_fn import ssd_model_fn
+from net.ssd_model_fn import Params, ssd_model_fn
 from utility.config.settings import Config
 from utility.run import cluster
 from utility.run.cluster import Task
+from utility.run.log import log
+from utility.startup import gpu_libraries
 
 CLUSTER_CHECKPOINT_STEPS = 1000  # between two checkpoints of a training on several machines, unless told otherwise
 _MOST_SUMMARY_STEPS = 500  # between two summaries, unless told otherwise; as in the reference
 
 
-class Saving(NamedTuple):
-    """How often a training writes summaries and checkpoints; the latter by steps if these are given, else by time."""
-
-    summary_steps: int = _MOST_SUMMARY_STEPS
-    checkpoint_seconds: int | None = None
-    checkpoint_steps: int | None = None
-
-
-def suited_summary_steps(last_step: int) -> int:
-    """Return the steps between two summaries of a training that ends at `last_step`: a hundredth of it, at most 500."""
-    return max(1, min(_MOST_SUMMARY_STEPS, last_step // 100))
-
-
 def gpus() -> tuple[str, ...]:
     """Return the GPUs that TensorFlow sees, by name."""
     return tuple(f"/gpu:{number}" for number in range(len(tf.config.list_physical_devices("GPU"))))
+
+
+def explain_missing_gpu() -> None:
+    """Log why TensorFlow uses no GPU although this machine has the driver of one."""
+    if gpu_libraries.has_driver() and tf.test.is_built_with_cuda():
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        reason = gpu_libraries.explanation(hidden, gpu_libraries.site_packages())
+        if reason:
+            log(f"note: {reason}")
 
 
 def default_data_format() -> str:
@@ -69,8 +67,11 @@ def session_config(
 def run_config(
     model_dir: str,
     session: tf.ConfigProto,
-    saving: Saving = Saving(),  # noqa: B008 (immutable)
     *,
+    last_step: int = _MOST_SUMMARY_STEPS * 100,
+    summary_steps: int | None = None,
+    checkpoint_seconds: int | None = None,
+    checkpoint_steps: int | None = None,
     seed: int | None = None,
     deterministic: bool = False,
     task: Task | None = None,
@@ -81,7 +82,10 @@ def run_config(
     Args:
       model_dir: folder of checkpoints and summaries.
       session: as `session_config` gives it.
-      saving: how often summaries and checkpoints are written.
+      last_step: of the training.
+      summary_steps: between two summaries; None: a hundredth of the training, at most 500.
+      checkpoint_seconds: between two checkpoints; not used where `checkpoint_steps` is given.
+      checkpoint_steps: between two checkpoints.
       seed: of the initial weights.
       deterministic: the operations of this process give the same numbers each time, at some cost of speed. On a GPU
         they do not by themselves. It needs the `seed`.
@@ -91,24 +95,24 @@ def run_config(
     if deterministic:
         tensorflow.config.experimental.enable_op_determinism()  # compat.v1 does not have it
     cluster.export(task, os.environ)
-    checkpoint_steps = saving.checkpoint_steps
     if task:  # saving is a step of all workers; by clocks of their own they would wait for each other for ever
         checkpoint_steps = checkpoint_steps or CLUSTER_CHECKPOINT_STEPS
+    summary_steps = summary_steps or max(1, min(_MOST_SUMMARY_STEPS, last_step // 100))
     return tf.estimator.RunConfig(
         model_dir=model_dir,
         session_config=session,
         tf_random_seed=seed,
-        save_summary_steps=saving.summary_steps,
-        save_checkpoints_secs=None if checkpoint_steps else saving.checkpoint_seconds,
+        save_summary_steps=summary_steps,
+        save_checkpoints_secs=None if checkpoint_steps else checkpoint_seconds,
         save_checkpoints_steps=checkpoint_steps,
         keep_checkpoint_max=5 if task is None or task.is_chief else 1,
-        log_step_count_steps=saving.summary_steps,
+        log_step_count_steps=summary_steps,
         train_distribute=strategy,
     )
 
 
 def build(
-    config: Config, run: tf.estimator.RunConfig, data_format: str | None = None, **params: Any
+    config: Config, run: tf.estimator.RunConfig, data_format: str | None = None, **others: Any
 ) -> tf.estimator.Estimator:
     """Return the Estimator of a config.
 
@@ -116,12 +120,7 @@ def build(
       config: what `ssd_model_fn` builds.
       run: as `run_config` gives it.
       data_format: layout of the feature maps; None: what the device runs best.
-      params: what else `ssd_model_fn` documents.
+      others: further fields of Params.
     """
-    params = {
-        "config": config,
-        "data_format": data_format or default_data_format(),
-        "model_scope": "ssd300",
-        **params,
-    }
+    params = Params(config, data_format or default_data_format(), **others)
     return tf.estimator.Estimator(ssd_model_fn, config=run, params=params)

@@ -1,20 +1,21 @@
-"""The training loop of a run of one process, with evaluation in between."""
+"""The training loop of one process, with evaluation in between, and the session hooks that it adds."""
 
 from __future__ import annotations
 
 import errno
 import os
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import tensorflow.compat.v1 as tf
 
-from net import curves, ssd_model_fn
+from net import curves
 from net.layers import Precision
-from net.periodic_evaluation import PeriodicEvaluation
-from net.run_config import build
-from net.ssd_model_fn import learning_rate
+from net.ssd_model_fn import LOSS_SCALE, ssd_model_fn
 from utility.checkpoints import checkpoint_files, model_directory
 from utility.config import config_file
 from utility.config.settings import Config, ScheduleConfig
@@ -22,7 +23,85 @@ from utility.errors import UserError
 from utility.run.log import log
 from utility.run.stop_request import StopRequest, stop_requests
 
-# Session hooks of a training: its config, a request to stop, and its checkpoints.
+if TYPE_CHECKING:
+    from net.periodic_evaluation import PeriodicEvaluation
+
+# why a file that could be opened cannot be written
+_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+def train(
+    estimator: tf.estimator.Estimator,
+    input_fn,
+    max_steps: int,
+    evaluation: PeriodicEvaluation | None = None,
+    hooks: Sequence[tf.train.SessionRunHook] = (),
+) -> None:
+    """Train until the global step is `max_steps`, from the model directory's newest checkpoint if it has one.
+
+    Args:
+      estimator: what is trained.
+      input_fn: its input; called again wherever training is resumed after an evaluation.
+      max_steps: the last step.
+      evaluation: evaluates in between, and may stop the training early.
+      hooks: further hooks of the session.
+
+    Raises:
+      Interrupted: SIGINT or SIGTERM ended it, after a step and with a checkpoint.
+      UserError: a checkpoint cannot be read or written.
+    """
+    model_dir, params = estimator.model_dir, estimator.params
+    first_step = step = checkpoint_files.step_of(model_directory.prepare(model_dir))
+    check_start(estimator, step, max_steps)
+    if evaluation:
+        evaluation.resume_at(step)
+    with stop_requests() as request:
+        while True:
+            if evaluation and evaluation.is_due(step, max_steps):
+                state = f"evaluation of step {step} interrupted; the same command makes up for it"
+                evaluation.run(estimator, checkpoint_files.resolve(model_dir), step, partial(request.check, state))
+            if step >= max_steps or (evaluation and evaluation.stops_early()):
+                break
+            target = min(max_steps, evaluation.next_step(step)) if evaluation else max_steps
+            restored = checkpoint_files.newest(model_dir)
+            own_hooks = [
+                SaveConfig(params.config, model_dir),
+                SaveOnlyFiniteVariables(params.config.schedule),
+                StopOnRequest(request),
+                SaveCheckpoints(estimator.config, None if restored is None else step),
+            ]
+            with explained_write_errors(model_dir):
+                estimator.train(input_fn, max_steps=target, hooks=[*own_hooks, *hooks])
+            newest = checkpoint_files.newest(model_dir)
+            step = checkpoint_files.step_of(newest)
+            request.check(f"stopped at step {step}; the same command resumes from {newest}")
+            # the first part has logged where it started from
+            params = replace(params, start=None)
+            estimator = tf.estimator.Estimator(ssd_model_fn, config=estimator.config, params=params)
+    if step > first_step:
+        if not (evaluation and evaluation.has_scored(step)):  # which has drawn them
+            curves.draw_again(model_dir)
+        log(f"trained to step {step}; checkpoint and summaries are in {model_dir}")
+
+
+def check_start(estimator: tf.estimator.Estimator, step: int, max_steps: int) -> None:
+    """Log what a training at `step` starts from, where nothing else does.
+
+    A UserError if mixed precision is to resume from a checkpoint without a loss scale.
+    """
+    model_dir, params = estimator.model_dir, estimator.params
+    if step >= max_steps:
+        log(f"{model_dir} is at step {step} already: raise --max_number_of_steps to train further")
+        return
+    own = checkpoint_files.newest(model_dir)
+    if own is None and params.start is None:
+        log("starting from random weights: there is no checkpoint in --model_dir nor in --checkpoint_path")
+    if params.precision is Precision.FLOAT16 and own and LOSS_SCALE not in dict(tf.train.list_variables(own)):
+        raise UserError(
+            f"--mixed_precision: {own} was trained without it and has no loss scale to resume with; leave the flag"
+            f" out, or take its weights into another --model_dir: --checkpoint_path={own}"
+            f" --checkpoint_model_scope={params.model_scope} --checkpoint_exclude_scopes="
+        )
 
 
 class SaveConfig(tf.train.SessionRunHook):
@@ -75,7 +154,7 @@ class SaveOnlyFiniteVariables(tf.train.SessionRunHook):
     """Stops the training instead of saving a variable that is not finite; the checkpoints before stay.
 
     A step whose loss and gradients are finite can leave such a variable: the learning rate times a gradient overflows.
-    With several workers, each checks its own variables, and coordination.py stops the others.
+    With several workers, each checks its own variables, and net/workers.py stops the others.
     """
 
     def __init__(self, schedule: ScheduleConfig):
@@ -84,76 +163,29 @@ class SaveOnlyFiniteVariables(tf.train.SessionRunHook):
     def begin(self) -> None:
         """Let every saver of the graph check the variables first."""
         variables = [v for v in tf.global_variables() if v.dtype.base_dtype.is_floating]
+        local = tf.distribute.get_strategy().experimental_local_results  # of a variable, the copies of this process
+        finite = tf.stack([tf.reduce_all([tf.reduce_all(tf.is_finite(copy)) for copy in local(v)]) for v in variables])
         names = [variable.name.split(":")[0] for variable in variables]
-        finite = tf.stack([_is_finite(variable) for variable in variables])
-        last_step = tf.maximum(tf.train.get_global_step() - 1, 0)  # the one that made the variables
-        rate = learning_rate(last_step, self._schedule)
         for saver in tf.get_collection(tf.GraphKeys.SAVERS):
-            saver.save = _checking_first(saver.save, names, finite, rate)
+            saver.save = self._checking_first(saver.save, names, finite)
 
+    def _checking_first(self, save, names: list[str], finite: tf.Tensor):
+        """Return a Saver's `save` that first raises a UserError if a variable is not finite."""
 
-def _is_finite(variable: tf.Variable) -> tf.Tensor:
-    """Return whether all numbers of a variable are finite, bool []; of one with replicas, those of this process."""
-    copies = tf.distribute.get_strategy().experimental_local_results(variable)
-    return tf.reduce_all([tf.reduce_all(tf.is_finite(copy)) for copy in copies])
+        def checked_save(session: tf.Session, path: str, global_step: Any, **options: Any) -> str:
+            bad = [name for name, is_finite in zip(names, session.run(finite), strict=True) if not is_finite]
+            if bad:
+                last_step = max(int(global_step) - 1, 0)  # the one that made the variables
+                rate = self._schedule.rates[bisect_left(self._schedule.decay_boundaries, last_step)]
+                raise UserError(
+                    f"{bad[0]} is not finite at step {global_step}, learning rate {rate:g} ({len(bad)} of {len(names)}"
+                    " variables are not): nothing is saved of this step, and the checkpoints before stay. A lower"
+                    " --learning_rate, a longer warm-up (--decay_boundaries) or --clip_gradient_norm helps; at step 0"
+                    " the weights of --checkpoint_path are broken"
+                )
+            return save(session, path, global_step=global_step, **options)
 
-
-def _checking_first(save, names: list[str], finite: tf.Tensor, rate: tf.Tensor) -> Any:
-    """Return a Saver's `save` that first raises a UserError if a variable is not finite."""
-
-    def checked_save(session: tf.Session, path: str, global_step: Any, **options: Any) -> str:
-        are_finite, last_rate = session.run([finite, rate])
-        bad = [name for name, is_finite in zip(names, are_finite, strict=True) if not is_finite]
-        if bad:
-            raise UserError(
-                f"{bad[0]} is not finite at step {global_step}, learning rate {last_rate:g} ({len(bad)} of {len(names)}"
-                " variables are not): nothing is saved of this step, and the checkpoints before stay. A lower"
-                " --learning_rate, a longer warm-up (--decay_boundaries) or --clip_gradient_norm helps; at step 0 the"
-                " weights of --checkpoint_path are broken"
-            )
-        return save(session, path, global_step=global_step, **options)
-
-    return checked_save
-
-
-class KeepRestoredCheckpoints(tf.train.SessionRunHook):
-    """Keeps a worker's saver from deleting the chief's checkpoints, which it has restored, as old ones of its own."""
-
-    def begin(self) -> None:
-        """Let the saver not take over the list of the restored checkpoints."""
-        for saver in tf.get_collection(tf.GraphKeys.SAVERS):
-            saver.recover_last_checkpoints = lambda paths: None
-
-
-# What a training starts from.
-
-
-def check_start(estimator: tf.estimator.Estimator, step: int, max_steps: int) -> None:
-    """Log what a training at `step` starts from, where nothing else does.
-
-    A UserError if mixed precision is to go on from a checkpoint without a loss scale.
-    """
-    model_dir = estimator.model_dir
-    if step >= max_steps:
-        log(f"{model_dir} is at step {step} already: raise --max_number_of_steps to train further")
-        return
-    own = checkpoint_files.newest(model_dir)
-    if own is None and estimator.params.get("start") is None:
-        log("starting from random weights: there is no checkpoint in --model_dir nor in --checkpoint_path")
-    if estimator.params.get("precision") is not Precision.FLOAT16:
-        return
-    if own and ssd_model_fn.LOSS_SCALE not in dict(tf.train.list_variables(own)):
-        raise UserError(
-            f"--mixed_precision: {own} was trained without it and has no loss scale to go on with; leave the flag"
-            f" out, or take its weights into another --model_dir: --checkpoint_path={own}"
-            f" --checkpoint_model_scope={estimator.params['model_scope']} --checkpoint_exclude_scopes="
-        )
-
-
-# Errors in writing checkpoints and summaries, such as a full disk.
-
-# why a file that could be opened cannot be written
-_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+        return checked_save
 
 
 @contextmanager
@@ -168,66 +200,5 @@ def explained_write_errors(model_dir: str) -> Iterator[None]:
             raise
         raise UserError(
             f"--model_dir={model_dir}: cannot be written to: {lines[0].strip()}. The checkpoints"
-            " before are whole: make room, and the same command goes on from the newest"
+            " before are whole: make room, and the same command resumes from the newest"
         ) from error
-
-
-def train(
-    estimator: tf.estimator.Estimator,
-    input_fn,
-    max_steps: int,
-    evaluation: PeriodicEvaluation | None = None,
-    hooks: Sequence[tf.train.SessionRunHook] = (),
-) -> None:
-    """Train until the global step is `max_steps`, from the model directory's newest checkpoint if it has one.
-
-    Args:
-      estimator: what is trained.
-      input_fn: its input; called again wherever training is resumed after an evaluation.
-      max_steps: the last step.
-      evaluation: evaluates in between, and may stop the training early.
-      hooks: further hooks of the session.
-
-    Raises:
-      Interrupted: SIGINT or SIGTERM ended it, after a step and with a checkpoint.
-      UserError: a checkpoint cannot be read or written.
-    """
-    first_step = step = checkpoint_files.step_of(model_directory.prepare(estimator.model_dir))
-    check_start(estimator, step, max_steps)
-    if evaluation:
-        evaluation.resume_at(step)
-    with stop_requests() as request:
-        while not _is_over(estimator, step, max_steps, evaluation, request):
-            target = min(max_steps, evaluation.next_step(step)) if evaluation else max_steps
-            step = _train_to(estimator, input_fn, target, hooks, request)
-            # the first part has logged where it started from
-            estimator = build(**{**estimator.params, "run": estimator.config, "start": None})
-    if step > first_step:
-        if not (evaluation and evaluation.has_scored(step)):  # which has drawn them
-            curves.draw_again(estimator.model_dir)
-        log(f"trained to step {step}; checkpoint and summaries are in {estimator.model_dir}")
-
-
-def _is_over(estimator, step: int, max_steps: int, evaluation: PeriodicEvaluation | None, request: StopRequest) -> bool:
-    """Evaluate if it is time to, and tell whether the training ends here."""
-    if evaluation and evaluation.is_due(step, max_steps):
-        state = f"evaluation of step {step} broken off; the same command makes up for it"
-        evaluation.run(estimator, checkpoint_files.resolve(estimator.model_dir), step, lambda: request.check(state))
-    return step >= max_steps or bool(evaluation and evaluation.stops_early())
-
-
-def _train_to(estimator, input_fn, target: int, hooks: Sequence[tf.train.SessionRunHook], request: StopRequest) -> int:
-    """Train until the global step is `target`, or a signal asks to stop; return the step."""
-    restored = checkpoint_files.newest(estimator.model_dir)
-    own_hooks = [
-        SaveConfig(estimator.params["config"], estimator.model_dir),
-        SaveOnlyFiniteVariables(estimator.params["config"].schedule),
-        StopOnRequest(request),
-        SaveCheckpoints(estimator.config, None if restored is None else checkpoint_files.step_of(restored)),
-    ]
-    with explained_write_errors(estimator.model_dir):
-        estimator.train(input_fn, max_steps=target, hooks=[*own_hooks, *hooks])
-    newest = checkpoint_files.newest(estimator.model_dir)
-    step = checkpoint_files.step_of(newest)
-    request.check(f"stopped at step {step}; the same command goes on from {newest}")
-    return step

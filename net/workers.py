@@ -1,4 +1,9 @@
-"""Training as one of several workers."""
+"""Training on several machines: joining a cluster, agreeing on what to train, failing together; and its evaluator.
+
+The workers register with TensorFlow's coordination service, which the chief runs. Its heartbeats detect a worker that
+dies; but a session that waits for that worker, and TensorFlow's own shutdown, wait for ever. So a thread polls the
+service, and ends this process: the steps after the last checkpoint are lost.
+"""
 
 from __future__ import annotations
 
@@ -17,67 +22,21 @@ from pathlib import Path
 from typing import NoReturn
 
 import tensorflow.compat.v1 as tf
+
+# the service has no public interface; requirements pin the release
 from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2 as coordination
 from tensorflow.python.eager import context
 
 from dataset.input import TrainingRecords
 from net import curves
 from net.periodic_evaluation import PeriodicEvaluation
-from net.run_config import gpus
-from net.training import (
-    KeepRestoredCheckpoints,
-    SaveConfig,
-    SaveOnlyFiniteVariables,
-    check_start,
-    explained_write_errors,
-)
+from net.training import SaveConfig, SaveOnlyFiniteVariables, check_start, explained_write_errors
 from utility.checkpoints import checkpoint_files, model_directory, warm_start
 from utility.config import config_file
-from utility.config.settings import Config
 from utility.errors import UserError
 from utility.run.cluster import Task
 from utility.run.layout import RunLayout
 from utility.run.log import first_line, log
-from utility.startup import gpu_libraries
-
-# From a layout to the devices: which GPUs train, and the strategy that keeps their variables equal.
-
-
-def plan_layout(config: Config, multi_gpu: bool, accumulate_steps: int, task: Task | None) -> RunLayout:
-    """Return how a training is laid out over all visible GPUs, or the first alone, or the CPU; see `RunLayout.of`.
-
-    An evaluator's layout has no devices.
-    """
-    devices = gpus() if multi_gpu else gpus()[:1]
-    if task and task.evaluates:
-        return RunLayout.of(config, task=task)
-    if not devices:
-        _explain_missing_gpu()
-    return RunLayout.of(config, devices, accumulate_steps, task)
-
-
-def _explain_missing_gpu() -> None:
-    """Log why TensorFlow uses no GPU although this machine has the driver of one."""
-    if gpu_libraries.has_driver() and tf.test.is_built_with_cuda():
-        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-        reason = gpu_libraries.explanation(hidden, gpu_libraries.site_packages())
-        if reason:
-            log(f"note: {reason}")
-
-
-def train_strategy(layout: RunLayout) -> tf.distribute.Strategy | None:
-    """Return the strategy of a layout, None for a single replica; with several workers, wait until all have joined."""
-    if not layout.trains:
-        return None
-    if layout.task:
-        return join(layout.task, len(layout.devices))
-    return tf.distribute.MirroredStrategy(layout.devices) if layout.replicas > 1 else None
-
-
-# Coordination of the workers of a cluster: joining it, agreeing on what to train, and failing together.
-
-# the service has no public interface; requirements pin the release
-
 
 JOIN_TIMEOUT_SECONDS = 600  # how long a worker waits for the others at its start
 HEARTBEAT_TIMEOUT_SECONDS = 20  # without a heartbeat, after which a worker counts as dead
@@ -103,12 +62,84 @@ def join(task: Task, gpus: int) -> tf.distribute.Strategy:
         coordinated_jobs=[coordination.CoordinatedJob(name=job, num_tasks=number) for job, number in _jobs(task)],
     )
     # TensorFlow waits without a time limit and holds the interpreter lock; only faulthandler's thread still runs
-    with Path(os.devnull).open("w") as nowhere, _killed_by(signal.SIGINT):
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with Path(os.devnull).open("w") as nowhere:
         faulthandler.dump_traceback_later(JOIN_TIMEOUT_SECONDS, exit=True, file=nowhere)
         strategy = tf.distribute.experimental.MultiWorkerMirroredStrategy()
         faulthandler.cancel_dump_traceback_later()
+    signal.signal(signal.SIGINT, before)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the service has installed a handler that ignores it
     return strategy
+
+
+def train_as_worker(
+    estimator: tf.estimator.Estimator,
+    input_fn,
+    max_steps: int,
+    task: Task,
+    first_step: Callable[[], int],
+    shared_settings: Mapping[str, object],
+    hooks: Sequence[tf.train.SessionRunHook] = (),
+) -> None:
+    """Train until the global step is `max_steps`, as one worker of several; the chief writes the checkpoints.
+
+    Args:
+      estimator: built with the strategy of `join`.
+      input_fn: gives this worker's images of each batch.
+      max_steps: the last step.
+      task: which worker this is.
+      first_step: gives the step of the chief's checkpoint, once all workers have joined.
+      shared_settings: what all workers must start from, by name; see `settings_to_agree_on`.
+      hooks: further hooks of this worker's session.
+
+    Raises:
+      UserError: this worker starts from something else than the chief.
+    """
+    with _supervised(task):
+        check_agreement(task, {"checkpoint of step": first_step(), **shared_settings})
+        check_start(estimator, first_step(), max_steps)
+        if first_step() >= max_steps:
+            return
+        config = estimator.params.config
+        own = SaveConfig(config, estimator.model_dir) if task.is_chief else KeepRestoredCheckpoints()
+        finite = SaveOnlyFiniteVariables(config.schedule)
+        train_spec = tf.estimator.TrainSpec(input_fn, max_steps, [own, finite, *hooks])
+        with explained_write_errors(estimator.model_dir):
+            tf.estimator.train_and_evaluate(estimator, train_spec, tf.estimator.EvalSpec(input_fn))
+    # moving averages are gathered from all replicas by saving, so every worker saves; only the chief's files are kept
+    shutil.rmtree(Path(estimator.model_dir, f"tmp_{task.kind}_{task.number}"), ignore_errors=True)
+    if task.is_chief:
+        curves.draw_again(estimator.model_dir)
+    log(f"trained to step {max_steps}; checkpoint and summaries are in {estimator.model_dir}")
+
+
+class KeepRestoredCheckpoints(tf.train.SessionRunHook):
+    """Keeps a worker's saver from deleting the chief's checkpoints, which it has restored, as old ones of its own."""
+
+    def begin(self) -> None:
+        """Let the saver not take over the list of the restored checkpoints."""
+        for saver in tf.get_collection(tf.GraphKeys.SAVERS):
+            saver.recover_last_checkpoints = lambda paths: None
+
+
+def settings_to_agree_on(
+    estimator: tf.estimator.Estimator, layout: RunLayout, records: TrainingRecords
+) -> dict[str, object]:
+    """Return what all workers must start from, by name: layout, data, start, and every setting."""
+    params, run = estimator.params, estimator.config
+    return {
+        "devices": layout.replicas,
+        "accumulate_steps": layout.accumulate_steps,
+        "training images": records.images,
+        "record files": len(records.images_by_file),
+        "skip_empty_images": records.skip_empty_images,
+        "start": warm_start.identity(params.start),
+        "precision": params.precision.value,
+        "model_scope": params.model_scope,
+        "tf_random_seed": run.tf_random_seed,
+        "save_checkpoints_steps": run.save_checkpoints_steps,
+        **config_file.settings(params.config),
+    }
 
 
 def check_agreement(task: Task, shared_settings: Mapping[str, object]) -> None:
@@ -134,7 +165,7 @@ def check_agreement(task: Task, shared_settings: Mapping[str, object]) -> None:
 
 
 @contextmanager
-def supervised(task: Task) -> Iterator[None]:
+def _supervised(task: Task) -> Iterator[None]:
     """Run a training that all workers take part in: wait for the others at its end, and stop if one of them fails."""
     done = threading.Event()
     threading.Thread(target=_watch, args=(task, done), daemon=True).start()
@@ -153,19 +184,6 @@ def supervised(task: Task) -> Iterator[None]:
         _stop(_failures(task) or [first_line(error)])
 
 
-def _jobs(task: Task) -> list[tuple[str, int]]:
-    return [(kind, len(task.cluster[kind])) for kind in ("chief", "worker") if task.cluster.get(kind)]
-
-
-@contextmanager
-def _killed_by(number: signal.Signals) -> Iterator[None]:
-    before = signal.signal(number, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
 def _watch(task: Task, done: threading.Event) -> None:
     answered = time.monotonic()
     while not done.wait(_POLL_SECONDS):
@@ -179,20 +197,23 @@ def _watch(task: Task, done: threading.Event) -> None:
             _stop(failures)
 
 
-def _stop(failures: Sequence[str]) -> NoReturn:
-    text = f"the training stops: {'; '.join(failures)}. The same commands go on from the last checkpoint"
-    print(f"error: {text}", file=sys.stderr)
-    _end(1)
-
-
 def _failures(task: Task) -> list[str]:
-    states = context.context().get_task_states(_jobs(task))
     failures = []
-    for rank, state in enumerate(states):
+    for rank, state in enumerate(context.context().get_task_states(_jobs(task))):
         if isinstance(state, tf.errors.OpError):
             silent = "heartbeat timeout" in state.message
             failures.append(f"{task.name(rank)} died or cannot be reached" if silent else state.message)
     return failures
+
+
+def _jobs(task: Task) -> list[tuple[str, int]]:
+    return [(kind, len(task.cluster[kind])) for kind in ("chief", "worker") if task.cluster.get(kind)]
+
+
+def _stop(failures: Sequence[str]) -> NoReturn:
+    text = f"the training stops: {'; '.join(failures)}. The same commands resume from the last checkpoint"
+    print(f"error: {text}", file=sys.stderr)
+    _end(1)
 
 
 def _end(status: int) -> NoReturn:
@@ -202,11 +223,8 @@ def _end(status: int) -> NoReturn:
     os._exit(status)
 
 
-# The evaluator of a cluster: a process that scores the checkpoints that the chief writes.
-
-
-def evaluate(estimator: tf.estimator.Estimator, evaluation: PeriodicEvaluation, max_steps: int) -> None:
-    """Score the newest checkpoint whenever there is a new one, until that of `max_steps`; keep the best."""
+def evaluate_checkpoints(estimator: tf.estimator.Estimator, evaluation: PeriodicEvaluation, max_steps: int) -> None:
+    """Score the newest checkpoint whenever the chief writes one, until that of `max_steps`; keep the best."""
     log(f"waiting for checkpoints in {estimator.model_dir}")
     spec = tf.estimator.EvalSpec(
         evaluation.input_fn, steps=None, exporters=[_Scorer(evaluation)], start_delay_secs=0, throttle_secs=1
@@ -238,64 +256,3 @@ class _Scorer(tf.estimator.Exporter):
         if not self._evaluation.has_scored(step):
             self._evaluation.run(estimator, checkpoint_files.resolve(copy), step, lambda: None)
         shutil.rmtree(copy)
-
-
-def settings_to_agree_on(
-    estimator: tf.estimator.Estimator, layout: RunLayout, records: TrainingRecords
-) -> dict[str, object]:
-    """Return what all workers must start from, by name: layout, data, start, and every setting."""
-    params, run = estimator.params, estimator.config
-    return {
-        **layout.shared_settings(),
-        "training images": records.images,
-        "record files": len(records.images_by_file),
-        "skip_empty_images": records.skip_empty_images,
-        "start": warm_start.identity(params["start"]),
-        "precision": params["precision"].value,
-        "model_scope": params["model_scope"],
-        "tf_random_seed": run.tf_random_seed,
-        "save_checkpoints_steps": run.save_checkpoints_steps,
-        **config_file.settings(params["config"]),
-    }
-
-
-def train(
-    estimator: tf.estimator.Estimator,
-    input_fn,
-    max_steps: int,
-    task: Task,
-    first_step: Callable[[], int],
-    shared_settings: dict[str, object],
-    hooks: Sequence[tf.train.SessionRunHook] = (),
-) -> None:
-    """Train until the global step is `max_steps`, as one worker of several; the chief writes the checkpoints.
-
-    Args:
-      estimator: built with the strategy of `strategy.train_strategy`.
-      input_fn: gives this worker's images of each batch.
-      max_steps: the last step.
-      task: which worker this is.
-      first_step: gives the step of the chief's checkpoint, once all workers have joined.
-      shared_settings: what all workers must start from, by name.
-      hooks: further hooks of this worker's session.
-
-    Raises:
-      UserError: this worker starts from something else than the chief.
-    """
-    with supervised(task):
-        check_agreement(task, {"checkpoint of step": first_step(), **shared_settings})
-        check_start(estimator, first_step(), max_steps)
-        if first_step() >= max_steps:
-            return
-        own = (
-            SaveConfig(estimator.params["config"], estimator.model_dir) if task.is_chief else KeepRestoredCheckpoints()
-        )
-        finite = SaveOnlyFiniteVariables(estimator.params["config"].schedule)
-        train_spec = tf.estimator.TrainSpec(input_fn, max_steps, [own, finite, *hooks])
-        with explained_write_errors(estimator.model_dir):
-            tf.estimator.train_and_evaluate(estimator, train_spec, tf.estimator.EvalSpec(input_fn))
-    # moving averages are gathered from all replicas by saving, so every worker saves; only the chief's files are kept
-    shutil.rmtree(Path(estimator.model_dir, f"tmp_{task.kind}_{task.number}"), ignore_errors=True)
-    if task.is_chief:
-        curves.draw_again(estimator.model_dir)
-    log(f"trained to step {max_steps}; checkpoint and summaries are in {estimator.model_dir}")

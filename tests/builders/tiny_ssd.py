@@ -7,9 +7,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from net import ssd_net, training, workers
-from net.layers import Precision
-from net.run_config import Saving, build, run_config, session_config
-from net.workers import train_strategy
+from net.run_config import build, run_config, session_config
 from tests.builders.configs import voc_config
 from utility.checkpoints import checkpoint_files
 from utility.config.settings import BACKBONES, Backbone, ExtraLayer, NetworkConfig, Recipe
@@ -76,15 +74,19 @@ def make_estimator(config, model_dir, layout=RunLayout(2), save_checkpoints_step
     """Return an Estimator that keeps one checkpoint, of its end, unless told otherwise."""
     session = quick_session()
     session.device_count["CPU"] = max(len(layout.devices), 1)
+    strategy = None
+    if layout.task:
+        strategy = workers.join(layout.task, len(layout.devices))
+    elif layout.replicas > 1:
+        strategy = tf.distribute.MirroredStrategy(layout.devices)
     run = run_config(
         str(model_dir),
         session,
-        Saving(checkpoint_steps=save_checkpoints_steps),
+        checkpoint_steps=save_checkpoints_steps,
         seed=1,
         task=layout.task,
-        strategy=train_strategy(layout),
+        strategy=strategy,
     )
-    params = {"log_every_n_steps": 10, "start": None, "precision": Precision.FLOAT32, **params}
     return build(config, run, "channels_last", **params)
 
 
@@ -149,9 +151,9 @@ def main(asked):
     estimator = make_estimator(config, asked.model_dir, layout, **options)
     if task:
         first_step = checkpoint_files.step_reader(asked.model_dir, once=True)
-        agreement = {**layout.shared_settings(), "steps": asked.steps}
+        agreement = {"devices": layout.replicas, "steps": asked.steps}
         hooks = [SaveVariables(asked.output, asked.steps)]
-        workers.train(estimator, input_fn, UNTIL_KILLED, task, first_step, agreement, hooks)
+        workers.train_as_worker(estimator, input_fn, UNTIL_KILLED, task, first_step, agreement, hooks)
         return
     training.train(estimator, input_fn, asked.steps)
     np.savez(asked.output, **variables(estimator))

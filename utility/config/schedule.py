@@ -48,8 +48,8 @@ def described(config: Config) -> str:
     norm = schedule.clip_gradient_norm
     last = schedule.max_number_of_steps
     ends = [min(boundary, last) for boundary in (*schedule.decay_boundaries, last)]
-    rates = [max(schedule.learning_rate * factor, schedule.end_learning_rate) for factor in schedule.lr_decay_factors]
-    parts = [f"{rate:.3g} to {end}" for rate, start, end in zip(rates, [0, *ends], ends, strict=False) if start < end]
+    spans = zip(schedule.rates, [0, *ends], ends, strict=False)
+    parts = [f"{rate:.3g} to {end}" for rate, start, end in spans if start < end]
     rule = f"learning rate {', '.join(parts)}".replace(" to ", " to step ", 1)
     clipping = f"; gradients clipped at a norm of {norm:g}" if norm else ""
     weighting = f"; location loss times {weight:g}" if weight != 1.0 else ""

@@ -178,6 +178,11 @@ class ScheduleConfig:
     bias_lr_factor: float = 1.0  # factor of the learning rate of biases; Caffe: 2
     clip_gradient_norm: float = 0.0  # upper limit of the global norm; 0: no clipping
 
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates before, between and after `decay_boundaries`."""
+        return tuple(max(self.learning_rate * factor, self.end_learning_rate) for factor in self.lr_decay_factors)
+
 
 @dataclass(frozen=True)
 class AugmentConfig:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, MutableMapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from utility.errors import UserError
-from utility.files.text_files import whole_number
 
 VARIABLE = "TF_CONFIG"
+_EXAMPLE = '{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
 _KINDS = ("chief", "worker", "evaluator")
 _ADDRESS = re.compile(r"[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
@@ -54,12 +54,6 @@ class Task(NamedTuple):
         kind, index = (self.kind, self.number) if rank is None else self.trainers[rank]
         return f"{kind} {index} ({self.cluster[kind][index]})"
 
-    def to_json(self) -> str:
-        """Return TF_CONFIG for TensorFlow, whose evaluator requires a `chief` in the cluster."""
-        chief, first = self.trainers[0]
-        cluster = {"chief": [self.cluster[chief][first]]} if self.evaluates else self.cluster
-        return json.dumps({"cluster": cluster, "task": {"type": self.kind, "index": self.number}})
-
 
 def read(environment: Mapping[str, str]) -> Task | None:
     """Return this process's task, or None if it trains alone: no TF_CONFIG, an empty one, or a single worker.
@@ -68,37 +62,15 @@ def read(environment: Mapping[str, str]) -> Task | None:
       UserError: TF_CONFIG is not JSON, lacks its cluster or task, or its task is not in the cluster.
     """
     text = environment.get(VARIABLE, "").strip()
-    content = _parsed(text) if text else {}
-    if not content:
-        return None
-    task = Task(*_task(content), _cluster(content))
-    addresses = task.cluster.get(task.kind, [])
-    if task.number >= len(addresses):
-        raise _error(f"task {task.kind} {task.number} is not in the cluster, which has {len(addresses)} {task.kind}s")
-    return task if task.evaluates or len(task.trainers) > 1 else None
-
-
-def export(task: Task | None, environment: MutableMapping[str, str]) -> None:
-    """Set TF_CONFIG for TensorFlow, which reads it from the environment; remove it where there is no task."""
-    if task is None:
-        environment.pop(VARIABLE, None)
-    else:
-        environment[VARIABLE] = task.to_json()
-
-
-def _parsed(text: str) -> dict[str, Any]:
     try:
-        content = json.loads(text)
-    except ValueError as error:
+        content = json.loads(text) if text else {}
+    except (ValueError, RecursionError) as error:
         raise _error(f"is not JSON ({error})") from None
-    except RecursionError:
-        raise _error("is not JSON that can be read (nested too deeply)") from None
     if not isinstance(content, dict):
         raise _error("must be a JSON object with `cluster` and `task`")
-    return content
+    if not content:
+        return None
 
-
-def _cluster(content: dict[str, Any]) -> dict[str, list[str]]:
     cluster = content.get("cluster")
     if not isinstance(cluster, dict) or not cluster:
         raise _error("has no `cluster`, which lists host:port of each worker")
@@ -114,22 +86,32 @@ def _cluster(content: dict[str, Any]) -> dict[str, list[str]]:
         raise _error("`cluster.chief` has more than one address; the others are workers")
     if not cluster.get("chief") and not cluster.get("worker"):
         raise _error("`cluster` has neither a chief nor a worker: nobody would train")
-    return cluster
 
-
-def _task(content: dict[str, Any]) -> tuple[str, int]:
-    task = content.get("task")
-    if not isinstance(task, dict) or "type" not in task:
+    place = content.get("task")
+    if not isinstance(place, dict) or "type" not in place:
         raise _error("has no `task`, which says which of the cluster this process is")
-    kind, index = task["type"], task.get("index", 0)
+    kind, index = place["type"], str(place.get("index", 0))
     if kind not in _KINDS:
         raise _error(f"`task.type` is {kind!r}; there are {', '.join(_KINDS)}")
-    number = whole_number(str(index))
-    if number is None or number < 0:
+    if not re.fullmatch("[0-9]{1,9}", index):
         raise _error(f"`task.index` is {index!r}; it must be a number from 0")
-    return kind, number
+    task = Task(kind, int(index), cluster)
+    addresses = cluster.get(kind, [])
+    if task.number >= len(addresses):
+        raise _error(f"task {kind} {index} is not in the cluster, which has {len(addresses)} {kind}s")
+    return task if task.evaluates or len(task.trainers) > 1 else None
 
 
 def _error(what: str) -> UserError:
-    example = '{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
-    return UserError(f"{VARIABLE}: {what}; it should look like {example}")
+    return UserError(f"{VARIABLE}: {what}; it should look like {_EXAMPLE}")
+
+
+def export(task: Task | None, environment: MutableMapping[str, str]) -> None:
+    """Set TF_CONFIG for TensorFlow, which reads it from the environment; remove it where there is no task."""
+    if task is None:
+        environment.pop(VARIABLE, None)
+        return
+    chief, first = task.trainers[0]
+    # TensorFlow's evaluator requires a `chief` in the cluster
+    cluster = {"chief": [task.cluster[chief][first]]} if task.evaluates else task.cluster
+    environment[VARIABLE] = json.dumps({"cluster": cluster, "task": {"type": task.kind, "index": task.number}})

@@ -1,7 +1,7 @@
 """How a training is laid out over devices and machines: replicas, their share of a batch, and their share of the data.
 
-A `RunLayout` is made once for a run. The input function, the distribution strategy, the optimizer's parts of a batch,
-the log and the check that all workers agree take their numbers from it.
+A `RunLayout` is made once for a run. The input function, the distribution strategy, gradient accumulation, the log and
+the check that all workers agree take their numbers from it.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class DataShard:
 class RunLayout:
     """Which devices train, on how many machines, and how a batch is divided among them.
 
-    batch_size: images of a step, over all replicas.
-    devices: of this worker, such as ("/gpu:0", "/gpu:1"), a replica on each; () is one replica on the CPU.
-    accumulate_steps: equal parts in which a replica computes its images, one after the other.
-    task: this worker's place in the cluster; None: the run has one process.
-
     A UserError names --batch_size if the replicas and their parts do not divide the batch equally.
     """
 
-    batch_size: int
-    devices: tuple[str, ...] = ()
-    accumulate_steps: int = 1
-    task: Task | None = None
+    batch_size: int  # images of a step, over all replicas
+    devices: tuple[str, ...] = ()  # of this worker, such as ("/gpu:0", "/gpu:1"), a replica each; (): one on the CPU
+    accumulate_steps: int = 1  # equal parts in which a replica computes its images, one after the other
+    task: Task | None = None  # this worker's place in the cluster; None: the run has one process
+
+    @property
+    def trains(self) -> bool:
+        """Whether this process trains; an evaluator does not, and has no images of a batch and no shard of the data."""
+        return self.task is None or not self.task.evaluates
 
     @property
     def workers(self) -> int:
@@ -67,10 +67,9 @@ class RunLayout:
         return self.batch_size // self.replicas
 
     def __post_init__(self) -> None:
-        pieces, divisors = self.replicas * self.accumulate_steps, " times ".join(self._divisors())
-        if self.batch_size % pieces and self.trains:
+        if self.trains and self.batch_size % self._pieces:
             raise UserError(
-                f"--batch_size={self.batch_size}: must be a multiple of the {divisors}: {pieces}"
+                f"--batch_size={self.batch_size}: must be a multiple of the {self._divisors}: {self._pieces}"
                 f"{'; --nomulti_gpu takes one GPU of a machine' if self.replicas > 1 else ''}"
             )
 
@@ -78,34 +77,32 @@ class RunLayout:
     def of(
         cls, config: Config, devices: tuple[str, ...] = (), accumulate_steps: int = 1, task: Task | None = None
     ) -> RunLayout:
-        """Return the layout of a training with this config; a UserError also if its batch norm needs more images."""
+        """Return the layout of a training with this config; a UserError also if its batch norm needs more images.
+
+        With one image at a time, a 1x1 map equals its batch mean, and batch norm makes it 0.
+        """
         layout = cls(config.schedule.batch_size, devices, accumulate_steps, task)
-        if BACKBONES[config.network.backbone].batch_norm and layout.trains:
-            layout.check_batch_norm()
+        batch_norm = BACKBONES[config.network.backbone].batch_norm
+        if batch_norm and layout.trains and layout.batch_size < 2 * layout._pieces:
+            shared = f", shared by the {layout._divisors}," if layout._divisors else ""
+            raise UserError(
+                f"--batch_size={layout.batch_size}{shared} gives batch norm one image at a time:"
+                f" take {2 * layout._pieces} or more"
+            )
         return layout
 
     @property
-    def trains(self) -> bool:
-        """Whether this process trains; an evaluator does not, and has no images of a batch and no shard of the data."""
-        return self.task is None or not self.task.evaluates
+    def _pieces(self) -> int:
+        """Number of equal pieces that a batch is computed in."""
+        return self.replicas * self.accumulate_steps
 
-    def check_batch_norm(self) -> None:
-        """Raise a UserError that names --batch_size if a replica computes fewer than two images at a time.
-
-        With one image, a 1x1 map equals its batch mean, and batch norm makes it 0.
-        """
-        pieces, divisors = self.replicas * self.accumulate_steps, " times ".join(self._divisors())
-        if self.batch_size < 2 * pieces:
-            shared = f", shared by the {divisors}," if divisors else ""
-            raise UserError(
-                f"--batch_size={self.batch_size}{shared} gives batch norm one image at a time:"
-                f" take {2 * pieces} or more"
-            )
-
-    def _divisors(self) -> list[str]:
+    @property
+    def _divisors(self) -> str:
+        """What divides a batch, for an error."""
         of_workers = f" devices of {self.workers} workers" if self.task else " GPUs"
         devices = [f"{self.replicas}{of_workers}"] if self.replicas > 1 else []
-        return devices + ([f"--accumulate_steps={self.accumulate_steps}"] if self.accumulate_steps > 1 else [])
+        parts = [f"--accumulate_steps={self.accumulate_steps}"] if self.accumulate_steps > 1 else []
+        return " times ".join(devices + parts)
 
     def data_shard(self, images: Mapping[str, int]) -> DataShard:
         """Return what this worker reads of the record files, given the images of each.
@@ -122,16 +119,10 @@ class RunLayout:
             return DataShard(own[self.worker], counts[self.worker], 1, 0)
         return DataShard(files, sum(counts), workers, self.worker)
 
-    def shared_settings(self) -> dict[str, object]:
-        """Return what must be the same on all workers, by name."""
-        return {"devices": self.replicas, "accumulate_steps": self.accumulate_steps}
-
     def __str__(self) -> str:
         """Return it as the log has it: `batches of 64 on 4 GPU(s) of each of 2 workers, 8 images a replica`."""
         devices = f"{len(self.devices)} GPU(s)" if self.devices else "the CPU"
-        text = f"batches of {self.batch_size} on {devices}"
-        if self.task:
-            text += f" of each of {self.workers} workers"
-        if self.replicas > 1:
-            text += f", {self.per_replica_batch_size} images a replica"
-        return text + (f" in {self.accumulate_steps} parts" if self.accumulate_steps > 1 else "")
+        workers = f" of each of {self.workers} workers" if self.task else ""
+        share = f", {self.per_replica_batch_size} images a replica" if self.replicas > 1 else ""
+        parts = f" in {self.accumulate_steps} parts" if self.accumulate_steps > 1 else ""
+        return f"batches of {self.batch_size} on {devices}{workers}{share}{parts}"

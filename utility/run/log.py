@@ -8,25 +8,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-# Work that a run can do without.
-
-
-@contextmanager
-def attempted(what: str) -> Iterator[None]:
-    """Turn any error into a line of the log: a picture that cannot be drawn must not end a training of days."""
-    try:
-        yield
-    except Exception as error:
-        log(f"warning: {what} cannot be drawn: {first_line(error)}")
-
-
 Item = TypeVar("Item")
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type if there is none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
 
 _prefix: list[str] = []
 
@@ -39,6 +21,20 @@ def set_log_prefix(name: str) -> None:
 def log(message: str) -> None:
     """Write a line for the user to stdout, and flush it."""
     print("".join(_prefix) + message, flush=True)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type if there is none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def attempted(what: str) -> Iterator[None]:
+    """Turn any error into a line of the log: a picture that cannot be drawn must not end a training of days."""
+    try:
+        yield
+    except Exception as error:
+        log(f"warning: {what} cannot be drawn: {first_line(error)}")
 
 
 def progress(items: Iterable[Item], total: int | None, unit: str) -> Iterator[Item]:

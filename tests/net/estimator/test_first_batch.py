@@ -4,7 +4,6 @@ import os
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from net import training, training_log
@@ -12,17 +11,7 @@ from net.default_boxes import default_boxes
 from tests import kill_loop
 from tests.builders.configs import assert_same_training, voc_config
 from tests.builders.tiny_ssd import batch, make_estimator, repeated, variables
-from utility.config import presets
 from utility.drawing.detections import class_colour
-from utility.run.cluster import Task
-
-
-@pytest.mark.parametrize("preset", ["ssd300_voc", "ssd300_voc_absolute"])
-def test_the_corners_are_those_that_are_matched(preset):
-    anchors = default_boxes(presets.preset(preset))
-    with tf.Graph().as_default(), tf.Session() as session:
-        expected = session.run(anchors.frame.to_normalized(anchors.corners()))
-    np.testing.assert_allclose(training_log._corners(anchors), expected, atol=1e-6)
 
 
 def test_images_are_as_they_were_before_preprocessing_and_boxes_in_their_colours():
@@ -90,9 +79,3 @@ def test_a_picture_that_cannot_be_drawn_is_a_line_of_the_log(train, tmp_path, ca
     train(1, tmp_path / "missing" / "first_batch.jpg")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
     assert len(lines) == 1 and lines[0].startswith("warning: first_batch.jpg cannot be drawn: ")
-
-
-def test_a_cluster_draws_none():
-    cluster = {"chief": ["a:1"], "worker": ["b:1"]}
-    assert [training_log.path("logs", Task(kind, 0, cluster)) for kind in cluster] == [None, None]
-    assert training_log.path("logs", None) == "logs/first_batch.jpg"

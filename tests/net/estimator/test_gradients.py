@@ -5,6 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from net import ssd_model_fn
+from net.accumulation import in_parts
 from utility.config.settings import ScheduleConfig
 
 
@@ -14,7 +15,7 @@ def test_only_sums_live_on_from_part_to_part():
     for parts in (2, 8):
         with tf.Graph().as_default() as graph:
             batch = tf.ones([8, 3])
-            total = ssd_model_fn.summed_over_parts(lambda part: (tf.reduce_sum(part),), batch, parts)
+            total, _ = in_parts(lambda part: ((tf.reduce_sum(part),), []), parts)(batch)
             with tf.Session() as session:
                 assert session.run(total) == (24.0,)
             sizes.append(len(graph.get_operations()))
@@ -29,7 +30,7 @@ def test_gradients_are_clipped_by_the_norm_of_all_of_them(largest, factor):
         loss = tf.reduce_sum(a * [3.0, 4.0]) + tf.reduce_sum(b * 12.0)
         schedule = ScheduleConfig(clip_gradient_norm=largest)
         computed = tf.train.GradientDescentOptimizer(1.0).compute_gradients(loss)
-        pairs, norm, _ = ssd_model_fn.safe_gradients(computed, loss, schedule)
+        norm, _, pairs = ssd_model_fn.safe_gradients(computed, loss, schedule)
         session.run(tf.global_variables_initializer())
         (first, second), norm = session.run([[gradient for gradient, _ in pairs], norm])
     np.testing.assert_allclose(first, np.array([3, 4]) * factor, rtol=1e-6)

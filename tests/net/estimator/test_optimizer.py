@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 from net import ssd_model_fn, training
 from net.layers import Precision
 from net.ssd_net import ssd_network
-from tests.builders.configs import assert_same_training
+from tests.builders.configs import assert_same_training, voc_config
 from tests.builders.tiny_ssd import make_estimator, repeated, tiny_config, variables
 from utility.config.settings import ScheduleConfig
 
@@ -55,20 +55,26 @@ def test_a_batch_in_parts_is_the_whole_batch_whatever_lies_in_each(tiny, tmp_pat
 def one_step(gradient_of, mixed_precision=True, scale=None):
     """Make a step of one variable, 1.0, whose gradient `gradient_of` makes of the loss that it is given.
 
-    Returns the variable and the scalars after it, with the step.
+    Returns the variable and the logged scalars after it.
     """
-    with tf.Graph().as_default(), tf.Session() as session:
-        weight = tf.get_variable("kernel", initializer=1.0)
+    precision = Precision.FLOAT16 if mixed_precision else Precision.FLOAT32
+    params = ssd_model_fn.Params(voc_config().replace({"schedule": SCHEDULE}), "channels_last", precision=precision)
 
-        def losses(part):
-            return {"loss": tf.reduce_sum(gradient_of(weight, part))}
+    def total_loss(output, *_):
+        loss = tf.reduce_sum(gradient_of(output, tf.ones([1, 1])))
+        return ssd_model_fn.Losses(loss, *[tf.constant(1.0)] * 5)
 
-        made = ssd_model_fn.update(losses, tf.ones([1, 1]), SCHEDULE, mixed_precision=mixed_precision)
+    with tf.Graph().as_default(), tf.Session() as session, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssd_model_fn, "_network", lambda *_, **__: tf.get_variable("kernel", initializer=1.0))
+        patch.setattr(ssd_model_fn, "total_loss", total_loss)
+        labels = {"boxes_yxyx": tf.zeros([1, 0, 4]), "labels": tf.zeros([1, 0], tf.int64)}
+        spec = ssd_model_fn.ssd_model_fn({"image": tf.zeros([1])}, labels, tf.estimator.ModeKeys.TRAIN, params)
         session.run(tf.global_variables_initializer())
         held = {variable.op.name: variable for variable in tf.global_variables()}
         if scale:
             held[ssd_model_fn.LOSS_SCALE].load(scale, session)
-        scalars = session.run(made.scalars | {"train_op": made.train_op})
+        (log,) = spec.training_hooks
+        scalars = session.run([log.before_run(None).fetches, spec.train_op])[0]
         return session.run(held), scalars
 
 

@@ -53,7 +53,7 @@ def test_the_parts_that_are_told_add_up_to_the_loss_whatever_the_weight_of_local
         with tf.Graph().as_default(), tf.Session() as session:
             tf.set_random_seed(1)
             features, labels = tf.nest.map_structure(tf.constant, batch())
-            params = {"config": config, "data_format": "channels_last", "model_scope": "ssd300"}
+            params = model.Params(config, "channels_last")
             spec = model.ssd_model_fn(features, labels, tf.estimator.ModeKeys.EVAL, params)
             session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
             session.run([update for _, update in spec.eval_metric_ops.values()])
@@ -158,11 +158,11 @@ def test_heads_start_small_where_a_checkpoint_is_loaded_into_a_backbone_with_bat
     spread = {}
     for start in (None, WarmStart("", Scopes("", "", ()), ignore_missing=True)):
         config = voc_config(network__backbone="mobilenet_v1", network__depth_multiplier=0.25, schedule__batch_size=2)
-        params = {"config": config, "data_format": "channels_last", "model_scope": "ssd300", "log_every_n_steps": 10}
         with tf.Graph().as_default(), tf.Session() as session, pytest.MonkeyPatch.context() as patch:
             patch.setattr(WarmStart, "load", lambda start: None)
             features, labels = tf.nest.map_structure(tf.constant, batch())
-            model.ssd_model_fn(features, labels, tf.estimator.ModeKeys.TRAIN, {**params, "start": start})
+            params = model.Params(config, "channels_last", start=start)
+            model.ssd_model_fn(features, labels, tf.estimator.ModeKeys.TRAIN, params)
             (kernel,) = (v for v in tf.trainable_variables() if v.op.name == "ssd300/multibox_head/cls_0/kernel")
             session.run(kernel.initializer)
             spread[start is not None] = session.run(kernel).std()

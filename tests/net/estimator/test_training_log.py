@@ -5,15 +5,16 @@ import types
 import pytest
 
 from net import training_log
+from utility.config.settings import ScheduleConfig
 
 
 @pytest.mark.parametrize(("host_wait", "told"), [(None, ""), (0.05, ""), (0.5, "waited for input 50% of the time")])
-def test_the_log_tells_where_in_the_schedule_it_is_and_when_it_starves(capsys, monkeypatch, host_wait, told):
+def test_the_log_tells_where_in_the_schedule_it_is_and_when_it_is_input_bound(capsys, monkeypatch, host_wait, told):
     """Steps of a second each, with 4 images of 6."""
     clock = iter(range(100))
     monkeypatch.setattr(training_log.time, "monotonic", lambda: float(next(clock)))
     fetched = {} if host_wait is None else {"host_wait": host_wait}
-    log = training_log.TrainingLog({}, 10, 120, 4, images_per_epoch=6)
+    log = training_log.TrainingLog({}, ScheduleConfig(4, 120), 10, images_per_epoch=6)
     scalars = dict.fromkeys(("loss", "cross_entropy", "location", "l2", "accuracy", "gradient_norm"), 1.0)
     for step in range(1, 21):
         values = {**scalars, "learning_rate": 0.001, "step": step, **fetched}
@@ -29,7 +30,7 @@ def test_the_log_tells_where_in_the_schedule_it_is_and_when_it_starves(capsys, m
 def test_a_training_by_epochs_counts_to_their_number(images, batch, epochs, capsys):
     """Its steps are rounded up, so that the last batch may hold images of one epoch more."""
     steps = -(-images * epochs // batch)
-    log = training_log.TrainingLog({}, steps, steps, batch, images_per_epoch=images)
+    log = training_log.TrainingLog({}, ScheduleConfig(batch, steps), steps, images_per_epoch=images)
     values = dict.fromkeys(
         ("loss", "cross_entropy", "location", "l2", "accuracy", "gradient_norm", "learning_rate"), 1.0
     )

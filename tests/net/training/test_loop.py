@@ -75,7 +75,7 @@ def full_disk(tmp_path):
 def test_a_full_disk_is_one_line_and_spoils_nothing(tiny, parts, full_disk, monkeypatch, capsys):
     disk, fill, make_room = full_disk
     folder = shutil.copytree(parts.folder, disk / "logs")
-    monkeypatch.setattr(training_log, "_STARVED", 0.0)
+    monkeypatch.setattr(training_log, "_INPUT_BOUND", 0.0)
     input_fn = lambda: input._timed(repeated(batch())())  # noqa: E731
     with pytest.raises(ValueError, match=r"--model_dir=.*/logs: cannot be written to: ") as error:
         training.train(make_estimator(tiny, folder), input_fn, 11, hooks=[AtStart(fill)])

@@ -17,6 +17,7 @@ import tensorflow.compat.v1 as tf
 
 from net.curves import HISTORY
 from net.periodic_evaluation import BEST
+from net.workers import HEARTBEAT_TIMEOUT_SECONDS
 from tests import kill_loop
 from tests.builders.configs import assert_same_training
 from utility.run.command import ROOT
@@ -94,7 +95,7 @@ def train_and_kill(home, step, victim):
             workers.wait_for(number, f"worker {number} .*: saved the variables of step {step}\n")
         workers.wait_for(survivor, r" step \d*[1-9]0/")
         workers.processes[victim].send_signal(signal.SIGKILL)
-        assert workers.processes[survivor].wait(timeout=workers.HEARTBEAT_TIMEOUT_SECONDS + 100) == 1
+        assert workers.processes[survivor].wait(timeout=HEARTBEAT_TIMEOUT_SECONDS + 100) == 1
         text = workers.text(survivor)
         errors = [line for line in text.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1 and "Traceback" not in text, text

@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from net import training
 from net.default_boxes import default_boxes
 from net.prediction import detect
-from net.run_config import Saving, build, run_config
+from net.run_config import build, run_config
 from tests.builders.tiny_ssd import quick_session
 from utility.config import checks, config_file, presets
 from utility.config.feature_maps import feature_maps
@@ -61,7 +61,7 @@ def test_a_preset_trains_detects_and_loads_again(name, tmp_path):
     assert len(default_boxes(config).cyxhw) == BOXES[name]
 
     def estimator():
-        run = run_config(str(tmp_path), quick_session(), Saving(checkpoint_steps=9))
+        run = run_config(str(tmp_path), quick_session(), checkpoint_steps=9)
         return build(config, run, "channels_last", log_every_n_steps=1)
 
     first = estimator()
