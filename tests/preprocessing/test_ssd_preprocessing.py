@@ -13,7 +13,14 @@ from PIL import Image, ImageDraw
 
 from dataset.sources import pictures
 from preprocessing import colours, geometry
-from preprocessing.ssd_preprocessing import decode, preprocess_for_eval, preprocess_for_train
+from preprocessing.ssd_preprocessing import (
+    antialiased,
+    antialiased_by_products,
+    decode,
+    preprocess_for_eval,
+    preprocess_for_train,
+    reduce,
+)
 from tests.builders.voc import picture
 from utility.config.settings import NO_AUGMENTATION, AugmentConfig, NetworkConfig
 
@@ -386,3 +393,40 @@ def test_a_seed_gives_the_same_example_again_and_another_seed_another_one():
     np.testing.assert_array_equal(first["image"], again["image"])
     np.testing.assert_array_equal(first["boxes_yxyx"], again["boxes_yxyx"])
     assert np.abs(first["image"] - other["image"]).mean() > 1
+
+
+# --- reduction -------------------------------------------------------------------------------------------------------
+
+
+WAYS = pytest.mark.parametrize("resample", [antialiased, antialiased_by_products])
+
+
+def reduced(image, max_side, resample):
+    function = tf2.function(lambda image: reduce(image, max_side, resample))
+    return function(tf.constant(image)).numpy()
+
+
+@WAYS
+@pytest.mark.parametrize("size", [(1000, 747), (333, 1201), (129, 128), (2, 700)])
+def test_it_is_pillows_reduction(size, resample):
+    original = picture(size)
+    width, height = (max(1, (2 * side * 128 + max(size)) // (2 * max(size))) for side in size)
+    wanted = np.asarray(original.resize((width, height), Image.Resampling.BILINEAR), np.float32)
+    found = reduced(np.asarray(original), 128, resample)
+    assert found.shape == wanted.shape and found.dtype == np.float32
+    assert np.abs(found - wanted).max() < 1.01  # Pillow rounds twice
+
+
+@WAYS
+def test_every_pixel_counts(resample):
+    """A checkerboard of single pixels becomes grey; bilinear sampling at a ratio of 8 would see one colour alone."""
+    board = np.indices((512, 512)).sum(axis=0) % 2 * 255
+    found = reduced(np.repeat(board[..., np.newaxis], 3, axis=2).astype(np.uint8), 64, resample)
+    np.testing.assert_allclose(found, 127.5, atol=0.5)
+
+
+@WAYS
+def test_a_picture_that_is_not_larger_stays(resample):
+    original = np.asarray(picture((128, 100)))
+    np.testing.assert_array_equal(reduced(original, 128, resample), original.astype(np.float32))
+    assert reduce(tf.constant(original), None).dtype == tf.uint8
