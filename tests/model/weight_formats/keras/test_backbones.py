@@ -1,4 +1,4 @@
-"""Keras' ResNet50 and MobileNet: files that are not of them. What they compute is in tests/net."""
+"""Keras' ResNet50 and MobileNet: files that are not of them. What they compute is in tests/net/network."""
 
 import h5py
 import numpy as np
