@@ -28,7 +28,7 @@ USERS = {
     "a file that is not there": lambda: Path("/nothing/here").read_bytes(),
 }
 DEFECTS = {
-    "a KeyError": lambda: {}["name"],
+    "a KeyError": lambda: dict[str, int]()["name"],
     "a ValueError": lambda: _raise(ValueError("one line, but raised by nobody on purpose")),
     "zip": lambda: list(zip([1, 2], [1], strict=True)),
     "int": lambda: int("3.5"),

@@ -297,7 +297,8 @@ def needs_of(name: str) -> set[str]:
 
 
 def test_the_lock_is_what_the_requirements_need():
-    todo, reached = set(pins("requirements.txt")), set()
+    todo = set(pins("requirements.txt"))
+    reached: set[str] = set()
     while todo - reached:
         name = min(todo - reached)
         reached.add(name)

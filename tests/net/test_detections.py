@@ -21,7 +21,7 @@ def offsets_of(boxes_yxyx, anchors=ANCHORS):
 
 def test_detections_are_golden(golden):
     arrays = np.load(golden / "postprocess.npz")
-    boxes, logits = np.tile(np.float32([0.2, 0.2, 0.8, 0.8]), (8732, 1)), np.zeros((1, 8732, 21), np.float32)
+    boxes, logits = np.tile(np.array([0.2, 0.2, 0.8, 0.8], np.float32), (8732, 1)), np.zeros((1, 8732, 21), np.float32)
     logits[..., 0] = 20  # the default boxes that are not in the file are background
     boxes[arrays["rows"]], logits[0, arrays["rows"]] = arrays["bboxes_pred"], arrays["cls_pred"]
     found = detect(SsdOutput(offsets_of(boxes)[tf2.newaxis], tf2.constant(logits)), ANCHORS, DetectionConfig())
