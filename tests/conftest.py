@@ -38,7 +38,7 @@ def _leaves_no_graph_behind():
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """The folder of golden numbers computed outside this project."""
-    return _shared("golden")
+    return Path(__file__).parent / "golden"
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +62,23 @@ def bccd() -> Path:
 @pytest.fixture(scope="session")
 def cases() -> Path:
     """Small inputs that went wrong, with a README that says what is right."""
+    return Path(__file__).parent / "cases"
+
+
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Larger inputs that went wrong, which are not in the repository."""
     return _shared("cases")
+
+
+@pytest.fixture(scope="session")
+def drawn_voc(tmp_path_factory) -> Path:
+    """A VOCROOT of 24 + 12 drawn pictures of five classes, which stands where photographs are not needed."""
+    from dataset import sample
+
+    root = tmp_path_factory.mktemp("drawn")
+    sample.make(root / "VOC", num_train=24, num_test=12)
+    return root / "VOC"
 
 
 @pytest.fixture

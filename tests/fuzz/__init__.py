@@ -1,4 +1,6 @@
-"""Damaged inputs by the thousand: each must give a result or an error of one line, within 5 s and 1 GB.
+"""Damaged inputs by the thousand: each must give a result, or an error that is the user's, within 5 s and 1 GB.
+
+Those are UserError and OSError; anything else is a defect, a plain ValueError too.
 
     python -m tests.fuzz 10000 /tmp/fuzz              of each kind
     python -m tests.fuzz 10000 /tmp/fuzz voc coco     of some kinds

@@ -4,27 +4,12 @@ import copy
 import json
 import random
 
-# a header must not promise more than there is; numbers must be numbers, and texts one line
+# numbers must be numbers, and texts one line
 TOKENS = (
-    *(
-        b"",
-        b"\0",
-        b"\n",
-        b"\r",
-        b"\xff",
-        b"\xfe\xff",
-        b"\xef\xbb\xbf",
-        b"%s",
-        b"../",
-        b"\\",
-        b"/",
-        b"$\\x$",
-        b"\x1b[2J",
-    ),
-    *(b"nan", b"NaN", b"inf", b"-Infinity", b"1e400", b"-1", b"0", b"1_0", "٣".encode(), "²".encode(), b"1e-320"),
-    *(b"9" * 5000, b"9223372036854775808", b"-9223372036854775809", b"4294967296", b"1e308", b"0x10", b"null"),
-    *(b"[" * 3000, b"{" * 500, b'{"a":' * 2000, b"<a>" * 3000, b"&lt;", b"&#0;", b"<!DOCTYPE a>", b"]]>", b"<x/>"),
-    *(b"A" * 100_000, "é".encode(), b"\xff\xd8\xff", b"\xff\xc4", b"\xff\xd9", b"\xff\xda", b"\x7f\xff\xff\xff"),
+    *(b"", b"\0", b"\n", b"\r", b"\xff", b"\xfe\xff", b"\xef\xbb\xbf", "é".encode()),
+    *(b"%s", b"../", b"\\", b"/", b"$\\x$", b"\x1b[2J", b"&lt;", b"&#0;", b"]]>", b"<x/>", b"null", b"A" * 300),
+    *(b"nan", b"NaN", b"inf", b"-Infinity", b"-1", b"0", b"1_0", "٣".encode(), "²".encode(), b"0x10"),
+    *(b"1e400", b"1e308", b"1e-320", b"9" * 40, b"9223372036854775808", b"-9223372036854775809", b"4294967296"),
 )
 
 
@@ -52,8 +37,8 @@ def damaged(rng: random.Random, data: bytes) -> bytes:
 
 JUNK: tuple = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, 0.0, -0.5, 1e308, 1e-320, float("nan"), float("inf")),
-    *("", "x", "a\0b", "../x", "/etc/passwd", "a\\b", "$\\x$", "\ud800", "1", "٣", "A" * 100_000, "Cat\n"),
-    *([], {}, [[]], [None], [1, 2, 3, 4], [0, 0, 0, 0], ["a"], {"id": 1}, [[[[[[[[[[1]]]]]]]]]]),
+    *("", "x", "a\0b", "../x", "/etc/passwd", "a\\b", "$\\x$", "1", "٣", "A" * 300, "Cat\n"),
+    *([], {}, [[]], [None], [1, 2, 3, 4], [0, 0, 0, 0], ["a"], {"id": 1}, [[[[1]]]]),
 )
 
 

@@ -13,7 +13,14 @@ from PIL import Image, ImageDraw
 
 from dataset.sources import pictures
 from preprocessing import colours, geometry
-from preprocessing.ssd_preprocessing import decode, preprocess_for_eval, preprocess_for_train
+from preprocessing.ssd_preprocessing import (
+    antialiased,
+    antialiased_by_products,
+    decode,
+    preprocess_for_eval,
+    preprocess_for_train,
+    reduce,
+)
 from tests.builders.voc import picture
 from utility.config.settings import NO_AUGMENTATION, AugmentConfig, NetworkConfig
 
@@ -121,10 +128,22 @@ def rounded_as_caffe(window, size):
     return np.floor(window * np.tile(size, 2)) / np.tile(size, 2)
 
 
+def textured(size, seed):
+    """A picture with as much detail as a photograph: noise that falls with the frequency."""
+    random = np.random.RandomState(seed)
+    frequency = np.hypot(np.fft.fftfreq(size[1])[:, np.newaxis], np.fft.rfftfreq(size[0]))
+    spectrum = np.fft.rfft2(random.randn(3, size[1], size[0])) / np.maximum(frequency, 1 / max(size)) ** 1.35
+    noise = np.moveaxis(np.fft.irfft2(spectrum, s=size[::-1]), 0, 2)
+    grey = noise.mean(axis=-1, keepdims=True)
+    pixels = 128 + 22 * noise / noise.std() + 36 * grey / grey.std()
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
 @pytest.fixture(scope="module")
-def photographs(voc_sample):
-    paths = sorted((voc_sample / "VOC2007" / "JPEGImages").glob("*.jpg"))[::15]
-    return [path.read_bytes() for path in paths]
+def photographs():
+    """JPEGs of pictures that have as much detail as photographs."""
+    sizes = [(500, 375), (375, 500), (500, 333), (333, 500)]
+    return [encoded(textured(sizes[seed % 4], seed), quality=90, subsampling=2) for seed in range(20)]
 
 
 def scene(size=(500, 375), seed=0):
@@ -184,7 +203,7 @@ def test_training_input_of_photographs_agrees_with_plain_numpy(photographs, imag
 
 
 def test_whole_pixels_are_nearer_to_the_exact_window_than_caffes(photographs):
-    """Half a pixel makes a difference of up to 10 in highly textured photographs."""
+    """Half a pixel makes a difference of several grey levels where there is much detail."""
     errors = []
     for image, result in compared(photographs):
         window, flip = result["window"].astype(np.float64), result["placement"].flip
@@ -386,3 +405,40 @@ def test_a_seed_gives_the_same_example_again_and_another_seed_another_one():
     np.testing.assert_array_equal(first["image"], again["image"])
     np.testing.assert_array_equal(first["boxes_yxyx"], again["boxes_yxyx"])
     assert np.abs(first["image"] - other["image"]).mean() > 1
+
+
+# --- reduction -------------------------------------------------------------------------------------------------------
+
+
+WAYS = pytest.mark.parametrize("resample", [antialiased, antialiased_by_products])
+
+
+def reduced(image, max_side, resample):
+    function = tf2.function(lambda image: reduce(image, max_side, resample))
+    return function(tf.constant(image)).numpy()
+
+
+@WAYS
+@pytest.mark.parametrize("size", [(1000, 747), (333, 1201), (129, 128), (2, 700)])
+def test_it_is_pillows_reduction(size, resample):
+    original = picture(size)
+    width, height = (max(1, (2 * side * 128 + max(size)) // (2 * max(size))) for side in size)
+    wanted = np.asarray(original.resize((width, height), Image.Resampling.BILINEAR), np.float32)
+    found = reduced(np.asarray(original), 128, resample)
+    assert found.shape == wanted.shape and found.dtype == np.float32
+    assert np.abs(found - wanted).max() < 1.01  # Pillow rounds twice
+
+
+@WAYS
+def test_every_pixel_counts(resample):
+    """A checkerboard of single pixels becomes grey; bilinear sampling at a ratio of 8 would see one colour alone."""
+    board = np.indices((512, 512)).sum(axis=0) % 2 * 255
+    found = reduced(np.repeat(board[..., np.newaxis], 3, axis=2).astype(np.uint8), 64, resample)
+    np.testing.assert_allclose(found, 127.5, atol=0.5)
+
+
+@WAYS
+def test_a_picture_that_is_not_larger_stays(resample):
+    original = np.asarray(picture((128, 100)))
+    np.testing.assert_array_equal(reduced(original, 128, resample), original.astype(np.float32))
+    assert reduce(tf.constant(original), None).dtype == tf.uint8
