@@ -10,9 +10,10 @@ import os
 
 from dataset.records import record_files
 from dataset.sources.annotations import TRAIN
-from utility.config import config_file, schedule
+from utility import flags_train as flags
+from utility.config import config_file
+from utility.config import presets as schedule
 from utility.config.settings import Config
-from utility.flags import train as flags
 from utility.run import cluster, command
 from utility.run.cluster import Task
 from utility.run.layout import RunLayout

@@ -5,8 +5,8 @@ python -m tests.builders.tiny_train --preset=tiny --data_dir=... --model_dir=...
 
 import train_ssd
 from tests.builders.tiny_ssd import tiny_config
+from utility import flags_train as flags
 from utility.config import presets
-from utility.flags import train as flags
 from utility.run import command
 
 

@@ -10,7 +10,7 @@ from net import advice, coverage
 from net.coverage import nearest_finder, objects_of
 from tests.builders.configs import voc_config
 from tests.dataset.coverage.builders import example, square_objects
-from utility.flags import train
+from utility import flags_train as train
 
 NAMES = ("cat", "dog")
 
