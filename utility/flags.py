@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Annotated, Any, NamedTuple, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from absl import flags
 from msgspec import Meta
@@ -19,7 +19,7 @@ from utility.config import checks, presets
 from utility.config.settings import BACKBONES, Config, Count
 from utility.errors import UserError
 from utility.files.json_files import converted
-from utility.files.text_files import shortened
+from utility.files.text_files import finite_number, shortened, whole_number
 
 FLAGS = flags.FLAGS
 _SCOPE = r"[A-Za-z0-9_.>-]+(/[A-Za-z0-9_.>-]+)*"  # of characters that TensorFlow allows in a name
@@ -72,28 +72,42 @@ class SourceFlag(NamedTuple):
 
 
 class _Number(flags.ArgumentParser):
-    """Parses a number that msgspec accepts as `kind`; --help shows the range of `described`."""
+    """Parses a number of a type such as Annotated[int, Meta(ge=1)], whose range is checked later if not `checked`."""
 
-    def __init__(self, kind: Any, described: Any):
+    def __init__(self, kind: Any, checked: bool = True):
         super().__init__()
-        self._kind, self._type = kind, described.__origin__
-        meta = described.__metadata__[0]
+        self._type, meta = kind.__origin__, kind.__metadata__[0]
+        self._kind = kind if checked else self._type
         limits = [(">", meta.gt), (">=", meta.ge), ("<", meta.lt), ("<=", meta.le)]
         shown = [f"{sign} {limit}" for sign, limit in limits if limit is not None]
-        self.syntactic_help = ", ".join(["a whole number" if self._type is int else "a number", *shown])
+        self.syntactic_help = ", ".join([_NUMBERS[self._type][1], *shown])
 
     def parse(self, argument: str | float) -> float:
         """Return the number that a text writes; a number, as a default is given, is checked alike."""
-        return converted(argument, self._kind, strict=False)
+        return converted(_number(self._type, argument) if isinstance(argument, str) else argument, self._kind)
 
     def flag_type(self) -> str:
         """Return the type as --help shows it."""
         return self._type.__name__
 
 
+_NUMBERS: dict[type, tuple[Callable[[str], float | None], str]] = {
+    int: (whole_number, "a whole number"),
+    float: (finite_number, "a number"),
+}
+
+
+def _number(kind: type, text: str) -> float:
+    read, name = _NUMBERS[kind]
+    value = read(text)
+    if value is None:
+        raise UserError(f"must be {name}")
+    return value
+
+
 def define_number(name: str, kind: Any, default: float | None, text: str) -> None:
     """Define a flag with a number in the range of its type, such as Annotated[int, Meta(ge=1)]."""
-    flags.DEFINE(_Number(kind, kind), name, default, text)
+    flags.DEFINE(_Number(kind), name, default, text)
 
 
 def type_of(setting: str) -> Any:
@@ -114,7 +128,7 @@ def define_settings(settings: Settings, defaults: Config = Config()) -> None:  #
         if get_origin(kind) is tuple:
             flags.DEFINE_string(name, ",".join(map(str, default)), f"{text} (comma-separated)")
         else:
-            flags.DEFINE(_Number(kind.__origin__, kind), name, default, text)
+            flags.DEFINE(_Number(kind, checked=False), name, default, text)
         flags.register_validator(
             name, lambda value, name=name, setting=setting: _setting(name, setting, value) is not None
         )
@@ -125,9 +139,11 @@ def _setting(name: str, setting: str, value: Any) -> Any:
     if setting == "network.image_size":
         return _image_size(value)
     kind = type_of(setting)
-    given = [part.strip() for part in value.split(",") if part.strip()] if get_origin(kind) is tuple else value
     try:
-        return converted(given, kind, strict=False)
+        if get_origin(kind) is tuple:
+            value_type = get_args(kind)[0].__origin__
+            return converted([_number(value_type, part) for part in value.split(",") if part.strip()], kind)
+        return converted(value, kind)
     except UserError as error:
         raise UserError(f"--{name}={shortened(value)}: {error}") from None
 
@@ -135,7 +151,8 @@ def _setting(name: str, setting: str, value: Any) -> Any:
 def _image_size(text: str) -> tuple[int, int]:
     sides = text.replace(",", "x").split("x")
     try:
-        return converted(sides * 2 if len(sides) == 1 else sides, type_of("network.image_size"), strict=False)
+        numbers = [_number(int, side) for side in sides]
+        return converted(numbers * 2 if len(sides) == 1 else numbers, type_of("network.image_size"))
     except UserError as error:
         size = f"must be a number of pixels, or HEIGHTxWIDTH such as 300x300 ({error})"
         raise UserError(f"--train_image_size={shortened(text)}: {size}") from None

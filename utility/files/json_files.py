@@ -106,20 +106,22 @@ def parse_json(text: str, source: str, remedy: str, kind: Any = dict[str, Any]) 
     return document
 
 
-def converted(value: Any, kind: Any, *, strict: bool = True) -> Any:
-    """Return a value as another type: lists as tuples, objects as dataclasses, and with strict=False texts as numbers.
+def converted(value: Any, kind: Any) -> Any:
+    """Return a value as a declared type: lists as tuples, objects as dataclasses; its numbers are in their ranges.
 
     Raises:
         UserError: names the first part, as in `network.image_size[0]=0`, that is of another type or out of range.
     """
     try:
-        return msgspec.convert(value, kind, strict=strict)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         fault, _, path = str(error).partition(" - at `$")  # such as: Expected `int` >= 1 - at `$.schedule.batch_size`
-    name = path.partition("[...]")[0].strip("`.")  # an entry of a dict[str, X] has no name there
+    name = path.strip("`.")
+    fault = re.sub(r"\w+", lambda word: _WORDS.get(word[0], word[0]), fault.replace("`", ""))
+    if "[...]" in name:  # which entry of a dict[str, X], msgspec does not tell
+        raise UserError(f"{name}: {fault}")
     for key, index in re.findall(r"(\w+)|\[(\d+)\]", name):
         value = value[key or int(index)]
-    fault = re.sub(r"\w+", lambda word: _WORDS.get(word[0], word[0]), fault.replace("`", ""))
     raise UserError(f"{name}={shortened(value)}: {fault}" if name else fault)
 
 
