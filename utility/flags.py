@@ -6,9 +6,10 @@ the preset's value only where it is given, so the other presets keep theirs.
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -19,7 +20,7 @@ from utility.config import checks, presets
 from utility.config.settings import BACKBONES, Config, Count
 from utility.errors import UserError
 from utility.files.json_files import converted
-from utility.files.text_files import finite_number, shortened, whole_number
+from utility.files.text_files import shortened
 
 FLAGS = flags.FLAGS
 _SCOPE = r"[A-Za-z0-9_.>-]+(/[A-Za-z0-9_.>-]+)*"  # of characters that TensorFlow allows in a name
@@ -71,43 +72,23 @@ class SourceFlag(NamedTuple):
     must_be: str = ""  # what to give, where the format cannot do without the flag
 
 
-class _Number(flags.ArgumentParser):
-    """Parses a number of a type such as Annotated[int, Meta(ge=1)], whose range is checked later if not `checked`."""
+def define_number(
+    name: str, kind: Any, default: float | None, text: str, error: type[Exception] = flags.ValidationError
+) -> None:
+    """Define a flag with a number in the range of its type, such as Annotated[int, Meta(ge=1)]; `error` refuses it."""
+    meta = kind.__metadata__[0]
+    limits = [(">", meta.gt), (">=", meta.ge), ("<", meta.lt), ("<=", meta.le)]
+    shown = ", ".join(f"{sign} {limit}" for sign, limit in limits if limit is not None)
+    define: Any = flags.DEFINE_integer if kind.__origin__ is int else flags.DEFINE_float
+    define(name, default, f"{text} ({shown})")
 
-    def __init__(self, kind: Any, checked: bool = True):
-        super().__init__()
-        self._type, meta = kind.__origin__, kind.__metadata__[0]
-        self._kind = kind if checked else self._type
-        limits = [(">", meta.gt), (">=", meta.ge), ("<", meta.lt), ("<=", meta.le)]
-        shown = [f"{sign} {limit}" for sign, limit in limits if limit is not None]
-        self.syntactic_help = ", ".join([_NUMBERS[self._type][1], *shown])
+    def is_in_range(value: float | None) -> bool:
+        try:
+            return value is None or converted(value, kind) is not None
+        except UserError as fault:
+            raise error(f"--{name}={value}: {fault}" if error is UserError else str(fault)) from None
 
-    def parse(self, argument: str | float) -> float:
-        """Return the number that a text writes; a number, as a default is given, is checked alike."""
-        return converted(_number(self._type, argument) if isinstance(argument, str) else argument, self._kind)
-
-    def flag_type(self) -> str:
-        """Return the type as --help shows it."""
-        return self._type.__name__
-
-
-_NUMBERS: dict[type, tuple[Callable[[str], float | None], str]] = {
-    int: (whole_number, "a whole number"),
-    float: (finite_number, "a number"),
-}
-
-
-def _number(kind: type, text: str) -> float:
-    read, name = _NUMBERS[kind]
-    value = read(text)
-    if value is None:
-        raise UserError(f"must be {name}")
-    return value
-
-
-def define_number(name: str, kind: Any, default: float | None, text: str) -> None:
-    """Define a flag with a number in the range of its type, such as Annotated[int, Meta(ge=1)]."""
-    flags.DEFINE(_Number(kind), name, default, text)
+    flags.register_validator(name, is_in_range)
 
 
 def type_of(setting: str) -> Any:
@@ -124,50 +105,38 @@ def define_settings(settings: Settings, defaults: Config = Config()) -> None:  #
         kind, default = type_of(setting), attrgetter(setting)(defaults)
         if name == "backbone":
             flags.DEFINE_enum(name, default, [*BACKBONES], text)
-            continue
-        if get_origin(kind) is tuple:
+        elif get_origin(kind) is tuple:
             flags.DEFINE_string(name, ",".join(map(str, default)), f"{text} (comma-separated)")
+            flags.register_validator(name, functools.partial(_holds_numbers, name, kind))
         else:
-            flags.DEFINE(_Number(kind, checked=False), name, default, text)
-        flags.register_validator(
-            name, lambda value, name=name, setting=setting: _setting(name, setting, value) is not None
-        )
+            define_number(name, kind, default, text, UserError)
 
 
-def _setting(name: str, setting: str, value: Any) -> Any:
-    """Return the value of a flag as the config holds it; a UserError names a flag whose setting must not have it."""
-    if setting == "network.image_size":
-        return _image_size(value)
+def _holds_numbers(name: str, kind: Any, text: str | None) -> bool:
+    return text is None or _numbers(name, kind, text) is not None
+
+
+def _numbers(name: str, kind: Any, text: Any) -> tuple[float, ...]:
+    """Return the numbers of a flag that holds several, of --train_image_size also if it is given as one side."""
+    is_size = name == "train_image_size"
+    parts = [part for part in (text.replace("x", ",") if is_size else text).split(",") if part.strip()]
+    try:
+        numbers = [*map(get_args(kind)[0].__origin__, parts)]
+        return converted(numbers * 2 if is_size and len(parts) == 1 else numbers, kind)
+    except ValueError as error:  # of int() or float(), or a UserError
+        must_be = "a number of pixels, or HEIGHTxWIDTH such as 300x300" if is_size else "numbers, separated by commas"
+        raise UserError(f"--{name}={shortened(text)}: must be {must_be} ({error})") from None
+
+
+def _flag_value(name: str, setting: str) -> Any:
     kind = type_of(setting)
-    try:
-        if get_origin(kind) is tuple:
-            value_type = get_args(kind)[0].__origin__
-            return converted([_number(value_type, part) for part in value.split(",") if part.strip()], kind)
-        return converted(value, kind)
-    except UserError as error:
-        raise UserError(f"--{name}={shortened(value)}: {error}") from None
-
-
-def _image_size(text: str) -> tuple[int, int]:
-    sides = text.replace(",", "x").split("x")
-    try:
-        numbers = [_number(int, side) for side in sides]
-        return converted(numbers * 2 if len(sides) == 1 else numbers, type_of("network.image_size"))
-    except UserError as error:
-        size = f"must be a number of pixels, or HEIGHTxWIDTH such as 300x300 ({error})"
-        raise UserError(f"--train_image_size={shortened(text)}: {size}") from None
+    return _numbers(name, kind, FLAGS[name].value) if get_origin(kind) is tuple else FLAGS[name].value
 
 
 def with_flags(base: Config, *groups: Settings) -> Config:
     """Return the config with those settings of some groups whose flags are given on the command line."""
-    return base.replace(
-        {
-            setting: _setting(name, setting, FLAGS[name].value)
-            for settings in groups
-            for name, (setting, _) in settings.items()
-            if FLAGS[name].present
-        }
-    )
+    given = {name: setting for group in groups for name, (setting, _) in group.items() if FLAGS[name].present}
+    return base.replace({setting: _flag_value(name, setting) for name, setting in given.items()})
 
 
 def as_typed(*names: str) -> list[str]:
@@ -190,17 +159,15 @@ def define_detection(defaults: Config = Config()) -> None:  # noqa: B008 (immuta
     """Define the flags of a command line that detects with a trained network."""
     define_settings(DETECTION, defaults)
     flags.DEFINE_string("train_image_size", None, "side of the input; only to be checked against the checkpoint's")
-    flags.register_validator("train_image_size", lambda size: size is None or bool(_image_size(size)))
+    size = type_of("network.image_size")
+    flags.register_validator("train_image_size", functools.partial(_holds_numbers, "train_image_size", size))
 
 
 def with_detection_flags(base: Config) -> Config:
     """Return a checkpoint's config with the detection settings given; a UserError if its input has another size."""
-    size = FLAGS.train_image_size
-    if size is not None and _image_size(size) != base.network.image_size:
-        height, width = base.network.image_size
-        raise UserError(
-            f"--train_image_size={size}: the checkpoint was trained at {height}x{width}; leave the flag out"
-        )
+    given, (height, width) = FLAGS.train_image_size, base.network.image_size
+    if given is not None and _flag_value("train_image_size", "network.image_size") != (height, width):
+        raise UserError(f"--train_image_size={given}: the checkpoint was trained at {height}x{width}; leave it out")
     return checks.check(with_flags(base, DETECTION))
 
 
