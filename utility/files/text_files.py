@@ -53,12 +53,12 @@ def write_whole(path: str | Path, text: str) -> None:
 
 
 def finite_number(text: str) -> float | None:
-    """Return the number that a text writes, None where it writes none, or one that is not finite."""
+    """Return the number that a text writes in ASCII digits, None where it writes none, or one that is not finite."""
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if math.isfinite(value) and text.isascii() and "_" not in text else None
 
 
 def whole_number(text: str) -> int | None:

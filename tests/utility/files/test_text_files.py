@@ -12,7 +12,7 @@ def test_what_is_no_number(text):
 
 def test_numbers():
     assert [finite_number(text) for text in ("1", " -.5 ", "+2.", "1e-3", "1E+2")] == [1, -0.5, 2, 0.001, 100]
-    assert finite_number("1e999") is None
+    assert finite_number("1e999") is finite_number("1_0") is finite_number("\u0663") is None
     assert [whole_number(text) for text in ("12", " -3 ", "+0")] == [12, -3, 0]
     assert whole_number("1.0") is whole_number("1e3") is whole_number("9" * 10**6) is None
 
