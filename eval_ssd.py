@@ -10,18 +10,48 @@ COCO they are written in its format too.
 from functools import partial
 from pathlib import Path
 
+from absl import flags
+
 from dataset.records import record_files
 from dataset.sources.annotations import VALIDATION
-from utility.config import checks, config_file
-from utility.config.settings import LABELS_FILE, Config
+from utility.config import config_file
+from utility.config.settings import LABELS_FILE, Config, Count
 from utility.errors import UserError
-from utility.flags import config_flags
-from utility.flags import detect as flags
+from utility.flags import (
+    FLAGS,
+    define_data,
+    define_detection,
+    define_device,
+    define_model_dir,
+    define_number,
+    with_detection_flags,
+)
 from utility.run import command
 from utility.run.log import log
 from utility.startup.start import start_tensorflow
 
-FLAGS = flags.FLAGS
+# flags of the reference's eval_ssd.py that its commands may carry, and that have nothing to set in detection
+_WITHOUT_EFFECT = (
+    "log_every_n_steps",
+    "save_summary_steps",
+    "train_epochs",
+    "negative_ratio",
+    "match_threshold",
+    "neg_threshold",
+)
+
+
+def define_flags() -> None:
+    """Define the flags."""
+    define_data()
+    define_device()
+    define_model_dir()
+    define_detection()
+    define_number("batch_size", Count, 8, "images at once")
+    flags.DEFINE_string("checkpoint_path", None, "a checkpoint or its folder, instead of model_dir's newest")
+    flags.DEFINE_string("coco_annotations", None, "of images from COCO: their instances JSON, to score by COCO's rules")
+    for name in _WITHOUT_EFFECT:
+        flags.DEFINE_string(name, None, "of the reference's evaluation; has no effect here")
 
 
 def main() -> None:
@@ -70,8 +100,8 @@ def _config(folder: Path, class_names: tuple[str, ...]) -> Config:
             f"{folder / config_file.CONFIG_FILE} has the classes {', '.join(config.class_names)}, but --data_dir="
             f"{FLAGS.data_dir} has {', '.join(class_names)}: evaluate on the data set that it was trained on"
         )
-    return checks.check(config_flags.with_detection_flags(config))
+    return with_detection_flags(config)
 
 
 if __name__ == "__main__":
-    command.run(main, flags.define_eval)
+    command.run(main, define_flags)

@@ -11,19 +11,29 @@ no sound, a file such as street.jsonl, a line a frame. Class names and the confi
 
 from pathlib import Path
 
+from absl import flags
+
 from dataset import video
 from dataset.sources import labels
 from dataset.video import Video
-from utility.config import checks, config_file, presets
-from utility.config.settings import Config
+from utility.config import config_file, presets
+from utility.config.settings import Config, Count
 from utility.drawing.window import Window
 from utility.errors import UserError
-from utility.flags import config_flags
-from utility.flags import detect as flags
+from utility.flags import FLAGS, define_checkpoint, define_detection, define_device, define_number, with_detection_flags
 from utility.run import command
 from utility.startup.start import start_tensorflow
 
-FLAGS = flags.FLAGS
+
+def define_flags() -> None:
+    """Define the flags."""
+    define_device()
+    define_checkpoint()
+    inputs = "pictures, folders of pictures, or videos; several may follow each other; or a camera alone: camera:0"
+    flags.DEFINE_multi_string("input", ["demo"], inputs)
+    flags.DEFINE_string("output", "demo/output", "folder for the drawn pictures and videos, and the detections")
+    define_number("num_classes", Count, None, "classes with background; only to be checked against the checkpoint's")
+    define_detection(Config().replace(presets.DEMO))
 
 
 def main() -> int:
@@ -71,8 +81,8 @@ def _config(folder: Path) -> Config:
     config = config.replace(presets.DEMO)
     if FLAGS.num_classes is not None and FLAGS.num_classes != config.num_classes:
         raise UserError(f"--num_classes={FLAGS.num_classes}: {folder} has {config.num_classes}; leave the flag out")
-    return checks.check(config_flags.with_detection_flags(config))
+    return with_detection_flags(config)
 
 
 if __name__ == "__main__":
-    command.run(main, flags.define_demo, rest_flag="input")
+    command.run(main, define_flags, rest_flag="input")

@@ -5,11 +5,24 @@
 reads the annotations of VOCROOT/VOC2007TEST and the results that eval_ssd.py wrote to ./logs/predict.
 """
 
+from absl import flags
+
 from dataset.report.scoring import ImageSet, score_results
-from utility.flags import detect as flags
+from utility.config.settings import FractionAbove0
+from utility.flags import FLAGS, define_number
 from utility.run import command
 
-FLAGS = flags.FLAGS
+
+def define_flags() -> None:
+    """Define the flags."""
+    flags.DEFINE_string("dataset_directory", None, "VOCROOT: the folder that holds VOC2007TEST", required=True)
+    flags.DEFINE_string("split", "VOC2007TEST", "folder of VOCROOT with the annotations")
+    flags.DEFINE_string("image_set", "test", "list of images in ImageSets/Main")
+    flags.DEFINE_string("pred_dir", "./logs/predict", "folder with results_{class id}.txt")
+    flags.DEFINE_string("labels_file", None, "class names, one a line; default: labels.txt of the detections' folder")
+    flags.DEFINE_string("output_directory", None, "folder for the figures; default: eval_output beside the detections")
+    flags.DEFINE_boolean("use_07_metric", True, "VOC2007's 11-point average precision, else the area under the curve")
+    define_number("iou_threshold", FractionAbove0, 0.5, "IoU from which a detection is right")
 
 
 def main() -> None:
@@ -25,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, flags.define_voc_eval)
+    command.run(main, define_flags)

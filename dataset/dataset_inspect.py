@@ -11,25 +11,34 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from absl import flags
+
 # As a script, sys.path starts with dataset/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset.records import record_files
 from dataset.sources import labels
-from utility.config.settings import LABELS_FILE
-from utility.flags import data as flags
+from utility.config.settings import LABELS_FILE, Count
+from utility.flags import FLAGS, NETWORK, asked_config, define_number, define_preset
 from utility.run import command
 from utility.run.log import log
 from utility.startup.start import start_tensorflow
 
-FLAGS = flags.FLAGS
+
+def define_flags() -> None:
+    """Define the flags."""
+    define_preset(NETWORK)
+    flags.DEFINE_string("data_dir", "./dataset/tfrecords", "folder with the records")
+    flags.DEFINE_enum("split", "train", ["train", "val"], "which records")
+    flags.DEFINE_string("output", None, "folder for pictures with their boxes drawn")
+    define_number("count", Count, 16, "how many pictures to draw")
 
 
 def main() -> None:
     """Log the counts and what helps to find the objects, and draw the first pictures if --output is set."""
     shards = record_files.find_shards(FLAGS.data_dir, FLAGS.split)
     class_names = _class_names(Path(FLAGS.data_dir))
-    config = flags.inspected_config(class_names)
+    config = asked_config(class_names, NETWORK)
     start_tensorflow()
     from dataset.records import contents
     from net import advice
@@ -56,4 +65,4 @@ def _class_names(data_dir: Path) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    command.run(main, flags.define_inspect)
+    command.run(main, define_flags)

@@ -9,15 +9,27 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from absl import flags
+from msgspec import Meta
 
 # As a script, sys.path starts with dataset/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset.sample import make
-from utility.flags import data as flags
+from utility.config.settings import CountOr0
+from utility.flags import FLAGS, define_number
 from utility.run import command
 
-FLAGS = flags.FLAGS
+
+def define_flags() -> None:
+    """Define the flags."""
+    pictures = Annotated[int, Meta(ge=1, le=99999)]  # an image id has five digits after the split's
+    flags.DEFINE_string("output_directory", "./quickstart/VOC", "folder for the sample set")
+    define_number("num_train", pictures, 200, "training pictures")
+    define_number("num_test", pictures, 50, "test pictures")
+    define_number("seed", CountOr0, 0, "another seed draws other pictures")
 
 
 def main() -> None:
@@ -26,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, flags.define_sample)
+    command.run(main, define_flags)

@@ -12,18 +12,31 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from utility.errors import UserError
+from absl import flags
 
 # As a script, sys.path starts with model/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utility.config import config_file
-from utility.flags import tools as flags
+from utility.config.settings import BACKBONES
+from utility.errors import UserError
+from utility.flags import FLAGS, define_number, type_of
 from utility.run import command
 from utility.run.log import log
 from utility.startup.start import start_tensorflow
 
-FLAGS = flags.FLAGS
+
+def define_flags() -> None:
+    """Define the flags."""
+    flags.DEFINE_string("source", None, "file with the weights; default: Keras' ImageNet weights, downloaded")
+    flags.DEFINE_enum("backbone", "vgg16", [*BACKBONES], "which to download")
+    width = "which width of mobilenet_v1 to download: 1, 0.75, 0.5 or 0.25"
+    define_number("depth_multiplier", type_of("network.depth_multiplier"), 1.0, width)
+    default = (
+        "model/vgg16_reducedfc.ckpt, of other backbones model/BACKBONE/model.ckpt, of a detector"
+        " model/ssd300_caffe/model.ckpt"
+    )
+    flags.DEFINE_string("output", None, f"checkpoint to write; default: {default}")
 
 
 def main() -> None:
@@ -80,4 +93,4 @@ def _next_step(output: str, imported) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, flags.define_import)
+    command.run(main, define_flags)

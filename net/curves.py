@@ -31,11 +31,7 @@ def read(model_dir: str | Path) -> list[Scores]:
     path, remedy = Path(model_dir, HISTORY), "remove it, and the evaluations start anew"
     if not path.is_file():
         return []
-    entries = json_files.read_json(path, remedy, list)
-    try:
-        return json_files.checked(list[Scores], entries)
-    except UserError as error:
-        raise UserError(f"{path}: {error}; {remedy}") from error
+    return json_files.read_json(path, remedy, list[Scores])
 
 
 def write(model_dir: str | Path, entries: Sequence[Scores]) -> None:

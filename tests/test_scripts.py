@@ -301,7 +301,7 @@ def test_a_config_that_cannot_be_used_is_an_error_before_tensorflow_starts(home,
 def test_a_wrong_flag_is_one_line_that_names_it(home):
     assert "no_such_flag" in one_line_error(run("train_ssd.py", "--no_such_flag=1", status=2))
     assert "--decay_boundaries=soon" in one_line_error(train(home, 4, "--decay_boundaries=soon", status=1))
-    assert "--learning_rate=0.0: must be above 0" in one_line_error(train(home, 4, "--learning_rate=0", status=1))
+    assert "--learning_rate=0.0: must be a number > 0" in one_line_error(train(home, 4, "--learning_rate=0", status=1))
     assert "--eval_every_steps" in one_line_error(train(home, 4, "--early_stop_evals=2", status=1))
 
 

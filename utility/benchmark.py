@@ -19,7 +19,10 @@ import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from absl import flags
+from msgspec import Meta
 
 # As a script, sys.path starts with utility/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -29,16 +32,24 @@ from dataset.conversion.convert import convert
 from dataset.records import record_files
 from dataset.sources import voc
 from dataset.sources.annotations import TRAIN, VALIDATION
-from utility.config import checks, memory, presets
-from utility.config.settings import LABELS_FILE, Config
-from utility.flags import config_flags
-from utility.flags import tools as flags
+from utility.config.settings import LABELS_FILE, Config, Count
+from utility.flags import BACKBONE, FLAGS, asked_config, define_computation, define_number, define_preset
 from utility.run import command
 from utility.run.layout import RunLayout
 from utility.run.log import log
 from utility.startup.start import start_tensorflow
 
-FLAGS = flags.FLAGS
+
+def define_flags() -> None:
+    """Define the flags."""
+    flags.DEFINE_enum("measure", "input", ["input", "train", "eval", "metric"], "what to time")
+    flags.DEFINE_string("data_dir", None, "folder with the records; default: a sample set made for the run")
+    define_preset(BACKBONE)
+    define_number("batch_size", Count, 8, "images a batch")
+    times = Annotated[int, Meta(ge=1, le=10**6)]
+    define_number("batches", times, 10, "batches of a turn")
+    define_number("turns", times, 5, "turns that each part takes; their median counts")
+    define_computation()
 
 
 def main() -> None:
@@ -85,10 +96,7 @@ def _sample_records(folder: Path) -> str:
 
 def _config() -> Config:
     """Return the config without the class names; a UserError names a flag that cannot work."""
-    config = config_flags.with_flags(presets.preset(FLAGS.preset), config_flags.NETWORK)
-    config = checks.check(config.replace({"schedule.batch_size": FLAGS.batch_size}))
-    check_memory = memory.check_training if FLAGS.measure == "train" else memory.check_detection
-    check_memory(config, FLAGS.batch_size, "take a smaller --batch_size")
+    config = asked_config((), BACKBONE).replace({"schedule.batch_size": FLAGS.batch_size})
     if FLAGS.measure in ("input", "train"):
         RunLayout.of(config)
     if FLAGS.data_dir:
@@ -113,4 +121,4 @@ def _machine() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    command.run(main, flags.define_benchmark)
+    command.run(main, define_flags)

@@ -10,15 +10,21 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from absl import flags
+
 # As a script, sys.path starts with utility/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utility.flags import tools as flags
+from utility.flags import FLAGS
 from utility.run import command
 from utility.run.log import log
 from utility.startup.start import start_tensorflow
 
-FLAGS = flags.FLAGS
+
+def define_flags() -> None:
+    """Define the flags."""
+    flags.DEFINE_string("checkpoint_path", "./logs", "a checkpoint or its folder")
+    flags.DEFINE_boolean("slots", False, "list the optimizer's variables too")
 
 
 def main() -> None:
@@ -30,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, flags.define_checkpoint_inspect)
+    command.run(main, define_flags)

@@ -12,15 +12,22 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from absl import flags
+
 # As a script, sys.path starts with utility/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utility.flags import tools as flags
+from utility.flags import FLAGS
 from utility.run import command
 from utility.run.log import log
 from utility.startup.start import start_tensorflow
 
-FLAGS = flags.FLAGS
+
+def define_flags() -> None:
+    """Define the flags."""
+    flags.DEFINE_multi_string("model_dir", ["./logs"], "folder of a training; several times for several trainings")
+    where = "PNG to write; default: curves.png in the folder of a single training, else in the folder here"
+    flags.DEFINE_string("output", None, where)
 
 
 def main() -> None:
@@ -35,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, flags.define_draw_curves)
+    command.run(main, define_flags)

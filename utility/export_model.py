@@ -13,21 +13,27 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from utility.errors import UserError
+from absl import flags
 
 # As a script, sys.path starts with utility/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset.sources import labels
-from utility.config import checks, config_file
+from utility.config import config_file
 from utility.config.settings import Config
-from utility.flags import config_flags
-from utility.flags import detect as flags
+from utility.errors import UserError
+from utility.flags import FLAGS, define_checkpoint, define_detection, with_detection_flags
 from utility.run import command
 from utility.run.log import log
 from utility.startup.start import start_tensorflow
 
-FLAGS = flags.FLAGS
+
+def define_flags() -> None:
+    """Define the flags."""
+    define_checkpoint()
+    flags.DEFINE_string("output", None, "folder for the exported model; must be new or empty", required=True)
+    flags.DEFINE_enum("format", "saved_model", ["saved_model", "tflite", "onnx"], "what to export")
+    define_detection()
 
 
 def main() -> None:
@@ -56,8 +62,8 @@ def main() -> None:
 def _config(folder: Path) -> Config:
     """Return the config beside the checkpoint, or the default one with VOC's classes."""
     config = config_file.load(str(folder)) or Config(class_names=labels.VOC_CLASSES)
-    return checks.check(config_flags.with_detection_flags(config))
+    return with_detection_flags(config)
 
 
 if __name__ == "__main__":
-    command.run(main, flags.define_export)
+    command.run(main, define_flags)

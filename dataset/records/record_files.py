@@ -5,7 +5,6 @@ Shards are named as in HiKapok/SSD.TensorFlow.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any, NoReturn, TypedDict
 from dataset.records import schema
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION
-from utility.config import checks
 from utility.config.settings import LABELS_FILE, ViewConfig
 from utility.errors import UserError
 from utility.files import json_files
@@ -147,7 +145,7 @@ class _SplitInfo(TypedDict, total=False):
 class _DatasetInfo(TypedDict, total=False):
     class_names: list[str]
     category_ids: list[int]  # of COCO, by class id
-    views: dict[str, int | float | None]
+    views: ViewConfig
     splits: dict[str, _SplitInfo]
 
 
@@ -173,11 +171,7 @@ def read_dataset_info(data_dir: str | Path) -> dict[str, Any]:
     path = Path(data_dir) / INFO_NAME
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: write it with dataset/convert_tfrecords.py")
-    document = json_files.read_json(path, _CONVERT_AGAIN, most_bytes=1_000_000_000)  # it lists each fault of a data set
-    try:
-        info = _Entries(json_files.checked(_DatasetInfo, document), str(path))
-    except UserError as error:
-        raise UserError(f"{path}: {error}; {_CONVERT_AGAIN}") from error
+    info = _Entries(json_files.read_json(path, _CONVERT_AGAIN, _DatasetInfo), str(path))
     if "splits" in info:
         info["splits"] = _Entries(
             {name: _Entries(split, f"{path}, splits.{name},") for name, split in info["splits"].items()},
@@ -215,19 +209,10 @@ def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:
 
 
 def views(data_dir: str) -> ViewConfig:
-    """Return what the records of a converted data set show of a picture: the whole of it, if there is no dataset.json.
-
-    A UserError names an entry of the file that is out of range.
-    """
+    """Return what the records of a data set show of a picture: the whole of it, if there is no dataset.json."""
     path = Path(data_dir) / INFO_NAME
     written = read_dataset_info(data_dir).get("views", {}) if path.is_file() else {}
-    try:
-        found = json_files.checked(ViewConfig, written, "views")
-        for name, value in dataclasses.asdict(found).items():
-            checks.check_setting(f"views.{name}", value)
-    except UserError as error:
-        raise UserError(f"{path}: {error}; {_CONVERT_AGAIN}") from error
-    return found
+    return json_files.converted(written, ViewConfig)
 
 
 def _joined(numbers: Sequence[int]) -> str:

@@ -17,11 +17,10 @@ from typing import Any
 
 from dataset.sources import labels, plausibility
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
-from utility.config.memory import memory_bytes
 from utility.errors import UserError
 from utility.files.json_files import read_foreign_json
 from utility.files.text_files import shortened
-from utility.flags.data import SourceFlag
+from utility.flags import SourceFlag
 
 FLAGS: tuple[SourceFlag, ...] = (
     SourceFlag("annotations", "of COCO: instances JSON of the training images"),
@@ -30,7 +29,6 @@ FLAGS: tuple[SourceFlag, ...] = (
     SourceFlag("validation_images", "of COCO: folder with the validation images"),
 )
 _SPLIT_FLAGS = {TRAIN: "--annotations", VALIDATION: "--validation_annotations"}
-_MEMORY_PER_BYTE = 2  # of a JSON file, at least, while it is read; COCO's largest has 450 MB
 _MOST_ID = 2**63 - 1
 _UNUSED = "segmentation"  # nine tenths of a file
 _PAIRS = ("--annotations and --images", "--validation_annotations and --validation_images")
@@ -175,17 +173,11 @@ def load(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: it is larger than this machine can read, or `read_foreign_json` refuses it.
+        UserError: `read_foreign_json` refuses it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give COCO's instances_*.json, or one like it")
-    needed, there = _MEMORY_PER_BYTE * path.stat().st_size, memory_bytes()
-    if needed > there:
-        raise UserError(
-            f"{path} takes {needed / 1e9:.1f} GB of memory or more, and this machine has {there / 1e9:.1f} GB: take the"
-            f" {_UNUSED}s out of the file, which are not used here"
-        )
     return read_foreign_json(path, "give COCO's instances_*.json, or one like it", _UNUSED)
 
 

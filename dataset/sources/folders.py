@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dataset.sources.annotations import TRAIN, VALIDATION
 from utility.errors import UserError
-from utility.flags.data import SourceFlag
+from utility.flags import SourceFlag
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """The extensions, in any case, by which picture files are found."""

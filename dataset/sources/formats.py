@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from dataset.sources import coco, partition, plausibility, voc, yolo
 from dataset.sources.annotations import DataSet
-from utility.flags.data import SourceFlag
+from utility.flags import SourceFlag
 
 
 class SourceFormat(Protocol):

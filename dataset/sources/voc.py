@@ -19,7 +19,7 @@ from dataset.sources import folders, labels
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
 from utility.errors import UserError
 from utility.files.text_files import finite_number, read_utf8, shortened
-from utility.flags.data import SourceFlag
+from utility.flags import SourceFlag
 
 # PASCAL VOC on disk: annotations, image sets and images.
 

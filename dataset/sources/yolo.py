@@ -19,7 +19,7 @@ from dataset.sources.folders import TEST
 from utility.errors import UserError
 from utility.files.text_files import finite_number, read_utf8, shortened
 from utility.files.yaml_files import read_yaml
-from utility.flags.data import SourceFlag
+from utility.flags import SourceFlag
 
 # The label files of YOLO: a line for each object, `class xc yc width height` in fractions of the picture.
 

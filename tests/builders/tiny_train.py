@@ -6,7 +6,6 @@ python -m tests.builders.tiny_train --preset=tiny --data_dir=... --model_dir=...
 import train_ssd
 from tests.builders.tiny_ssd import tiny_config
 from utility.config import presets
-from utility.flags import train as flags
 from utility.run import command
 
 
@@ -17,4 +16,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, flags.define)
+    command.run(main, train_ssd.define_flags)

@@ -136,7 +136,7 @@ def test_yolo_as_a_user_runs_it(tmp_path):
         ([], 2, "--dataset_directory is missing"),
         (["--format=yolo"], 2, "--dataset_directory is missing"),
         (["--format=yolo", "--dataset_directory=x", "--train_splits=y"], 2, "--train_splits is for --format=voc"),
-        (["--dataset_directory=x", "--validation_fraction=1"], 2, "must be above 0, and below 1"),
+        (["--dataset_directory=x", "--validation_fraction=1"], 2, "must be a number < 1"),
     ],
 )
 def test_flags_that_do_not_go_together_are_named(tmp_path, arguments, status, message):

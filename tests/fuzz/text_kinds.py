@@ -8,6 +8,7 @@ import numpy as np
 from absl import flags as absl_flags
 from absl.testing import flagsaver
 
+import train_ssd
 from dataset.records import record_files
 from dataset.scores import voc_results
 from dataset.sources import coco, labels, voc, yolo
@@ -15,11 +16,10 @@ from tests.builders.configs import VOC_LIKE, voc_config
 from tests.builders.voc import box
 from tests.fuzz.damage import damaged, json_case
 from tests.fuzz.kind import Kind
+from utility import flags
 from utility.config import config_file
 from utility.files import yaml_files
-from utility.flags import train as train_flags
 from utility.run import cluster
-from utility.run.command import quoted_briefly
 
 _XML = (
     f"<annotation><size><width>60</width><height>40</height></size>{box(1, 2, 30, 31, difficult=1)}"
@@ -179,8 +179,9 @@ class Flags(Kind):
     @classmethod
     def content(cls, rng):
         if "preset" not in absl_flags.FLAGS:
-            train_flags.define()
-        names = [flag.name for module in ("train", "groups", "config_flags") for flag in _flags_of(module)]
+            train_ssd.define_flags()
+        modules = absl_flags.FLAGS.flags_by_module_dict()
+        names = [flag.name for module in ("utility.flags", "train_ssd") for flag in modules[module]]
         lines = [
             f"--{rng.choice(names)}={rng.choice((*cls._values, *cls._more_values))}"
             for _ in range(rng.choice((1, 1, 2, 3)))
@@ -194,11 +195,6 @@ class Flags(Kind):
             try:
                 absl_flags.FLAGS(["train_ssd.py", *given])
             except absl_flags.Error as error:
-                raise OSError(quoted_briefly(str(error), given)) from error  # status 2
-            train_flags.check(None)
-            config = train_flags.config_for(VOC_LIKE)
-            train_flags.with_schedule(config, 1000, pretrained=False, before=None)
-
-
-def _flags_of(module: str) -> list:
-    return absl_flags.FLAGS.flags_by_module_dict().get(f"utility.flags.{module}", [])
+                raise OSError(str(error)) from error  # status 2
+            config = flags.asked_config(VOC_LIKE, flags.NETWORK, flags.TRAINING)
+            train_ssd.scheduled(config, 1000, pretrained=False, before=None)

@@ -10,12 +10,13 @@ from absl.testing import flagsaver
 from hypothesis import given
 from hypothesis import strategies as st
 
+import train_ssd
 from net import advice, coverage
 from net.coverage import augmented, nearest_finder, objects_of
 from tests.builders.configs import voc_config
 from tests.builders.objects import example, square_objects
 from utility.config import checks, presets
-from utility.flags import train
+from utility.flags import NETWORK, TRAINING, asked_config
 
 NAMES = ("cat", "dog")
 
@@ -28,12 +29,12 @@ def report(objects, **values):
 def pasted():
     """Return a function from flags to the config that train_ssd.py makes of them."""
     if "preset" not in flags.FLAGS:
-        train.define()
+        train_ssd.define_flags()
 
     def config(line):
         with flagsaver.flagsaver():
             flags.FLAGS(["train_ssd.py", "--batch_size=1", *line.split()])
-            return train.config_for(NAMES)
+            return asked_config(NAMES, NETWORK, TRAINING)
 
     yield config
     flags.FLAGS.unparse_flags()

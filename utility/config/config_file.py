@@ -12,7 +12,7 @@ from utility.config.checks import check
 from utility.config.settings import LABELS_FILE, Config
 from utility.errors import UserError
 from utility.files import json_files
-from utility.files.text_files import write_whole
+from utility.files.text_files import read_utf8, shortened, write_whole
 
 CONFIG_FILE = "config.json"
 _REMEDY = "restore the file that the training wrote"
@@ -25,14 +25,25 @@ def to_json(config: Config) -> str:
 
 def from_json(text: str, source: str = CONFIG_FILE) -> Config:
     """Return the config that JSON holds; a UserError names `source` and the wrong setting."""
-    return _checked(json_files.parse_json(text, source, _REMEDY), source)
-
-
-def _checked(document: dict[str, Any], source: str) -> Config:
+    document = json_files.parse_json(text, source, _REMEDY)
     try:
-        return check(json_files.checked(Config, document))
+        config = check(json_files.converted(document, Config))
+        _refuse_unknown(document, dataclasses.asdict(config))
     except UserError as error:
         raise UserError(f"{source}: not a config of this project: {error}; {_REMEDY}") from error
+    return config
+
+
+def _refuse_unknown(written: Any, known: Any, name: str = "") -> None:
+    """Raise a UserError for a key that is no setting; msgspec takes no notice of it."""
+    if isinstance(known, dict):
+        for key, value in written.items():
+            if key not in known:
+                raise UserError(f"unknown setting {shortened(f'{name}{key}')}")
+            _refuse_unknown(value, known[key], f"{name}{key}.")
+    elif isinstance(known, tuple):  # of extra layers, or of numbers
+        for value, item in zip(written, known, strict=True):
+            _refuse_unknown(value, item, name)
 
 
 def save(config: Config, model_dir: str) -> None:
@@ -93,4 +104,4 @@ def folders_beside(path: str) -> list[Path]:
 def load(model_dir: str) -> Config | None:
     """Return the config that a model directory was trained with, or None if it has no config.json."""
     path = Path(model_dir) / CONFIG_FILE
-    return _checked(json_files.read_json(path, _REMEDY), str(path)) if path.is_file() else None
+    return from_json(read_utf8(path), str(path)) if path.is_file() else None

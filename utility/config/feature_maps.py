@@ -26,12 +26,29 @@ def feature_maps(network: NetworkConfig) -> tuple[FeatureMap, ...]:
     Raises:
       UserError: the input is too small for the extra layers.
     """
+    height, width = network.image_size
     maps = []
     for step in BACKBONES[network.backbone].steps:
-        maps.append(FeatureMap(_ceil_div(network.image_size, step), (step, step)))
+        maps.append(FeatureMap((-(-height // step), -(-width // step)), (step, step)))
     for number, layer in extra_layers(network):
-        maps.append(_extra_feature_map(maps[-1], layer, network.image_size, number))
+        previous = maps[-1]
+        rows, columns = (_cells_after(cells, layer) for cells in previous.grid)
+        if rows < 1 or columns < 1:
+            raise UserError(
+                f"network.image_size={height}x{width}: the map of {previous.grid[0]}x{previous.grid[1]} cells is too"
+                f" small for the extra layer conv{number} (kernel {layer.kernel}, padding {layer.padding});"
+                " take a larger input or fewer extra layers"
+            )
+        strided = previous.step[0] * layer.stride, previous.step[1] * layer.stride
+        maps.append(FeatureMap((rows, columns), strided if layer.stride > 1 else (height / rows, width / columns)))
     return tuple(maps)
+
+
+def _cells_after(cells: int, layer: ExtraLayer) -> int:
+    if layer.padding == "same":
+        return -(-cells // layer.stride)
+    padding = 0 if layer.padding == "valid" else int(layer.padding)
+    return (cells + 2 * padding - layer.kernel) // layer.stride + 1
 
 
 def extra_layers(network: NetworkConfig) -> list[tuple[int, ExtraLayer]]:
@@ -41,30 +58,6 @@ def extra_layers(network: NetworkConfig) -> list[tuple[int, ExtraLayer]]:
     """
     replaced = len(BACKBONES[network.backbone].steps) - 2
     return list(enumerate(network.extra_layers, start=8))[replaced:]
-
-
-def _ceil_div(size: tuple[int, int], step: int) -> tuple[int, int]:
-    return -(-size[0] // step), -(-size[1] // step)
-
-
-def _extra_feature_map(previous: FeatureMap, layer: ExtraLayer, size: tuple[int, int], number: int) -> FeatureMap:
-    rows, columns = (_cells_after(cells, layer) for cells in previous.grid)
-    if rows < 1 or columns < 1:
-        raise UserError(
-            f"network.image_size={size[0]}x{size[1]}: the map of {previous.grid[0]}x{previous.grid[1]} cells is too"
-            f" small for the extra layer conv{number} (kernel {layer.kernel}, padding {layer.padding});"
-            " take a larger input or fewer extra layers"
-        )
-    if layer.stride > 1:
-        return FeatureMap((rows, columns), (previous.step[0] * layer.stride, previous.step[1] * layer.stride))
-    return FeatureMap((rows, columns), (size[0] / rows, size[1] / columns))
-
-
-def _cells_after(cells: int, layer: ExtraLayer) -> int:
-    if layer.padding == "same":
-        return -(-cells // layer.stride)
-    padding = 0 if layer.padding == "valid" else int(layer.padding)
-    return (cells + 2 * padding - layer.kernel) // layer.stride + 1
 
 
 def boxes_per_cell(anchors: AnchorConfig) -> tuple[int, ...]:

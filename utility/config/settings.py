@@ -1,7 +1,8 @@
-"""All hyper-parameters of the project, with unit and source.
+"""All hyper-parameters of the project, with unit, range and source.
 
 A `Config` is a tree of frozen dataclasses. Its values come from a preset (presets.py); flags and the `config.json` of
 a model directory override some of them. `checks.check` then validates the config, which stays unchanged from there on.
+msgspec compares each value, from a flag as from config.json, with the type and range of its field.
 
 This package imports neither TensorFlow nor numpy, so that `--help` is fast.
 """
@@ -10,9 +11,29 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 LABELS_FILE = "labels.txt"
+_FLOAT32_MAX = 3.4e38  # an upper limit refuses infinity, and any limit NaN
+
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+CountOr0 = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Steps = Annotated[int, Meta(ge=1, le=10**12)]
+StepsOr0 = Annotated[int, Meta(ge=0, le=10**12)]
+Pixels = Annotated[int, Meta(ge=1, le=16384)]
+Side = Annotated[int, Meta(ge=32, le=16384)]  # of a picture or tile, pixels
+Channels = Annotated[int, Meta(ge=1, le=4096)]
+Positive = Annotated[float, Meta(gt=0, le=_FLOAT32_MAX)]
+AtLeast0 = Annotated[float, Meta(ge=0, le=_FLOAT32_MAX)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+FractionAbove0 = Annotated[float, Meta(gt=0, le=1)]
+FractionBelow1 = Annotated[float, Meta(ge=0, lt=1)]
+Factor = Annotated[float, Meta(ge=0.001, le=1000)]
+PixelValue = Annotated[float, Meta(ge=0, le=255)]
+Variance = Annotated[float, Meta(ge=1e-6, le=1000)]
+Scale = Annotated[float, Meta(gt=0, le=100)]
 
 
 @dataclass(frozen=True)
@@ -23,11 +44,11 @@ class ExtraLayer:
     for maps of even size: for conv9_2 (10 -> 5) TensorFlow pads by 0 and 1 pixels, Caffe by 1 and 1.
     """
 
-    bottleneck: int  # filters of the 1x1 convolution
-    filters: int  # of the second convolution
-    kernel: int = 3
-    stride: int = 1
-    padding: str | int = "valid"
+    bottleneck: Channels  # filters of the 1x1 convolution
+    filters: Channels  # of the second convolution
+    kernel: Annotated[int, Meta(ge=1, le=15)] = 3
+    stride: Annotated[int, Meta(ge=1, le=16)] = 1
+    padding: Annotated[str, Meta(pattern="^(same|valid)$")] | Annotated[int, Meta(ge=0, le=15)] = "valid"
 
 
 @dataclass(frozen=True)
@@ -49,9 +70,6 @@ class Backbone:
     pretrained: Recipe  # for a start from a checkpoint, such as that one
     random: Recipe  # for one from random weights
     batch_norm: bool = False  # in the backbone and in the extra layers
-    # numbers for each pixel of the input, 0 if unknown: 64 features at half the resolution are 16
-    largest_per_pixel: float = 0.0  # in the largest feature map
-    kept_per_pixel: float = 0.0  # at least, in all maps that a training step keeps for the gradient
 
 
 # To add a backbone, add a line here and a function in net/backbones.py.
@@ -62,8 +80,6 @@ BACKBONES = {
         "vgg_16",
         pretrained=Recipe(1e-3),  # arXiv 1512.02325, section 3.1
         random=Recipe(2.5e-4),  # 1e-3 ends in a loss that is not a number
-        largest_per_pixel=64,
-        kept_per_pixel=310,
     ),
     "resnet50": Backbone(
         (8, 16),
@@ -73,24 +89,16 @@ BACKBONES = {
         pretrained=Recipe(0.02, clip_gradient_norm=20.0),
         random=Recipe(0.02, clip_gradient_norm=20.0),
         batch_norm=True,
-        largest_per_pixel=16,
-        kept_per_pixel=480,
     ),
     "mobilenet_v1": Backbone(
         (8, 16, 32),
         "./model/mobilenet_v1",
         "mobilenet_v1",
-        # mAP after 3 x 2000 photographs: .016 with a rate of 0.04, which forgets what the weights knew, .114 with this
-        # one; .068 with twice the location loss, .107 to .114 with the whole, .129 and .133 with half. After 40 x 2000:
-        # .541 with the whole, .557 with half
+        # a larger rate forgets what the weights knew; with half the location loss more of it stays
         pretrained=Recipe(0.01, clip_gradient_norm=20.0, localization_weight=0.5),
-        # BCCD, 126 epochs in batches of 16: mAP .838 and .850, .823 with clipping at 20. The gradients' norm is up to
-        # 250 in the first tenth of a training and 2 to 4 after it; with ImageNet weights it stays at 6 to 15. The
-        # quickstart of 600 pictures, means of four seeds: .81 with clipping at 20, .85 at 5, .81 at 2
+        # the gradients are large in the first tenth of a training, and a lower limit steadies it
         random=Recipe(0.04, clip_gradient_norm=5.0),
         batch_norm=True,
-        largest_per_pixel=16,
-        kept_per_pixel=200,
     ),
 }
 
@@ -99,9 +107,10 @@ BACKBONES = {
 class ViewConfig:
     """What the network is shown of a picture (preprocessing/views.py); dataset.json has it of the records."""
 
-    max_side: int | None = None  # to which the longer side of a larger picture or tile is reduced, pixels; None: never
-    tile_size: int | None = None  # side of tiles, pixels of the picture as it came; None: whole pictures
-    tile_overlap: float = 0.2  # least part of a tile's side that it shares with its neighbour
+    max_side: Side | None = None  # to which the longer side of a larger picture or tile is reduced, pixels; None: never
+    tile_size: Side | None = None  # side of tiles, pixels of the picture as it came; None: whole pictures
+    # least part of a tile's side that it shares with its neighbour
+    tile_overlap: Annotated[float, Meta(ge=0, le=0.75)] = 0.2
 
 
 @dataclass(frozen=True)
@@ -109,16 +118,18 @@ class NetworkConfig:
     """The network from the images to the feature maps: SSD300, arXiv 1512.02325, section 2.1 and figure 2."""
 
     backbone: str = "vgg16"
-    depth_multiplier: float = 1.0  # factor of the filters of backbone and extra layers; arXiv 1704.04861, section 3.3
-    image_size: tuple[int, int] = (300, 300)  # height, width of the input, pixels
+    # factor of the filters of backbone and extra layers; arXiv 1704.04861, section 3.3
+    depth_multiplier: Annotated[float, Meta(ge=0.01, le=2)] = 1.0
+    image_size: tuple[Pixels, Pixels] = (300, 300)  # height, width of the input, pixels
     extra_layers: tuple[ExtraLayer, ...] = (
         ExtraLayer(256, 512, stride=2, padding="same"),  # conv8: 19 -> 10
         ExtraLayer(128, 256, stride=2, padding="same"),  # conv9: 10 -> 5
         ExtraLayer(128, 256),  # conv10: 5 -> 3
         ExtraLayer(128, 256),  # conv11: 3 -> 1
     )
-    l2_norm_scale: float = 20.0  # initial value of the learned scale of conv4_3; section 3.1
-    channel_means_rgb: tuple[float, float, float] = (123.68, 116.78, 103.94)  # of VGG's training set, in [0, 255]
+    # initial value of the learned scale of conv4_3; section 3.1
+    l2_norm_scale: Annotated[float, Meta(gt=0, le=10**6)] = 20.0
+    channel_means_rgb: tuple[PixelValue, PixelValue, PixelValue] = (123.68, 116.78, 103.94)  # of VGG's training set
 
 
 @dataclass(frozen=True)
@@ -129,8 +140,8 @@ class AnchorConfig:
     default box of width s_k sqrt(r) and height s_k / sqrt(r) for each ratio r, and a square of side sqrt(s_k s_k+1).
     """
 
-    scales: tuple[float, ...] = (0.1, 0.2, 0.375, 0.55, 0.725, 0.9, 1.075)
-    ratios: tuple[tuple[float, ...], ...] = (  # width / height for each feature map, the square first
+    scales: tuple[Scale, ...] = (0.1, 0.2, 0.375, 0.55, 0.725, 0.9, 1.075)
+    ratios: tuple[tuple[Factor, ...], ...] = (  # width / height for each feature map, the square first
         (1, 2, 1 / 2),
         (1, 2, 3, 1 / 2, 1 / 3),
         (1, 2, 3, 1 / 2, 1 / 3),
@@ -138,17 +149,20 @@ class AnchorConfig:
         (1, 2, 1 / 2),
         (1, 2, 1 / 2),
     )
-    offset: float = 0.5  # of the centre of the default boxes from the cell's corner, in cells
+    offset: Fraction = 0.5  # of the centre of the default boxes from the cell's corner, in cells
 
 
 @dataclass(frozen=True)
 class TargetConfig:
     """Matching and encoding, section 2.2."""
 
-    match_threshold: float = 0.5  # a default box with at least this IoU is positive, and each ground truth's best one
-    neg_threshold: float = 0.5  # one with an IoU below this is negative, in between ignored; at most match_threshold
-    prior_variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)  # of cy, cx, h, w; Caffe's PriorBox
-    coordinates: str = "normalized"  # to [0, 1]; or "absolute": inclusive pixels of the network input
+    # a default box with at least this IoU is positive, and each ground truth's best one
+    match_threshold: FractionAbove0 = 0.5
+    neg_threshold: Fraction = 0.5  # one with an IoU below this is negative, in between ignored; at most match_threshold
+    # of cy, cx, h, w; Caffe's PriorBox
+    prior_variances: tuple[Variance, Variance, Variance, Variance] = (0.1, 0.1, 0.2, 0.2)
+    # normalized: to [0, 1]; absolute: inclusive pixels of the network input
+    coordinates: Annotated[str, Meta(pattern="^(normalized|absolute)$")] = "normalized"
     use_difficult: bool = False  # train on objects marked difficult
 
 
@@ -156,11 +170,13 @@ class TargetConfig:
 class LossConfig:
     """Multibox loss, section 2.2, and weight decay."""
 
-    negative_ratio: float = 3.0  # mined negatives per positive
-    localization_weight: float = 1.0  # of the localization loss: alpha of equation 1
-    negatives_without_positive: int = 3  # mined in an image without positives: as many as for one positive
-    weight_decay: float = 5e-4  # factor of the sum of squares / 2
-    scale_decay_factor: float = 0.1  # factor of the weight decay of conv4_3's scale; as in the reference
+    # mined negatives per positive; times the default boxes of an image an int32 (net/multibox_loss.py)
+    negative_ratio: Annotated[float, Meta(gt=0, le=1000)] = 3.0
+    localization_weight: AtLeast0 = 1.0  # of the localization loss: alpha of equation 1
+    negatives_without_positive: CountOr0 = 3  # mined in an image without positives: as many as for one positive
+    weight_decay: Annotated[float, Meta(ge=0, le=1000)] = 5e-4  # factor of the sum of squares / 2
+    # factor of the weight decay of conv4_3's scale; as in the reference
+    scale_decay_factor: Annotated[float, Meta(ge=0, le=10**6)] = 0.1
     decay_biases: bool = True  # as in the reference; Caffe: False
 
 
@@ -168,15 +184,16 @@ class LossConfig:
 class ScheduleConfig:
     """Momentum SGD with a piecewise constant learning rate, section 3.1; warm-up, against NaN, as in the reference."""
 
-    batch_size: int = 32  # images per step, on all devices together
-    max_number_of_steps: int = 120_000
-    learning_rate: float = 1e-3
-    end_learning_rate: float = 1e-6  # lower limit of the learning rate
-    decay_boundaries: tuple[int, ...] = (500, 80_000, 100_000)  # steps
-    lr_decay_factors: tuple[float, ...] = (0.1, 1.0, 0.1, 0.01)  # of learning_rate: before, between, after boundaries
-    momentum: float = 0.9
-    bias_lr_factor: float = 1.0  # factor of the learning rate of biases; Caffe: 2
-    clip_gradient_norm: float = 0.0  # upper limit of the global norm; 0: no clipping
+    batch_size: Count = 32  # images per step, on all devices together
+    max_number_of_steps: Steps = 120_000
+    learning_rate: Positive = 1e-3
+    end_learning_rate: AtLeast0 = 1e-6  # lower limit of the learning rate
+    decay_boundaries: tuple[StepsOr0, ...] = (500, 80_000, 100_000)  # steps
+    # of learning_rate: before, between and after the boundaries
+    lr_decay_factors: tuple[Positive, ...] = (0.1, 1.0, 0.1, 0.01)
+    momentum: FractionBelow1 = 0.9
+    bias_lr_factor: Positive = 1.0  # factor of the learning rate of biases; Caffe: 2
+    clip_gradient_norm: AtLeast0 = 0.0  # upper limit of the global norm; 0: no clipping
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -188,16 +205,17 @@ class ScheduleConfig:
 class AugmentConfig:
     """Training augmentation, section 2.2 "data augmentation" and section 3.6; numbers of Caffe's SSD script."""
 
-    probability: float = 0.5  # of each photometric distortion, of the zoom-out and of the flip
-    brightness: float = 32.0  # largest change up or down, for pixel values in [0, 255]
-    contrast: tuple[float, float] = (0.5, 1.5)  # lowest and highest factor
-    saturation: tuple[float, float] = (0.5, 1.5)  # lowest and highest factor
-    hue_degrees: float = 36.0  # largest change up or down; Caffe's 18 is in OpenCV's units of two degrees
-    max_zoom_out: float = 4.0  # canvas side / image side
-    min_ious: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # one crop sampler each; 0 accepts any crop
-    crop_trials: int = 50  # per sampler
-    crop_scale: tuple[float, float] = (0.3, 1.0)  # sqrt(area of crop / area of image)
-    crop_ratio: tuple[float, float] = (0.5, 2.0)  # width / height, relative to the image's
+    probability: Fraction = 0.5  # of each photometric distortion, of the zoom-out and of the flip
+    brightness: PixelValue = 32.0  # largest change up or down
+    contrast: tuple[Factor, Factor] = (0.5, 1.5)  # lowest and highest factor
+    saturation: tuple[Factor, Factor] = (0.5, 1.5)  # lowest and highest factor
+    # largest change up or down, at most a sector of preprocessing/colours.py; Caffe's 18 is in OpenCV's 2 degrees
+    hue_degrees: Annotated[float, Meta(ge=0, le=60)] = 36.0
+    max_zoom_out: Annotated[float, Meta(ge=1, le=1000)] = 4.0  # canvas side / image side
+    min_ious: tuple[Fraction, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # one crop sampler each; 0 accepts any crop
+    crop_trials: Annotated[int, Meta(ge=1, le=1000)] = 50  # per sampler
+    crop_scale: tuple[FractionAbove0, FractionAbove0] = (0.3, 1.0)  # sqrt(area of crop / area of image)
+    crop_ratio: tuple[Factor, Factor] = (0.5, 2.0)  # width / height, relative to the image's
 
 
 # No distortion, zoom-out, crop or flip: to test whether the network can overfit a small training set.
@@ -208,12 +226,13 @@ NO_AUGMENTATION = AugmentConfig(probability=0.0, min_ious=())
 class DetectionConfig:
     """Selection of detections and non-maximum suppression, section 2.2 "inference"; numbers of the reference."""
 
-    select_threshold: float = 0.01  # a detection has a class probability above this
-    min_size: float = 0.03  # its height and width are above this fraction of the image's
-    keep_topk: int = 400  # boxes per class before NMS; Caffe: nms_param.top_k
-    nms_topk: int = 200  # boxes per class after NMS; Caffe has no such limit
-    nms_threshold: float = 0.45  # IoU above which the box with the lower score is suppressed
-    max_detections: int | None = None  # per image, all classes together; None: no limit; Caffe: keep_top_k
+    select_threshold: FractionBelow1 = 0.01  # a detection has a class probability above this
+    min_size: FractionBelow1 = 0.03  # its height and width are above this fraction of the image's
+    keep_topk: Count = 400  # boxes per class before NMS; Caffe: nms_param.top_k
+    # boxes per class after NMS, to which detections are padded; Caffe has no such limit
+    nms_topk: Annotated[int, Meta(ge=1, le=100_000)] = 200
+    nms_threshold: FractionAbove0 = 0.45  # IoU above which the box with the lower score is suppressed
+    max_detections: Count | None = None  # per image, all classes together; None: no limit; Caffe: keep_top_k
 
 
 @dataclass(frozen=True)

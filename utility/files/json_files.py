@@ -1,22 +1,26 @@
-"""JSON files: read within limits, and their content compared with declared types before any of it is used."""
+"""JSON files: written entry by entry, and read with their content compared with declared types, by msgspec."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-import types
-import typing
-from collections import Counter
-from collections.abc import Callable, Collection
-from functools import partial
+import re
 from pathlib import Path
 from typing import Any, TextIO
 
-from utility.errors import UserError
-from utility.files.text_files import read_utf8, shortened, whole_number
+import msgspec
 
-# JSON written entry by entry, so that what is written is whole whatever happens next.
+from utility.errors import UserError
+from utility.files.text_files import read_utf8, shortened
+
+_WORDS = {  # of msgspec's messages
+    "Expected": "must be",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list [...]",
+    "object": "an object {...}",
+}
 
 
 class JsonLines:
@@ -68,27 +72,57 @@ def _line(entry: Any) -> str:
     return json.dumps(entry, ensure_ascii=False, allow_nan=False)
 
 
-_NAMES: dict[type, str] = {dict: "an object {...}", list: "a list [...]"}
-_PLAIN = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false", types.NoneType: "null"}
-
-
-def read_json(path: Path, remedy: str, top: type = dict, *, most_bytes: int = 100_000_000) -> Any:
-    """Return the content of a JSON file of this project.
+def read_json(path: Path, remedy: str, kind: Any = dict[str, Any]) -> Any:
+    """Return the content of a JSON file of this project as it is, entries that `kind` does not declare included.
 
     Args:
         path: the file.
         remedy: ends each error: what the user can do.
-        top: `dict` or `list`, which the outermost value must be.
-        most_bytes: a larger file is not read.
+        kind: the type of the outermost value, such as a TypedDict or list[X].
 
     Raises:
         OSError: the file cannot be read.
-        UserError: it is too large, or not UTF-8, or `parse_json` refuses it.
+        UserError: it is not UTF-8, or `parse_json` refuses it.
     """
-    size = path.stat().st_size
-    if size > most_bytes:
-        raise UserError(f"{path} has {size / 1e6:.0f} MB, more than {most_bytes / 1e6:.0f}: {remedy}")
-    return parse_json(read_utf8(path), str(path), remedy, top)
+    return parse_json(read_utf8(path), str(path), remedy, kind)
+
+
+def parse_json(text: str, source: str, remedy: str, kind: Any = dict[str, Any]) -> Any:
+    """Return the content of a JSON text; `source` names it in errors, the others are as in `read_json`.
+
+    Raises:
+        UserError: it is not JSON, which has neither NaN nor infinity; or the first value that is of another type.
+    """
+    try:
+        document = msgspec.json.decode(text)
+    except RecursionError:
+        raise UserError(f"{source} is not JSON that can be read (nested too deeply): {remedy}") from None
+    except msgspec.DecodeError as error:
+        raise UserError(f"{source} is not JSON ({error}): {remedy}") from error
+    try:
+        converted(document, kind)
+    except UserError as error:
+        raise UserError(f"{source}: {error}: {remedy}") from error
+    return document
+
+
+def converted(value: Any, kind: Any) -> Any:
+    """Return a value as a declared type: lists as tuples, objects as dataclasses; its numbers are in their ranges.
+
+    Raises:
+        UserError: names the first part, as in `network.image_size[0]=0`, that is of another type or out of range.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        fault, _, path = str(error).partition(" - at `$")  # such as: Expected `int` >= 1 - at `$.schedule.batch_size`
+    name = path.strip("`.")
+    fault = re.sub(r"\w+", lambda word: _WORDS.get(word[0], word[0]), fault.replace("`", ""))
+    if "[...]" in name:  # which entry of a dict[str, X], msgspec does not tell
+        raise UserError(f"{name}: {fault}")
+    for key, index in re.findall(r"(\w+)|\[(\d+)\]", name):
+        value = value[key or int(index)]
+    raise UserError(f"{name}={shortened(value)}: {fault}" if name else fault)
 
 
 def read_foreign_json(path: Path, remedy: str, without: str) -> dict[str, Any]:
@@ -106,128 +140,14 @@ def read_foreign_json(path: Path, remedy: str, without: str) -> dict[str, Any]:
         entries.pop(without, None)
         return entries
 
-    return _decoded(partial(json.loads, object_hook=lessened), read_utf8(path), str(path), remedy, dict)
-
-
-def parse_json(text: str, source: str, remedy: str, top: type = dict) -> Any:
-    """Return the content of a JSON text; `source` names it in errors, the others are as in `read_json`.
-
-    Raises:
-        UserError: it is not JSON, or is nested hundreds of levels deep, has a key twice, NaN, Infinity or a whole
-            number of more than 40 digits, or its outermost value is of another type.
-    """
-    decode = partial(
-        json.loads, object_pairs_hook=_with_distinct_keys, parse_int=_whole, parse_constant=_refuse_constant
-    )
-    return _decoded(decode, text, source, remedy, top)
-
-
-def _decoded(decode: Callable[[str], Any], text: str, source: str, remedy: str, top: type) -> Any:
+    text = read_utf8(path)
     try:
-        value = decode(text)
+        document = json.loads(text, object_hook=lessened)
     except RecursionError:
-        raise UserError(f"{source} is not JSON that can be read (nested too deeply): {remedy}") from None
-    except ValueError as error:
-        reason = str(error).partition("; use sys.")[0]  # Python's advice to a programmer, on a number of 4300 digits
-        raise UserError(f"{source} is not JSON ({reason}): {remedy}") from error
-    if type(value) is not top:
-        raise UserError(f"{source} must hold {_NAMES[top]}, but holds {shortened(value)}: {remedy}")
-    return value
-
-
-def _with_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        [(repeated, _)] = Counter(key for key, _ in pairs).most_common(1)
-        raise UserError(f"the key {shortened(repeated)!r} comes twice")
-    return found
-
-
-def _whole(digits: str) -> int:
-    value = whole_number(digits)
-    if value is None:
-        raise UserError(f"a number of {len(digits)} digits")
-    return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise UserError(f"{name} is no number of JSON")
-
-
-def checked(kind: Any, value: Any, name: str = "") -> Any:
-    """Return a value from JSON as a declared type: lists as tuples, objects as dataclasses.
-
-    The standard library has `dataclasses.asdict` but not the inverse, and no package that this project depends on has.
-
-    Args:
-        kind: a dataclass, whose fields are all the keys that there may be, and those without default must be; a
-            TypedDict, whose keys are some of those that there may be; tuple[X, ...], tuple[X, Y], list[X],
-            dict[str, X]; int, float, str, bool, None, and unions of these.
-        value: as the json module gives it.
-        name: of the value in errors, as in `network.image_size`.
-
-    Raises:
-        UserError: names the first value of another type.
-    """
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind) or typing.is_typeddict(kind):
-        return _object(kind, _instance(dict, value, name), name)
-    if origin is dict:
-        return {
-            key: checked(arguments[1], item, _dotted(name, key)) for key, item in _instance(dict, value, name).items()
-        }
-    if origin in (tuple, list):
-        return _sequence(origin, arguments, _instance(list, value, name), name)
-    return _plain(arguments if origin is types.UnionType else (kind,), value, name)
-
-
-def _object(kind: Any, value: dict[str, Any], name: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    for key in _required(kind):
-        if key not in value:
-            raise UserError(f"{_dotted(name, key)} is missing")
-    found = {key: checked(hints[key], item, _dotted(name, key)) for key, item in value.items() if key in hints}
-    if typing.is_typeddict(kind):
-        return {**value, **found}
-    unknown = sorted(value.keys() - hints.keys())
-    if unknown:
-        raise UserError(f"unknown setting {_dotted(name, unknown[0])}")
-    return kind(**found)
-
-
-def _required(kind: Any) -> Collection[str]:
-    if typing.is_typeddict(kind):
-        return sorted(kind.__required_keys__)
-    fields, missing = dataclasses.fields(kind), dataclasses.MISSING
-    return [field.name for field in fields if field.default is missing and field.default_factory is missing]
-
-
-def _sequence(origin: type, arguments: tuple[Any, ...], value: list[Any], name: str) -> Any:
-    if origin is tuple and arguments[-1] is not Ellipsis:
-        if len(value) != len(arguments):
-            raise UserError(f"{name}={shortened(value)}: must be a list of {len(arguments)}, not of {len(value)}")
-        return tuple(checked(kind, item, name) for kind, item in zip(arguments, value, strict=True))
-    return origin(checked(arguments[0], item, f"{name}[{index}]") for index, item in enumerate(value))
-
-
-def _instance(kind: type, value: Any, name: str) -> Any:
-    if type(value) is not kind:
-        raise UserError(f"{name or 'it'}={shortened(value)}: must be {_NAMES[kind]}")
-    return value
-
-
-def _plain(allowed: tuple[Any, ...], value: Any, name: str) -> Any:
-    if type(value) is int and float in allowed and int not in allowed:
-        value = float(value)
-    usable = type(value) in allowed
-    if isinstance(value, float):
-        usable = usable and math.isfinite(value)  # 1e999 is infinite
-    if isinstance(value, str):  # half of a pair such as \ud800 is no text: it cannot be written to a file
-        usable = usable and value.encode(errors="replace").decode() == value
-    if not usable:
-        raise UserError(f"{name}={shortened(value)}: must be {' or '.join(_PLAIN[kind] for kind in allowed)}")
-    return value
-
-
-def _dotted(name: str, key: str) -> str:
-    return f"{name}.{shortened(key)}".lstrip(".")
+        raise UserError(f"{path} is not JSON that can be read (nested too deeply): {remedy}") from None
+    except ValueError as error:  # also of a number with more digits
+        reason = str(error).partition("; use sys.")[0]  # without Python's advice to a programmer
+        raise UserError(f"{path} is not JSON ({reason}): {remedy}") from error
+    if not isinstance(document, dict):
+        raise UserError(f"{path} must hold an object {{...}}, but holds {shortened(document)}: {remedy}")
+    return document

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import reprlib
 import unicodedata
 from collections.abc import Iterator
@@ -14,7 +13,20 @@ from typing import Any
 
 from utility.errors import UserError
 
-# Files that appear under their name only when whole.
+_MOST_IN_MESSAGE = 2000
+_MOST_QUOTED = 80  # characters
+
+_quoting = reprlib.Repr()
+_quoting.maxlevel, _quoting.maxtuple, _quoting.maxlist, _quoting.maxdict = 3, 9, 9, 4
+_quoting.maxstring = _quoting.maxother = _quoting.maxlong = 60
+
+
+def read_utf8(path: Path) -> str:
+    """Return a text file without its byte order mark; text in another encoding is a UserError naming it."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: save it in that encoding") from error
 
 
 @contextmanager
@@ -32,24 +44,6 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         raise
 
 
-_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,40}\s*")  # no number of more digits can be used anywhere
-_DECIMAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
-_MOST_IN_MESSAGE = 2000
-_MOST_QUOTED = 80  # characters
-
-_quoting = reprlib.Repr()
-_quoting.maxlevel, _quoting.maxtuple, _quoting.maxlist, _quoting.maxdict = 3, 9, 9, 4
-_quoting.maxstring = _quoting.maxother = _quoting.maxlong = 60
-
-
-def read_utf8(path: Path) -> str:
-    """Return a text file without its byte order mark; text in another encoding is a UserError naming it."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: save it in that encoding") from error
-
-
 def write_whole(path: str | Path, text: str) -> None:
     """Write UTF-8 text so that the file appears under its name only when whole; makes missing folders."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -59,17 +53,20 @@ def write_whole(path: str | Path, text: str) -> None:
 
 
 def finite_number(text: str) -> float | None:
-    """Return the number that a text writes in decimal digits, None where it writes none, or one that is not finite.
-
-    Python's float() also takes "1_0" and the digits of other scripts.
-    """
-    value = float(text) if _DECIMAL.fullmatch(text) else math.nan
-    return value if math.isfinite(value) else None
+    """Return the number that a text writes in ASCII digits, None where it writes none, or one that is not finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and text.isascii() and "_" not in text else None
 
 
 def whole_number(text: str) -> int | None:
-    """Return the whole number that a text writes in at most 40 decimal digits, None where it writes none."""
-    return int(text) if _WHOLE.fullmatch(text) else None
+    """Return the whole number that a text writes, None where it writes none."""
+    try:
+        return int(text)
+    except ValueError:
+        return None
 
 
 def shortened(value: Any) -> str:

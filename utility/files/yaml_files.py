@@ -34,7 +34,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         _check(path, yaml.parse(text, yaml.BaseLoader))
         document = yaml.load(text, yaml.BaseLoader)
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {_reason(error)}") from error
+        reason = str(error)
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+            reason = f"line {error.problem_mark.line + 1}: {error.problem}"
+        raise UserError(f"{path} is not YAML: {one_line(reason)}") from error
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise UserError(f"{path} must hold 'key: value' lines, but holds {shortened(document)}")
     return document
@@ -48,9 +51,3 @@ def _check(path: Path, events: Iterable[yaml.Event]) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MOST_DEEP:  # the time to read it grows with the square of the depth
             raise UserError(f"{path} has more than {_MOST_DEEP} lists and maps in one another")
-
-
-def _reason(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"line {error.problem_mark.line + 1}: {one_line(str(error.problem))}"
-    return one_line(str(error))

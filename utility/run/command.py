@@ -15,15 +15,14 @@ from utility.errors import UserError
 from utility.files.text_files import one_line, shortened
 from utility.run.stop_request import Interrupted
 
-_MOST_OF_ABSL = 400  # characters of a message
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(main: Callable[[], int | None], define_flags: Callable[[], None], rest_flag: str | None = None) -> None:
     """Define and parse the flags, call `main`, and exit with its status.
 
-    A UserError or an OSError becomes one line on stderr and status 1; a wrong
-    flag, status 2; Ctrl-C, status 130, and SIGTERM, 143. Any other exception is a defect and keeps its traceback.
+    A UserError, an OSError or too little memory becomes one line on stderr and status 1; a wrong flag, status 2;
+    Ctrl-C, status 130, and SIGTERM, 143. Any other exception is a defect and keeps its traceback.
 
     Args:
         main: the work; returns the exit status, None for 0.
@@ -44,6 +43,8 @@ def run(main: Callable[[], int | None], define_flags: Callable[[], None], rest_f
         sys.exit(1)
     except (UserError, OSError) as error:
         _fail(f"error: {one_line(str(error))}", 1)
+    except _out_of_memory() as error:
+        _fail(f"error: out of memory{_less_memory()} ({shortened(str(error).partition(chr(10))[0])})", 1)
 
 
 def _parse(argv: list[str], rest_flag: str | None) -> None:
@@ -60,22 +61,27 @@ def _parse(argv: list[str], rest_flag: str | None) -> None:
             flag = flags.FLAGS[rest_flag]
             flag.value = (flag.value or []) + rest if flag.present else rest
     except flags.Error as error:
-        _fail(f"error: {quoted_briefly(str(error), argv)}\n'{Path(argv[0]).name} --help' lists the flags", 2)
-
-
-def quoted_briefly(message: str, argv: list[str]) -> str:
-    """Return absl's message on a wrong flag, which quotes its value whole, with the value in short and on one line."""
-    for text in (text for argument in argv for text in (argument.partition("=")[2], argument) if text):
-        message = message.replace(text, shortened(text))
-    return message if len(message) <= _MOST_OF_ABSL else f"{message[:150]}...{message[-150:]}"
+        _fail(f"error: {one_line(str(error))}\n'{Path(argv[0]).name} --help' lists the flags", 2)
 
 
 def _list_of_flags() -> str:
     """Return a description of the project's own flags in alphabetical order; absl's are left out."""
-    modules = [module for module in flags.FLAGS.flags_by_module_dict() if module.startswith("utility.flags.")]
+    modules = [module for module in flags.FLAGS.flags_by_module_dict() if not module.startswith("absl.")]
     texts = (flags.FLAGS.module_help(module).partition(":\n")[2] for module in modules)
     entries = [entry for text in texts for entry in re.split(r"^(?=  -)", text, flags=re.MULTILINE) if entry.strip()]
     return "".join(f"{entry.rstrip()}\n" for entry in sorted(entries, key=lambda e: e.strip(" -").removeprefix("[no]")))
+
+
+def _out_of_memory() -> tuple[type[Exception], ...]:
+    """Return the exceptions of Python and, if it is in use, of TensorFlow."""
+    errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+    return (MemoryError, errors.ResourceExhaustedError) if errors else (MemoryError,)
+
+
+def _less_memory() -> str:
+    if "accumulate_steps" in flags.FLAGS:
+        return ": take a smaller --batch_size or --train_image_size, or a larger --accumulate_steps"
+    return ": take a smaller --batch_size" if "batch_size" in flags.FLAGS else ""
 
 
 def _fail(message: str, status: int) -> None:

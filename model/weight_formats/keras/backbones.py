@@ -22,7 +22,7 @@ _SUFFIX = re.compile(r"_(conv|bn)$")  # conv2_block1_1_conv and conv2_block1_1_b
 _KINDS = ("kernel", "depthwise_kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 _CLASSIFIER = ("conv_preds", "predictions", "probs")
 
-_WIDEST = 2  # depth multiplier, as in utility/config/checks.py
+_WIDEST = 2  # depth multiplier, as in utility/config/settings.py
 
 Datasets = dict[tuple[str, str], hdf5.Dataset]  # layer, kind
 Parameters = dict[str, dict[str, np.ndarray]]  # layer -> kind -> values

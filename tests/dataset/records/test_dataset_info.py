@@ -21,15 +21,16 @@ def test_it_is_returned_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        (None, "must hold an object"),
-        ([], "must hold an object"),
+        (None, "must be an object"),
+        ([], "must be an object"),
         ({**WHOLE, "class_names": "cat"}, "class_names=cat: must be a list"),
         ({**WHOLE, "class_names": [1, 2]}, r"class_names\[0\]=1: must be a text"),
         ({**WHOLE, "splits": []}, r"splits=\[\]: must be an object"),
-        ({**WHOLE, "splits": {"train": 3}}, "splits.train=3: must be an object"),
-        ({**WHOLE, "splits": {"train": {"images": "3"}}}, "splits.train.images=3: must be a whole number"),
-        ({**WHOLE, "splits": {"train": {"skipped": 3}}}, "splits.train.skipped=3: must be a list"),
+        ({**WHOLE, "splits": {"train": 3}}, r"splits\[\.\.\.\]: must be an object"),
+        ({**WHOLE, "splits": {"train": {"images": "3"}}}, r"splits\[\.\.\.\]\.images: must be a whole number"),
+        ({**WHOLE, "splits": {"train": {"skipped": 3}}}, r"splits\[\.\.\.\]\.skipped: must be a list"),
         ({**WHOLE, "category_ids": [7, None]}, r"category_ids\[1\]=None: must be a whole number"),
+        ({**WHOLE, "views": {"max_side": 5}}, "views.max_side=5: must be a whole number >= 32"),
         ({**WHOLE, "category_ids": [7]}, "category_ids and class_names of different numbers"),
     ],
 )

@@ -32,7 +32,7 @@ def test_saved_and_loaded(tmp_path):
         (lambda d: d["schedule"].update(batch_size=True), "schedule.batch_size"),
         (lambda d: d["network"].update(backbone="alexnet"), "network.backbone"),
         (lambda d: d["anchors"].update(scales=[0.1, 0.2]), "anchors.scales"),
-        (lambda d: d["schedule"].update(learning_rate=float("nan")), "NaN"),
+        (lambda d: d["schedule"].update(learning_rate=float("nan")), "not JSON"),
     ],
 )
 def test_an_invalid_file_is_rejected_with_its_name(change, named):
@@ -87,12 +87,14 @@ def test_no_value_of_another_type_gets_through(tmp_path):
     [
         ({"class_names": "abcd"}, r"class_names=abcd: must be a list"),
         ({"network": []}, r"network=\[\]: must be an object"),
-        ({"network": {"image_size": [300]}}, r"network\.image_size=\[300\]: must be a list of 2, not of 1"),
-        ({"targets": {"prior_variances": [0.1] * 5}}, r"prior_variances=.*: must be a list of 4, not of 5"),
-        ({"network": {"extra_layers": [{"filters": 8}]}}, r"network\.extra_layers\[0\]\.bottleneck is missing"),
-        ({"network": {"image_size": [10**30, 300]}}, r"network\.image_size=.*must be from 1 to 16384"),
+        ({"network": {"image_size": [300]}}, r"network\.image_size=\[300\]: must be a list .* 2, got 1"),
+        ({"targets": {"prior_variances": [0.1] * 5}}, r"prior_variances=.*: must be a list .* 4, got 5"),
+        (
+            {"network": {"extra_layers": [{"filters": 8}]}},
+            r"extra_layers\[0\]=.*required field bottleneck",
+        ),
+        ({"network": {"image_size": [10**30, 300]}}, r"network\.image_size\[0\]=.*must be a whole number <= 16384"),
         ({"class_names": ["a", ["b"]]}, r"class_names\[1\]=\['b'\]: must be a text"),
-        ({"class_names": ["\ud800"]}, r"class_names\[0\]=\\ud800: must be a text"),
         ({"schedule": {"momentum": "x" * 10**6}}, r"schedule\.momentum=xxx"),
     ],
 )
@@ -109,9 +111,9 @@ def test_files_that_went_wrong_are_one_line(cases, tmp_path):
             config_file.load(str(tmp_path))
 
 
-@pytest.mark.parametrize("text", ["[]", "null", "3", "[" * 10**6, '{"class_names":[], "class_names":[]}', "1" * 10**5])
+@pytest.mark.parametrize("text", ["[]", "null", "3", "[" * 10**6, "1" * 10**5, "{", '{"class_names": ["\\ud800"]}'])
 def test_what_is_no_object_of_json_is_one_line(text):
-    with pytest.raises(ValueError, match=r"^config\.json .*restore the file") as error:
+    with pytest.raises(ValueError, match=r"^config\.json.* .*restore the file") as error:
         config_file.from_json(text)
     assert len(str(error.value)) < 200
 
