@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from dataset.records import record_files
-from dataset.scores.voc_results import Detections, write_together
+from dataset.scores.detection_store import NO_DETECTIONS, ClassDetections
 from dataset.sources import coco
 from dataset.sources.annotations import VALIDATION
 from utility.errors import UserError
+from utility.files.text_files import whole_file
 
 RESULTS_NAME = "detections.json"
 MOST_PER_IMAGE = 100  # "at most 100 top-scoring detections per image (across all categories)", COCO's rules say
@@ -35,7 +36,7 @@ class CocoResults:
     category_ids: tuple[int, ...]
     annotations: Path | None
 
-    def finish(self, pred_dir: Path, parts: Iterable[Mapping[int, Detections]]) -> list[str]:
+    def finish(self, pred_dir: Path, parts: Iterable[Mapping[int, ClassDetections]]) -> list[str]:
         """Write the results, given as in `write`, and score them; return lines for the log."""
         path = pred_dir / RESULTS_NAME
         write(path, parts, self.category_ids)
@@ -86,31 +87,28 @@ def _check_annotations(instances: coco.Instances, info: Mapping[str, Any], data_
         )
 
 
-def write(path: str | Path, parts: Iterable[Mapping[int, Detections]], category_ids: Sequence[int]) -> None:
+def write(path: str | Path, parts: Iterable[Mapping[int, ClassDetections]], category_ids: Sequence[int]) -> None:
     """Write `as_results` of detections as JSON, one detection a line; image ids are COCO's in decimal digits.
 
     Each of the `parts` has all detections of some images by class id; they are written one after the other. Ten
     decimals keep any two float32 scores above .01 distinct.
     """
-    write_together({Path(path): _json_lines(parts, category_ids)})
-
-
-def _json_lines(parts: Iterable[Mapping[int, Detections]], category_ids: Sequence[int]) -> Iterator[str]:
     results = (result for part in parts for result in as_results(part, category_ids))
-    yield "[\n"
-    for number, result in enumerate(results):
-        yield (",\n" if number else "") + json.dumps(result)
-    yield "\n]\n"
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as stream:
+        stream.write("[\n")
+        stream.writelines((",\n" if number else "") + json.dumps(result) for number, result in enumerate(results))
+        stream.write("\n]\n")
 
 
-def as_results(detections: Mapping[int, Detections], category_ids: Sequence[int]) -> list[dict[str, Any]]:
+def as_results(detections: Mapping[int, ClassDetections], category_ids: Sequence[int]) -> list[dict[str, Any]]:
     """Return the best MOST_PER_IMAGE detections of each image in COCO's format, by image and falling score.
 
     Boxes become x, y, width, height in pixels, ids become COCO's. Pixels are already COCO's edges, because records
     hold edges divided by the size: a width is xmax - xmin, without the 1 that VOC adds.
     """
-    empty = Detections(np.zeros(0, np.str_), np.zeros(0), np.zeros((0, 4)))
-    found = [empty, *detections.values()]
+    found = [NO_DETECTIONS, *detections.values()]
     class_ids = np.repeat([0, *detections], [len(each) for each in found])
     image_ids = np.concatenate([each.image_ids for each in found]).astype(np.int64)
     scores = np.concatenate([each.scores for each in found])
