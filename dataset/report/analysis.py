@@ -359,7 +359,8 @@ def costliest_images(judged: Judged, most: int = 12) -> list[CostlyImage]:
             errors[int(found.images[row])].append(error)
     objects_in: dict[int, list[tuple[int, tuple[float, ...]]]] = {image: [] for image in shown}
     for row in np.flatnonzero(np.isin(truth.images, shown)).tolist():
-        image, class_id, box = int(truth.images[row]), int(truth.class_ids[row]), tuple(truth.boxes_yxyx_px[row].tolist())
+        image, class_id = int(truth.images[row]), int(truth.class_ids[row])
+        box = tuple(truth.boxes_yxyx_px[row].tolist())
         objects_in[image].append((class_id, box))
         if object_costs[row] > 0:
             kind = KINDS[MISSED] if judged.missed[row] else "not found"

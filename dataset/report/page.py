@@ -141,8 +141,9 @@ def _precision_over_recall(judged: Judged, result: EvaluationResult) -> str:
     for class_id, objects in judged.with_objects().items():
         if class_id <= _MOST_CURVES:
             name = judged.class_names[class_id - 1]
+            title = f"{_name(name)} {result.classes[name].ap:.3f}"
             precision = precision_at(judged.classes[class_id - 1].counted(), objects, _RECALLS)
-            figures.append(_curve(f"{_name(name)} {result.classes[name].ap:.3f}", _RECALLS, precision, "recall", "precision"))
+            figures.append(_curve(title, _RECALLS, precision, "recall", "precision"))
     note = "The best precision at this recall or a higher one; beside the name, the average precision."
     return _section("Precision over recall", f"<p>{note}{_first_only(judged)}</p>{_cards(figures)}")
 
@@ -266,9 +267,7 @@ def _costly_images(images: Sequence[CostlyImage], class_names: Sequence[str], fi
         " no detection is near it, and only not found if one is that has the wrong class or place. "
     )
     if without_picture:
-        note += (
-            f"The files of {without_picture} of these pictures were not found, so only their errors are listed. "
-        )
+        note += f"The files of {without_picture} of these pictures were not found, so only their errors are listed. "
     keys = [(_TRUTH, "object"), (_NOT_FOUND, "object not found"), (_WRONG, "wrong detection")]
     legend = "".join(f'<span class="key" style="background:rgb{colour}"></span>{name}&emsp;' for colour, name in keys)
     pictures = f'<div class="pictures">{"".join(figures)}</div>'

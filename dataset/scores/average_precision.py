@@ -12,6 +12,7 @@ import numpy as np
 from dataset.scores.detection_store import NO_DETECTIONS, ClassDetections
 from dataset.sources.annotations import Annotation
 from utility.errors import UserError
+from utility.files.text_files import shortened
 
 PIXEL_EXTENT = 1.0  # VOC's corners are pixels inside of the box, so a side is max - min + 1 pixels long
 # arange gives .30000000000000004, which a recall of 3 / 10 does not reach; published figures have this error too
@@ -134,6 +135,7 @@ def evaluate(
         [(repeated, _)] = Counter(annotation.image_id for annotation in ground_truth).most_common(1)
         raise UserError(f"image {repeated!r} is annotated twice: give every image once")
     truth, warnings = _tabulated(ground_truth, class_names)
+    average = eleven_point_average if use_07_metric else area_under_curve
     classes: dict[str, ClassResult] = {}
     kept: list[ClassMatches] = []
     detections_in: Counter[str] = Counter()  # by image id
@@ -142,21 +144,39 @@ def evaluate(
         found = detections.get(class_id, NO_DETECTIONS)
         detections_in.update(found.image_ids.tolist())
         largest = max(largest, found.boxes_yxyx_px.max(initial=-math.inf))
-        matches = _matched(class_id, found, image_index, truth, iou_threshold, pixel_extent)
-        classes[name] = _class_result(matches, truth, use_07_metric)
+        images = np.array([image_index.get(image_id, -1) for image_id in found.image_ids], dtype=np.int32)
+        order = np.argsort(-found.scores, kind="stable")
+        order = order[images[order] >= 0]
+        scores, boxes, images = found.scores[order], found.boxes_yxyx_px[order], images[order]
+        of_class = truth.class_ids == class_id
+        own, own_iou = best_overlaps(boxes, images, truth, of_class, pixel_extent)
+        matching = np.flatnonzero(own_iou >= iou_threshold)
+        _, first = np.unique(own[matching], return_index=True)
+        true_positive, ignored = np.zeros((2, len(order)), dtype=bool)
+        true_positive[matching[first]] = ~truth.difficult[own[matching[first]]]
+        ignored[matching] = truth.difficult[own[matching]]
+        matches = ClassMatches(class_id, scores, images, boxes, own, own_iou, true_positive, ignored)
         if keep_matches:
             kept.append(matches)
+        counted, positives = matches.counted(), truth.positives(class_id)
+        classes[name] = ClassResult(
+            ap=average(counted, positives) if positives else None,
+            ground_truth=positives,
+            difficult=int(of_class.sum()) - positives,
+            detections=len(order),
+            true_positives=int(true_positive.sum()),
+            ignored=int(ignored.sum()),
+            precision_at_recall=tuple(precision_at(counted, positives, _ELEVEN).tolist()) if positives else None,
+        )
     warnings += _detection_warnings(detections_in, largest, image_index)
-    scores = [result.ap for result in classes.values() if result.ap is not None]
-    if not scores:
+    aps = [result.ap for result in classes.values() if result.ap is not None]
+    if not aps:
         raise UserError(
             f"the {len(ground_truth)} annotations have no ground truth of the {len(classes)} classes "
             f"({', '.join(classes)}). {' '.join(warnings) or 'Check the image set.'}"
         )
-    mean_ap = sum(scores) / len(scores)
-    return EvaluationResult(
-        classes, mean_ap, iou_threshold, use_07_metric, tuple(warnings), pixel_extent, truth, tuple(kept)
-    )
+    settings = (iou_threshold, use_07_metric, tuple(warnings), pixel_extent)
+    return EvaluationResult(classes, sum(aps) / len(aps), *settings, truth, tuple(kept))
 
 
 def format_report(result: EvaluationResult) -> list[str]:
@@ -199,44 +219,22 @@ def _detection_warnings(detections_in: Counter[str], largest: float, image_index
     if not detections_in:
         return ["There is no detection at all: every class scores 0."]
     outside = {image_id: count for image_id, count in detections_in.items() if image_id not in image_index}
-    first = next(iter(outside), None)
+    first = shortened(next(iter(outside), ""))
     if len(outside) == len(detections_in):
         raise UserError(
             f"none of the {detections_in.total()} detections is in one of the {len(image_index)} images to score "
-            f"(the first is in {first!r}): the results are of another split or image set"
+            f"(the first is in '{first}'): the results are of another split or image set"
         )
     warnings = []
     if outside:
         warnings.append(
-            f"{sum(outside.values())} detections are left out: their {len(outside)} images, such as {first!r}, are not"
+            f"{sum(outside.values())} detections are left out: their {len(outside)} images, such as '{first}', are not"
             " in the image set."
         )
     if largest <= 2:
         reach = f"No box reaches beyond pixel {largest:g}"
         warnings.append(f"{reach}: are they fractions of the image, not pixels?")
     return warnings
-
-
-def _matched(
-    class_id: int,
-    found: ClassDetections,
-    image_index: Mapping[str, int],
-    truth: Truth,
-    iou_threshold: float,
-    pixel_extent: float,
-) -> ClassMatches:
-    """Sort the detections of a class, and match them to its objects."""
-    images = np.array([image_index.get(image_id, -1) for image_id in found.image_ids.tolist()], dtype=np.int32)
-    order = np.argsort(-found.scores, kind="stable")
-    order = order[images[order] >= 0]
-    boxes, images = found.boxes_yxyx_px[order], images[order]
-    own, own_iou = best_overlaps(boxes, images, truth, truth.class_ids == class_id, pixel_extent)
-    matching = np.flatnonzero(own_iou >= iou_threshold)
-    _, first = np.unique(own[matching], return_index=True)
-    true_positive, ignored = np.zeros((2, len(order)), dtype=bool)
-    true_positive[matching[first]] = True
-    ignored[matching] = truth.difficult[own[matching]]
-    return ClassMatches(class_id, found.scores[order], images, boxes, own, own_iou, true_positive & ~ignored, ignored)
 
 
 def best_overlaps(
@@ -281,20 +279,6 @@ def area(low_yx: np.ndarray, high_yx: np.ndarray, pixel_extent: float) -> np.nda
     """Return the area [...] of boxes with these corners [..., 2]; 0 for an inverted box."""
     sides = np.maximum(high_yx - low_yx + pixel_extent, 0)
     return sides[..., 0] * sides[..., 1]
-
-
-def _class_result(matches: ClassMatches, truth: Truth, use_07_metric: bool) -> ClassResult:
-    counted, positives = matches.counted(), truth.positives(matches.class_id)
-    average = eleven_point_average if use_07_metric else area_under_curve
-    return ClassResult(
-        ap=average(counted, positives) if positives else None,
-        ground_truth=positives,
-        difficult=int(np.sum(truth.class_ids == matches.class_id)) - positives,
-        detections=len(matches.scores),
-        true_positives=int(matches.true_positive.sum()),
-        ignored=int(matches.ignored.sum()),
-        precision_at_recall=tuple(precision_at(counted, positives, _ELEVEN).tolist()) if positives else None,
-    )
 
 
 def _envelope(true_positive: np.ndarray) -> np.ndarray:

@@ -11,13 +11,11 @@ import numpy as np
 
 from dataset.scores.detection_store import NO_DETECTIONS, ClassDetections
 from utility.errors import UserError
-from utility.files.text_files import finite_number, read_utf8, shortened, whole_file
+from utility.files.text_files import read_utf8, shortened, whole_file
 
 _LINE = "{} {:.10f} {:.4f} {:.4f} {:.4f} {:.4f}\n".format
 _ROWS_AT_ONCE = 50_000
 _RESULTS_NAME = re.compile(r"results_(0|[1-9][0-9]{0,8})\.txt")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_LONGEST_ID = 255  # of a file's name
 
 
 def results_path(pred_dir: str | Path, class_id: int) -> Path:
@@ -38,15 +36,9 @@ def write_results(pred_dir: str | Path, detections: Mapping[int, ClassDetections
     the order of detections. Files appear when the last is whole, and those of other classes, which an earlier run has
     left, are removed. The detections of one class after the other are asked for.
 
-    Raises:
-        UserError: a class id outside of 1..num_classes - 1, or a score or coordinate that is not finite.
+    A score or coordinate that is not finite is a UserError.
     """
     class_ids = range(1, num_classes)
-    unknown = sorted(set(detections) - set(class_ids))
-    if unknown:
-        raise UserError(
-            f"detections of class ids {unknown}, but num_classes {num_classes} allows 1 to {num_classes - 1}"
-        )
     Path(pred_dir).mkdir(parents=True, exist_ok=True)
     with ExitStack() as all_whole:
         for class_id in class_ids:
@@ -93,52 +85,32 @@ def read_results(path: str | Path) -> ClassDetections:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: a line has fewer than six fields, a number that is not finite or not in decimal digits, or an image
-            id with control characters or of more than 255; the message names file and line.
+        UserError: a line has fewer than six fields, or a number that is not finite; the message names file and line.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"results file {path} does not exist: write it with eval_ssd.py")
-    text = read_utf8(path)
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line and not line.isspace()]
-    controls = _CONTROL.search(text) is not None
-    plain = text.isascii() and "_" not in text  # otherwise a number may be 1_0 or in other scripts' digits for float()
     image_ids: list[str] = []
     numbers: list[float] = []  # flat: a list for each line takes three times as long, because of garbage collection
     known: dict[str, str] = {}  # the id of a thousand lines is kept once
+    lines = [
+        (number, line) for number, line in enumerate(read_utf8(path).split("\n"), 1) if line and not line.isspace()
+    ]
+
+    def fault(number: int, line: str) -> UserError:
+        what = "is not image_id score xmin ymin xmax ymax with finite numbers"
+        return UserError(f"results file {path}, line {number}: '{shortened(line.strip())}' {what}")
+
     for number, line in lines:
         try:
             image_id, score, xmin, ymin, xmax, ymax = line.rsplit(None, 5)
             numbers += (float(score), float(xmin), float(ymin), float(xmax), float(ymax))
         except ValueError as error:  # too few fields, or one that is no number
-            raise _bad_line(path, number, line) from error
+            raise fault(number, line) from error
         image_id = image_id.strip()
         image_ids.append(known.setdefault(image_id, image_id))
-        unusual = controls or len(image_id) > _LONGEST_ID or not (plain or _is_plain(score + xmin + ymin + xmax + ymax))
-        if unusual and _fault(line):
-            raise _bad_line(path, number, line)
     table = np.array(numbers, dtype=np.float64).reshape(-1, 5)  # score, xmin, ymin, xmax, ymax
     infinite = np.flatnonzero(~np.isfinite(table).all(axis=1))
     if len(infinite):
-        raise _bad_line(path, *lines[infinite[0]])
+        raise fault(*lines[infinite[0]])
     return ClassDetections(np.array(image_ids, dtype=np.object_), table[:, 0], table[:, [2, 1, 4, 3]])
-
-
-def _is_plain(digits: str) -> bool:
-    return digits.isascii() and "_" not in digits
-
-
-def _bad_line(path: Path, number: int, line: str) -> UserError:
-    return UserError(f"results file {path}, line {number}: '{shortened(line.strip())}' {_fault(line)}")
-
-
-def _fault(line: str) -> str | None:
-    """Return what is wrong with a line, None if nothing is."""
-    fields = line.rsplit(None, 5)
-    if len(fields) != 6 or any(finite_number(field) is None for field in fields[1:]):
-        return "is not image_id score xmin ymin xmax ymax with finite numbers"
-    if len(fields[0].strip()) > _LONGEST_ID:
-        return f"has an image id of {len(fields[0])} characters; image ids are names of files"
-    if _CONTROL.search(line.strip()):
-        return "has a control character; image ids are names of files"
-    return None
