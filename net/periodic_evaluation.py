@@ -30,7 +30,7 @@ from utility.errors import UserError
 from utility.run.log import attempted, log
 
 BEST = "best"  # folder in the model directory
-SAMPLED = 8  # pictures of the sample
+_SAMPLED = 8  # pictures of the sample
 _LONGEST = 640  # pixels of one
 _GROUND_TRUTH = (255, 255, 255)  # colour
 
@@ -44,18 +44,7 @@ class PeriodicEvaluation:
     """
 
     def __init__(self, evaluation: Evaluation, config: Config, model_dir: str, every: int, patience: int):
-        """Read the scores of an earlier run, and check that the records can be scored.
-
-        Args:
-            evaluation: of the validation records.
-            config: of the training; saved beside the best checkpoint.
-            model_dir: of the training.
-            every: steps between two evaluations; 0 where another process trains.
-            patience: evaluations without a better mAP after which to stop; 0: never.
-
-        Raises:
-            UserError: the records hold no object to find, or other classes than the config.
-        """
+        """Read the scores of an earlier run, and check that the records can be scored; arguments as of `of_records`."""
         self.input_fn = evaluation.input_fn
         self._evaluation, self._config, self._folder = evaluation, config, Path(model_dir)
         self._every, self._patience = every, patience
@@ -72,9 +61,19 @@ class PeriodicEvaluation:
         patience: int = 0,
         skip_bad_records: bool = False,
     ) -> PeriodicEvaluation:
-        """Return the evaluation on the validation records of a data set, maybe without the broken ones.
+        """Return the evaluation on the validation records of a data set.
 
-        A UserError names --eval_every_steps if there are no such records, or no object in them.
+        Args:
+            config: of the training; saved beside the best checkpoint.
+            data_dir: of the records.
+            model_dir: of the training.
+            every: steps between two evaluations; 0 where another process trains.
+            patience: evaluations without a better mAP after which to stop; 0: never.
+            skip_bad_records: leave out broken records.
+
+        Raises:
+            UserError: there are no such records, or no object to find in them, or they have other classes than the
+                config; names --eval_every_steps.
         """
         try:
             shards = find_shards(data_dir, VALIDATION)
@@ -177,9 +176,9 @@ class PeriodicEvaluation:
 # The sample of validation pictures.
 
 
-def sample_positions(images: int, number: int = SAMPLED) -> list[int]:
+def sample_positions(images: int) -> list[int]:
     """Return the positions of the sample among so many images, evenly spread; all of them if they are few."""
-    number = min(images, number)
+    number = min(images, _SAMPLED)
     return [(2 * n + 1) * images // (2 * number) for n in range(number)]
 
 
@@ -199,13 +198,9 @@ def pictures_at(shards: Sequence[str], positions: Sequence[int]) -> dict[int, Im
 def with_truth_and_detections(
     picture: Image.Image, annotation: Annotation, found: Mapping[str, Any], class_names: Sequence[str]
 ) -> Image.Image:
-    """Return a picture with its ground truth, in white, and the detections that the demo would draw.
+    """Return a picture, maybe smaller than the annotated one, with what was found, as `predict_pictures` yields it.
 
-    Args:
-      picture: maybe smaller than the annotated one.
-      annotation: its ground truth.
-      found: the detections in it, as `predict_pictures` yields them.
-      class_names: of class ids from 1.
+    The ground truth is white; detections are those that the demo would draw.
     """
     height, width = picture.height, picture.width
     shown = np.flatnonzero(found["scores"] >= DEMO["detection.select_threshold"])[: DEMO["detection.nms_topk"]]

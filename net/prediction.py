@@ -82,9 +82,10 @@ def _brought_together(tiles: list[Found], settings: DetectionConfig, suppressed:
         in_picture.append(tile["boxes_yxyx"] * np.tile(high - low, 2) + np.tile(low, 2))
     boxes = np.concatenate(in_picture)
     scores, classes = (np.concatenate([tile[name] for tile in tiles]) for name in ("scores", "classes"))
-    order = np.empty(0, np.intp)
+    kept = [np.empty(0, np.intp)]
     for class_id in np.unique(classes):
         rows = np.flatnonzero(classes == class_id)
-        order = np.append(order, rows[suppressed(boxes[rows], scores[rows])])
+        kept.append(rows[suppressed(boxes[rows], scores[rows])])
+    order = np.concatenate(kept)
     order = order[np.argsort(-scores[order], kind="stable")][: settings.max_detections]
     return {**others, "boxes_yxyx": boxes[order], "scores": scores[order], "classes": classes[order]}

@@ -281,7 +281,8 @@ def ap_by_size(judged: Judged, average: Average) -> dict[str, list[SizeResult]]:
     As COCO does, objects of other sizes are ignored like difficult ones, and so is a detection of other size that is
     no true positive. The size is the area of the box (COCO measures that of the mask).
     """
-    truth, groups = judged.truth, {}
+    truth = judged.truth
+    groups: dict[str, list[SizeResult]] = {}
     for name, limits in SIZES.items():
         fits = _has_size(truth.boxes_yxyx_px, judged, limits)
         groups[name] = []
@@ -347,9 +348,9 @@ def costliest_images(judged: Judged, most: int = 12) -> list[CostlyImage]:
             # where n is 1 the detection is right and has none before it
             loss = np.where(right, np.cumsum(right) / (number * np.maximum(number - 1, 1)), 0.0)
             behind = np.cumsum(loss[::-1])[::-1]
-            costs[~found.ignored] = np.where(right, 0.0, behind) / objects[found.class_id]
-        costs_of.append(costs / classes)
-        total += np.bincount(found.images, costs_of[-1], len(judged.annotations))
+            costs[~found.ignored] = np.where(right, 0.0, behind) / objects[found.class_id] / classes
+        costs_of.append(costs)
+        total = total + np.bincount(found.images, costs, len(judged.annotations))
     shown = [image for image in np.argsort(-total, kind="stable")[:most].tolist() if total[image] > 0]
     errors: dict[int, list[ImageError]] = {image: [] for image in shown}
     for found, costs in zip(judged.classes, costs_of, strict=True):

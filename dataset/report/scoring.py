@@ -21,8 +21,6 @@ from utility.drawing.curves import draw_precision_recall
 from utility.errors import UserError
 from utility.files import text_files
 
-OUTPUT_NAME = "eval_output"
-
 
 class ImageSet(NamedTuple):
     """The annotated images to score: those listed in {dataset_directory}/{split}/ImageSets/Main/{image_set}.txt.
@@ -58,10 +56,9 @@ class ImageSet(NamedTuple):
             paths = [by_xml.get(annotation.path) for annotation in annotations]
         found = {}
         for annotation, path in zip(annotations, paths, strict=True):
-            if path:
-                with contextlib.suppress(PictureError):
-                    picture = read_picture(path, (annotation.height, annotation.width))
-                    found[annotation.image_id] = picture.encoded
+            with contextlib.suppress(PictureError):
+                if path:
+                    found[annotation.image_id] = read_picture(path, (annotation.height, annotation.width)).encoded
         return found
 
 
@@ -74,23 +71,12 @@ def score_results(
     use_07_metric: bool = True,
     iou_threshold: float = 0.5,
 ) -> dict[str, Any]:
-    """Score a folder of results files, print and write the figures, and precision_recall.png and report.html.
+    """Score the results files in a folder by the rules of `evaluate`, print the figures, and write them and the report.
 
-    Args:
-        images: the annotated images to score against.
-        pred_dir: the folder of results_{class_id}.txt.
-        labels_file: one class name a line; default: labels.txt in `pred_dir` or the folder above it, or else the 20
-            VOC classes.
-        output_directory: default: eval_output/ in `pred_dir`.
-        use_07_metric: as in `evaluate`.
-        iou_threshold: as in `evaluate`.
-
-    Returns:
-        The contents of voc_eval.json: mAP, and AP and counts of each class.
-
-    Raises:
-        UserError: a setting or a file is wrong.
-        FileNotFoundError: a file or folder is missing.
+    Class names are those of `labels_file`, or of labels.txt in `pred_dir` or the folder above it, or VOC's. Written are
+    voc_eval.json, precision_recall.png and report.html, to `output_directory`, by default eval_output/ in `pred_dir`.
+    Returns the contents of voc_eval.json: mAP, and AP and counts of each class. A setting or file that is wrong is a
+    UserError, one that is missing a FileNotFoundError.
     """
     beside = [folder / LABELS_FILE for folder in (Path(pred_dir), Path(pred_dir).resolve().parent)]
     labels_file = labels_file or next((path for path in beside if path.is_file()), None)
@@ -125,12 +111,13 @@ def score_results(
         "classes": {name: asdict(score) for name, score in result.classes.items()},
         "warnings": warnings,
     }
-    folder = Path(output_directory or Path(pred_dir) / OUTPUT_NAME)
+    folder = Path(output_directory or Path(pred_dir) / "eval_output")
     text_files.write_whole(folder / "voc_eval.json", json.dumps(figures, indent=1) + "\n")
-    curves = {name: (score.ap, score.precision_at_recall) for name, score in result.classes.items()}
-    draw_precision_recall(
-        {name: (ap, precision) for name, (ap, precision) in curves.items() if ap is not None and precision},
-        folder / "precision_recall.png",
-    )
+    curves = {
+        name: (score.ap, score.precision_at_recall)
+        for name, score in result.classes.items()
+        if score.ap is not None and score.precision_at_recall
+    }
+    draw_precision_recall(curves, folder / "precision_recall.png")
     write_report(folder, annotations, result, images.pictures)
     return figures

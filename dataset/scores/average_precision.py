@@ -216,6 +216,7 @@ def _tabulated(ground_truth: Sequence[Annotation], class_names: Sequence[str]) -
 
 
 def _detection_warnings(detections_in: Counter[str], largest: float, image_index: Mapping[str, int]) -> list[str]:
+    """Return warnings about detections in other images or in other units; `detections_in` counts those of an image."""
     if not detections_in:
         return ["There is no detection at all: every class scores 0."]
     outside = {image_id: count for image_id, count in detections_in.items() if image_id not in image_index}
@@ -232,8 +233,7 @@ def _detection_warnings(detections_in: Counter[str], largest: float, image_index
             " in the image set."
         )
     if largest <= 2:
-        reach = f"No box reaches beyond pixel {largest:g}"
-        warnings.append(f"{reach}: are they fractions of the image, not pixels?")
+        warnings.append(f"No box reaches beyond pixel {largest:g}: are they fractions of the image, not pixels?")
     return warnings
 
 

@@ -69,22 +69,19 @@ def for_records(data_dir: str | Path, annotations: str | None) -> CocoResults | 
             )
         return None
     if annotations:
-        _check_annotations(coco.read_instances(annotations), info, data_dir)
+        instances = coco.read_instances(annotations)
+        if [*instances.category_names.items()] != [*zip(info["category_ids"], info["class_names"], strict=True)]:
+            raise UserError(f"--coco_annotations={annotations} has other categories than the records in {data_dir}")
+        validation, images = info["splits"][VALIDATION], len(instances.annotations)
+        converted = validation["images"] + len(validation["skipped"])
+        if converted != images:
+            raise UserError(
+                f"--coco_annotations={annotations} has {images} images, but the validation records in {data_dir} were"
+                f" made of {converted}: give the file that they were made of"
+            )
         if importlib.util.find_spec("pycocotools") is None:
             raise UserError(f"--coco_annotations={annotations}: scoring needs {REQUIREMENT}; or leave the flag out")
     return CocoResults(tuple(info["category_ids"]), Path(annotations) if annotations else None)
-
-
-def _check_annotations(instances: coco.Instances, info: Mapping[str, Any], data_dir: str | Path) -> None:
-    if [*instances.category_names.items()] != [*zip(info["category_ids"], info["class_names"], strict=True)]:
-        raise UserError(f"--coco_annotations={instances.path} has other categories than the records in {data_dir}")
-    validation = info["splits"][VALIDATION]
-    converted = validation["images"] + len(validation["skipped"])
-    if converted != len(instances.annotations):
-        raise UserError(
-            f"--coco_annotations={instances.path} has {len(instances.annotations)} images, but the validation records"
-            f" in {data_dir} were made of {converted}: give the file that they were made of"
-        )
 
 
 def write(path: str | Path, parts: Iterable[Mapping[int, ClassDetections]], category_ids: Sequence[int]) -> None:
@@ -114,6 +111,9 @@ def as_results(detections: Mapping[int, ClassDetections], category_ids: Sequence
     scores = np.concatenate([each.scores for each in found])
     ymin, xmin, ymax, xmax = np.concatenate([each.boxes_yxyx_px for each in found]).T
     boxes_xywh = np.stack([xmin, ymin, xmax - xmin, ymax - ymin], axis=1)
+    order = np.lexsort((-scores, image_ids))
+    _, starts, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(starts, counts)  # in its image
     return [
         {
             "image_id": int(image_ids[row]),
@@ -121,16 +121,8 @@ def as_results(detections: Mapping[int, ClassDetections], category_ids: Sequence
             "bbox": boxes_xywh[row].round(4).tolist(),
             "score": round(float(scores[row]), 10),
         }
-        for row in _best_of_images(image_ids, scores)
+        for row in order[rank < MOST_PER_IMAGE]
     ]
-
-
-def _best_of_images(image_ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return the rows of the MOST_PER_IMAGE highest scores of each image, by image and falling score."""
-    order = np.lexsort((-scores, image_ids))
-    _, starts, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
-    rank = np.arange(len(order)) - np.repeat(starts, counts)
-    return order[rank < MOST_PER_IMAGE]
 
 
 def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float], list[str]]:
@@ -148,7 +140,10 @@ def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float
 
     results = json.loads(Path(results_path).read_text(encoding="utf-8"))
     truth = COCO()
-    truth.dataset = _with_defaults(coco.load(annotations))
+    truth.dataset = coco.load(annotations)
+    for entry in truth.dataset["annotations"]:  # what pycocotools needs and some tools leave out
+        entry.setdefault("iscrowd", 0)
+        entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])  # decides what is small or large
     unknown = {result["image_id"] for result in results} - {image["id"] for image in truth.dataset["images"]}
     if unknown:
         raise UserError(
@@ -165,11 +160,3 @@ def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float
         evaluation.summarize()
     lines = [line.strip() for line in printed.getvalue().splitlines() if line.strip().startswith("Average")]
     return evaluation.stats.tolist(), lines
-
-
-def _with_defaults(document: dict[str, Any]) -> dict[str, Any]:
-    """Fill in keys that pycocotools needs and some tools leave out; the area decides what is small or large."""
-    for entry in document["annotations"]:
-        entry.setdefault("iscrowd", 0)
-        entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
-    return document

@@ -57,7 +57,9 @@ class StoredDetections(Mapping[int, ClassDetections]):
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed with this object)
         self._parts = [0]  # the first row of each part of the images
         self._class_ids: set[int] = set()
-        ids, sizes, number = [], [], 0
+        ids: list[str] = []
+        sizes: list[np.ndarray] = []
+        number = 0
         for image in images:
             rows = np.zeros(len(image["scores"]), _ROW)
             rows["image"], rows["class_id"] = len(ids), image["classes"]
