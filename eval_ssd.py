@@ -80,16 +80,16 @@ def main() -> None:
     threads, skip = FLAGS.num_preprocessing_threads, FLAGS.skip_bad_records
     evaluation = Evaluation(shards, config, FLAGS.batch_size, threads, skip)
     log(f"detecting in {evaluation.images} images with {checkpoint}")
-    found = evaluation.detect(ssd, checkpoint)
+    found = evaluation.predict(ssd, checkpoint)
     pred_dir = Path(FLAGS.model_dir) / "predict"
     voc_results.write_results(pred_dir, found, config.num_classes)
     labels.write_labels(pred_dir / LABELS_FILE, config.class_names)
     log(f"wrote results_1.txt to results_{config.num_classes - 1}.txt in {pred_dir}")
     if coco:
         log("\n".join(coco.finish(pred_dir, found.by_images())))
-    result = evaluation.score(found)
+    result = evaluation.score(found, keep_matches=True)
     pictures = partial(pictures_of, evaluation.shards)
-    log(f"wrote {write_report(pred_dir / 'eval_output', found, evaluation.ground_truth, result, pictures)}")
+    log(f"wrote {write_report(pred_dir / 'eval_output', evaluation.ground_truth, result, pictures)}")
 
 
 def _config(folder: Path, class_names: tuple[str, ...]) -> Config:

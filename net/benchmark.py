@@ -18,6 +18,7 @@ import tensorflow.compat.v1 as tf
 from dataset.input import eval_input_fn, training_input_fn, training_records
 from dataset.records.parsing import parse
 from dataset.scores import voc_results
+from dataset.scores.detection_store import ClassDetections
 from dataset.sources import labels
 from net.default_boxes import default_boxes
 from net.detections import Detections, detect
@@ -99,7 +100,7 @@ def write_random_voc(root: Path, images: int, detections: int, seed: int = 0) ->
     near = boxes[image, item] + rng.normal(0, 12, [detections, 4])
     class_ids = np.where(rng.random(detections) < 0.5, classes[image, item], rng.integers(20, size=detections)) + 1
     found = {
-        class_id: voc_results.Detections(ids[image[mine]], rng.random(mine.sum()), near[mine])
+        class_id: ClassDetections(ids[image[mine]], rng.random(mine.sum()), near[mine])
         for class_id in range(1, 21)
         for mine in [class_ids == class_id]
     }

@@ -13,9 +13,13 @@ from utility.files import json_files, text_files
 from utility.files.event_files import read_scalars
 from utility.run.log import attempted
 
-# The scores of a training's evaluations, as evaluations.json in its model directory holds them.
-
-HISTORY = "evaluations.json"
+PICTURE = "curves.png"
+HISTORY = "evaluations.json"  # the scores of a training's evaluations
+# the summaries of ssd_model_fn, and the Estimator's own of the loss
+_TAGS = {
+    **{name: f"train/{name.replace(' ', '_')}" for name in (*LOSSES, ACCURACY, RATE)},
+    LOSSES[0]: "loss",
+}
 
 
 class Scores(TypedDict):
@@ -26,7 +30,7 @@ class Scores(TypedDict):
     AP: dict[str, float | None]  # by class name; None: no ground truth
 
 
-def read(model_dir: str | Path) -> list[Scores]:
+def read_scores(model_dir: str | Path) -> list[Scores]:
     """Return the scores of a model directory, [] if there are none; a UserError if the file is damaged."""
     path, remedy = Path(model_dir, HISTORY), "remove it, and the evaluations start anew"
     if not path.is_file():
@@ -34,42 +38,16 @@ def read(model_dir: str | Path) -> list[Scores]:
     return json_files.read_json(path, remedy, list[Scores])
 
 
-def write(model_dir: str | Path, entries: Sequence[Scores]) -> None:
+def write_scores(model_dir: str | Path, entries: Sequence[Scores]) -> None:
     """Write the scores of a model directory."""
     text_files.write_whole(Path(model_dir, HISTORY), json.dumps(entries, indent=1) + "\n")
-
-
-PICTURE = "curves.png"
-
-# the summaries of ssd_model_fn, and the Estimator's own of the loss
-_TAGS = {
-    **{name: f"train/{name.replace(' ', '_')}" for name in (*LOSSES, ACCURACY, RATE)},
-    LOSSES[0]: "loss",
-}
-
-
-def run_of(model_dir: str | Path) -> Run:
-    """Return the curves of a model directory, those that it has.
-
-    Raises:
-        UserError: it is no folder, or its evaluations.json is damaged.
-    """
-    folder = Path(model_dir)
-    if not folder.is_dir():
-        raise UserError(f"--model_dir={model_dir}: there is no such folder")
-    scalars = read_scalars(folder, _TAGS.values())
-    values = {name: scalars[tag] for name, tag in _TAGS.items() if tag in scalars}
-    scores = {entry["step"]: entry["mAP"] for entry in read(folder)}
-    if scores:
-        values[MEAN_AP] = scores
-    return Run(str(model_dir), {name: curve_of(by_step) for name, by_step in values.items()})
 
 
 def draw(model_dirs: Sequence[str | Path], path: str | Path) -> None:
     """Write a PNG of one training or several.
 
     Raises:
-        UserError: as `run_of`; or one of them has nothing to draw.
+        UserError: a model directory is no folder or has nothing to draw, or its evaluations.json is damaged.
     """
     runs = [run_of(model_dir) for model_dir in model_dirs]
     for run in runs:
@@ -83,3 +61,16 @@ def draw_again(model_dir: str | Path) -> None:
     """Draw a training's curves.png anew; if that fails, the log says so."""
     with attempted(PICTURE):
         draw([model_dir], Path(model_dir, PICTURE))
+
+
+def run_of(model_dir: str | Path) -> Run:
+    """Return the curves of a model directory, those that it has."""
+    folder = Path(model_dir)
+    if not folder.is_dir():
+        raise UserError(f"--model_dir={model_dir}: there is no such folder")
+    scalars = read_scalars(folder, _TAGS.values())
+    values = {name: scalars[tag] for name, tag in _TAGS.items() if tag in scalars}
+    scores = {entry["step"]: entry["mAP"] for entry in read_scores(folder)}
+    if scores:
+        values[MEAN_AP] = scores
+    return Run(str(model_dir), {name: curve_of(by_step) for name, by_step in values.items()})

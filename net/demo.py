@@ -19,7 +19,7 @@ from dataset import video
 from dataset.input import pictures_input_fn
 from dataset.sources import pictures
 from dataset.video import Frame, Video, VideoWriter, newest
-from net.prediction import detect
+from net.prediction import predict_pictures
 from utility.config.settings import Config
 from utility.drawing.detections import draw_detections
 from utility.drawing.window import Window
@@ -32,12 +32,12 @@ _CORNERS = ("ymin", "xmin", "ymax", "xmax")
 
 
 def boxes_px(found: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the boxes of a picture, as `net.prediction.detect` yields it, in pixels as in results files."""
+    """Return the boxes of a picture, as `predict_pictures` yields it, in pixels as in results files."""
     return found["boxes_yxyx"] * np.tile(found["size"], 2)
 
 
 def objects(found: dict[str, np.ndarray], class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the objects of a picture, as `detect` yields it, the highest score first, ready for JSON.
+    """Return the objects of a picture, as `predict_pictures` yields it, the highest score first, ready for JSON.
 
     Each has `class`, its name; `score` in [0, 1] and `box` with xmin, ymin, xmax, ymax in pixels of the picture.
     """
@@ -56,7 +56,7 @@ def _box(corners_px: np.ndarray) -> dict[str, float]:
 # A trained network that detects in pictures as they come, and draws what it finds.
 
 Item = TypeVar("Item")
-Found = dict[str, np.ndarray]  # the detections in a picture, as `detect` yields them
+Found = dict[str, np.ndarray]  # the detections in a picture, as `predict_pictures` yields them
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Detector:
             except Exception as error:  # TensorFlow would make another one of it
                 failed.append(error)
 
-        for found in detect(self.estimator, pictures_input_fn(images, self.config), self.checkpoint):
+        for found in predict_pictures(self.estimator, pictures_input_fn(images, self.config), self.checkpoint):
             yield *waiting.popleft(), found
         if failed:
             raise failed[0]

@@ -1,54 +1,55 @@
-"""Evaluation in the course of a training: scores, the best checkpoint, early stopping."""
+"""Evaluation in the course of a training: scores, sample pictures, the best checkpoint, early stopping."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
+from dataset.records.parsing import parse
 from dataset.records.record_files import find_shards
-from dataset.scores import average_precision
-from dataset.sources.annotations import VALIDATION
+from dataset.scores.average_precision import evaluate
+from dataset.sources.annotations import VALIDATION, Annotation
 from net import curves
 from net.curves import Scores
-from net.evaluation import Evaluation, draw, summary_value
+from net.evaluation import Evaluation
+from net.prediction import Found
+from preprocessing.ssd_preprocessing import decode
 from utility.checkpoints import model_directory
 from utility.config import config_file
+from utility.config.presets import DEMO
 from utility.config.settings import Config
+from utility.drawing.detections import Mark, class_name, detection_mark, draw_marks, reduced
 from utility.errors import UserError
 from utility.run.log import attempted, log
 
 BEST = "best"  # folder in the model directory
+_SAMPLED = 8  # pictures of the sample
+_LONGEST = 640  # pixels of one
+_GROUND_TRUTH = (255, 255, 255)  # colour
 
 
 class PeriodicEvaluation:
     """Evaluates a training at multiples of `every` steps and at the last, keeps the best checkpoint, stops early.
 
     The scores are kept in {model_dir}/evaluations.json, which a resumed run reads. {model_dir}/best holds the best
-    checkpoint; eval_ssd.py and the demo take that folder like a model directory.
+    checkpoint; eval_ssd.py and the demo take that folder like a model directory. TensorBoard shows the scores, and the
+    ground truth and detections in a fixed sample of pictures.
     """
 
     def __init__(self, evaluation: Evaluation, config: Config, model_dir: str, every: int, patience: int):
-        """Read the scores of an earlier run, and check that the records can be scored.
-
-        Args:
-            evaluation: of the validation records.
-            config: of the training; saved beside the best checkpoint.
-            model_dir: of the training.
-            every: steps between two evaluations; 0 where another process trains.
-            patience: evaluations without a better mAP after which to stop; 0: never.
-
-        Raises:
-            UserError: the records hold no object to find, or other classes than the config.
-        """
+        """Read the scores of an earlier run, and check that the records can be scored; arguments as of `of_records`."""
         self.input_fn = evaluation.input_fn
         self._evaluation, self._config, self._folder = evaluation, config, Path(model_dir)
         self._every, self._patience = every, patience
-        self._history: list[Scores] = curves.read(self._folder)
-        average_precision.evaluate(
-            {}, evaluation.ground_truth, config.class_names
-        )  # raises now, not after hours of training
+        self._history: list[Scores] = curves.read_scores(self._folder)
+        evaluate({}, evaluation.ground_truth, config.class_names)  # raises now, not after hours of training
 
     @classmethod
     def of_records(
@@ -60,9 +61,19 @@ class PeriodicEvaluation:
         patience: int = 0,
         skip_bad_records: bool = False,
     ) -> PeriodicEvaluation:
-        """Return the evaluation on the validation records of a data set, maybe without the broken ones.
+        """Return the evaluation on the validation records of a data set.
 
-        A UserError names --eval_every_steps if there are no such records, or no object in them.
+        Args:
+            config: of the training; saved beside the best checkpoint.
+            data_dir: of the records.
+            model_dir: of the training.
+            every: steps between two evaluations; 0 where another process trains.
+            patience: evaluations without a better mAP after which to stop; 0: never.
+            skip_bad_records: leave out broken records.
+
+        Raises:
+            UserError: there are no such records, or no object to find in them, or they have other classes than the
+                config; names --eval_every_steps.
         """
         try:
             shards = find_shards(data_dir, VALIDATION)
@@ -95,10 +106,21 @@ class PeriodicEvaluation:
         `check` is called after each image, and may raise to interrupt the evaluation.
         """
         log(f"evaluating step {step} on {self._evaluation.images} images")
-        result = self._evaluation.score(self._evaluation.detect(estimator, checkpoint, check))
+        of_sample = {*sample_positions(self._evaluation.images)}
+        sampled: dict[int, Found] = {}
+
+        def on_image(position: int, found: Found) -> None:
+            if position in of_sample:
+                sampled[position] = found
+            check()
+
+        result = self._evaluation.score(self._evaluation.predict(estimator, checkpoint, on_image))
         scores = {name: score.ap for name, score in result.classes.items()}
-        _write_summaries(self._folder / "eval", step, {"mAP": result.mean_ap, **{f"AP/{n}": scores[n] for n in scores}})
-        self._write_sample(step)
+        tagged = {"mAP": result.mean_ap, **{f"AP/{name}": ap for name, ap in scores.items()}}
+        values = [tf.Summary.Value(tag=f"VOC07/{n}", simple_value=s) for n, s in tagged.items() if s is not None]
+        self._write_summary(step, values)
+        with attempted("the sample of validation pictures"):
+            self._write_summary(step, [self._drawn(position, found) for position, found in sorted(sampled.items())])
         best = self._best()
         if best is None or result.mean_ap > best["mAP"]:
             model_directory.copy(checkpoint, str(self._folder / BEST))
@@ -108,24 +130,8 @@ class PeriodicEvaluation:
             log(f"the best so far is {best['mAP']:.4f}, of step {best['step']}")
         # saved last: a run that is killed before that evaluates again
         self._history.append({"step": step, "mAP": result.mean_ap, "AP": scores})
-        curves.write(self._folder, self._history)
+        curves.write_scores(self._folder, self._history)
         curves.draw_again(self._folder)
-
-    def _write_sample(self, step: int) -> None:
-        """Write what was found in the sample's pictures for TensorBoard."""
-        with attempted("the sample of validation pictures"):
-            evaluation = self._evaluation
-            values = [
-                summary_value(
-                    f"validation/{evaluation.sample[position].annotation.image_id}",
-                    draw(evaluation.sample[position], found, self._config.class_names),
-                )
-                for position, found in sorted(evaluation.sampled.items())
-            ]
-            _write(self._folder / "eval", step, values)
-
-    def _best(self) -> Scores | None:
-        return max(self._history, key=lambda entry: entry["mAP"], default=None)  # the first of equal ones
 
     def stops_early(self) -> bool:
         """Tell whether the last `patience` evaluations have brought no better mAP, and log it."""
@@ -141,16 +147,66 @@ class PeriodicEvaluation:
         )
         return True
 
+    def _best(self) -> Scores | None:
+        return max(self._history, key=lambda entry: entry["mAP"], default=None)  # the first of equal ones
 
-def _write_summaries(folder: Path, step: int, scores: dict[str, float | None]) -> None:
-    """Write scores for TensorBoard, as a run of its own; classes without a score are left out."""
-    _write(
-        folder, step, [tf.Summary.Value(tag=f"VOC07/{n}", simple_value=s) for n, s in scores.items() if s is not None]
-    )
+    def _write_summary(self, step: int, values: list[tf.Summary.Value]) -> None:
+        """Write values for TensorBoard, as a run of its own."""
+        with tf.Graph().as_default():
+            writer = tf.summary.FileWriterCache.get(str(self._folder / "eval"))
+        writer.add_summary(tf.Summary(value=values), step)
+        writer.flush()
+
+    @cached_property
+    def _sample(self) -> dict[int, Image.Image]:
+        evaluation = self._evaluation
+        return pictures_at(evaluation.shards, sample_positions(evaluation.images))
+
+    def _drawn(self, position: int, found: Found) -> tf.Summary.Value:
+        annotation = self._evaluation.ground_truth[position]
+        picture = with_truth_and_detections(self._sample[position], annotation, found, self._config.class_names)
+        encoded = io.BytesIO()
+        picture.save(encoded, format="JPEG", quality=90)
+        image = tf.Summary.Image(
+            height=picture.height, width=picture.width, colorspace=3, encoded_image_string=encoded.getvalue()
+        )
+        return tf.Summary.Value(tag=f"validation/{annotation.image_id}", image=image)
 
 
-def _write(folder: Path, step: int, values: list[tf.Summary.Value]) -> None:
-    with tf.Graph().as_default():
-        writer = tf.summary.FileWriterCache.get(str(folder))
-    writer.add_summary(tf.Summary(value=values), step)
-    writer.flush()
+# The sample of validation pictures.
+
+
+def sample_positions(images: int) -> list[int]:
+    """Return the positions of the sample among so many images, evenly spread; all of them if they are few."""
+    number = min(images, _SAMPLED)
+    return [(2 * n + 1) * images // (2 * number) for n in range(number)]
+
+
+def pictures_at(shards: Sequence[str], positions: Sequence[int]) -> dict[int, Image.Image]:
+    """Return the pictures at some positions in the records, of at most 640 pixels."""
+    wanted, as_written = np.array(positions, np.int64), tf.autograph.experimental.do_not_convert
+    without_gpu = tf.ConfigProto(device_count={"GPU": 0})
+    with tf.Graph().as_default(), tf.Session(config=without_gpu) as session:
+        records = tf.data.TFRecordDataset(list(shards)).enumerate()
+        chosen = records.filter(as_written(lambda position, _: tf.reduce_any(tf.equal(position, wanted))))
+        pictures = chosen.map(as_written(lambda position, record: (position, decode(parse(record)["image_encoded"]))))
+        following = tf.data.make_one_shot_iterator(pictures).get_next()
+        found = (session.run(following) for _ in positions)
+        return {int(position): reduced(Image.fromarray(pixels), _LONGEST) for position, pixels in found}
+
+
+def with_truth_and_detections(
+    picture: Image.Image, annotation: Annotation, found: Mapping[str, Any], class_names: Sequence[str]
+) -> Image.Image:
+    """Return a picture, maybe smaller than the annotated one, with what was found, as `predict_pictures` yields it.
+
+    The ground truth is white; detections are those that the demo would draw.
+    """
+    height, width = picture.height, picture.width
+    shown = np.flatnonzero(found["scores"] >= DEMO["detection.select_threshold"])[: DEMO["detection.nms_topk"]]
+    rows = zip(*(found[name][shown] for name in ("boxes_yxyx", "scores", "classes")), strict=True)
+    marks = [detection_mark(box * [height, width, height, width], score, int(c), class_names) for box, score, c in rows]
+    factor = np.tile([height / annotation.height, width / annotation.width], 2)
+    for item in annotation.objects:
+        marks.append(Mark(np.array(item.box_yxyx_px) * factor, _GROUND_TRUTH, class_name([item.name], 1)))
+    return draw_marks(picture, marks)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,152 +26,16 @@ from dataset.report.analysis import (
     error_costs,
     f1_curves,
     judge,
-    mean_ap,
 )
 from dataset.scores.average_precision import EvaluationResult, area_under_curve, eleven_point_average, precision_at
-from dataset.scores.voc_results import Detections
 from dataset.sources.annotations import Annotation
 from utility.drawing.detections import Mark, cut_to_length, draw_marks
 from utility.files.text_files import write_whole
 
-# Pictures with their errors drawn, and where picture files are found.
+REPORT_NAME = "report.html"
 
-_LONGER_SIDE = 520  # pixels of a drawn picture
-_QUALITY = 80
-
-
-class _Colours(NamedTuple):
-    truth: tuple[int, int, int] = (30, 150, 60)
-    not_found: tuple[int, int, int] = (40, 90, 230)
-    wrong: tuple[int, int, int] = (220, 50, 30)
-
-
-COLOURS = _Colours()
-
-
-def draw_errors(
-    images: Iterable[CostlyImage], class_names: Sequence[str], pictures: Mapping[str, bytes]
-) -> dict[str, bytes]:
-    """Return JPEGs by image id; a picture that is missing or cannot be decoded is left out."""
-    drawn = {}
-    for image in images:
-        file = pictures.get(image.annotation.image_id)
-        if file is not None:
-            try:
-                drawn[image.annotation.image_id] = _draw(image, class_names, file)
-            except Exception:  # a broken file makes Pillow raise anything; the page says what is missing
-                continue
-    return drawn
-
-
-def _draw(image: CostlyImage, class_names: Sequence[str], file: bytes) -> bytes:
-    with Image.open(io.BytesIO(file)) as opened:
-        picture = opened.convert("RGB")
-    height, width = _annotated_size(image.annotation, picture)
-    picture.thumbnail((_LONGER_SIDE, _LONGER_SIDE))
-    missed = {error.box_yxyx_px for error in image.errors if error.score is None}
-    rows = [(error.box_yxyx_px, *_label(error.score, class_names[error.class_id - 1])) for error in image.errors]
-    rows += [(box, class_names[class_id - 1], COLOURS.truth) for class_id, box in image.truth if box not in missed]
-    boxes, texts, colours = zip(*rows, strict=True)
-    scale = np.array([picture.height / height, picture.width / width] * 2)
-    # 1-based inclusive pixels, so that the upper ends are edges and the lower ones are one past them
-    corners = (np.array(boxes) - [1, 1, 0, 0]) * scale + [1, 1, 0, 0]
-    buffer = io.BytesIO()
-    marks = [Mark(*each) for each in zip(corners, colours, texts, strict=True)]
-    draw_marks(picture, marks).save(buffer, "JPEG", quality=_QUALITY)
-    return buffer.getvalue()
-
-
-def _annotated_size(annotation: Annotation, picture: Image.Image) -> tuple[int, int]:
-    """Return height and width that boxes are in; a picture of a record may be smaller."""
-    if annotation.height and annotation.width:
-        return annotation.height, annotation.width
-    return picture.height, picture.width
-
-
-def _label(score: float | None, name: str) -> tuple[str, tuple[int, int, int]]:
-    return (name, COLOURS.not_found) if score is None else (f"{name} {score:.2f}", COLOURS.wrong)
-
-
-# The parts that the page is made of: escaped text, tables, bars and curves as SVG.
-
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 180, 124, 22, 18  # units of an SVG, and the room of the numbers beside the axes
-
-
-class Markup(str):
-    """Text that is HTML already; all other text is escaped."""
-
-    __slots__ = ()
-
-
-def text(value: object) -> Markup:
-    """Return a value as HTML: numbers with three decimals, "–" for None."""
-    if isinstance(value, Markup):
-        return value
-    if value is None:
-        return Markup("–")
-    return Markup(escape(f"{value:.3f}" if isinstance(value, float) else str(value)))
-
-
-def element(tag: str, *parts: object, attributes: str = "") -> Markup:
-    """Return an element; `attributes` are HTML, with what users named in it escaped."""
-    return Markup(f"<{tag}{' ' if attributes else ''}{attributes}>{''.join(map(text, parts))}</{tag}>")
-
-
-def section(title: str, *parts: object) -> Markup:
-    """Return a section with its heading."""
-    return element("section", element("h2", title), *parts)
-
-
-def table(head: Sequence[object], rows: Iterable[Sequence[object]], kind: str = "") -> Markup:
-    """Return a table that scrolls where the window is narrow; the first cell of a row names it."""
-    top = element("tr", *(element("th", element("span", name), attributes='scope="col"') for name in head))
-    body = (element("tr", element("th", row[0], attributes='scope="row"'), *map(_cell, row[1:]), "\n") for row in rows)
-    whole = element("table", element("thead", top), element("tbody", *body), attributes=f'class="{kind}"')
-    return element("div", whole, attributes='class="scroll"')
-
-
-def _cell(value: object) -> Markup:
-    return value if isinstance(value, Markup) and value.startswith("<td") else element("td", value)
-
-
-def bar(fraction: float | None, label: object) -> Markup:
-    """Return a cell with a bar of a length in [0, 1] behind a label."""
-    width = 100 * min(max(fraction or 0.0, 0.0), 1.0)
-    return element("td", label, attributes=f'class="bar" style="background-size:{width:.1f}% 100%"')
-
-
-def shade(fraction: float, label: object, hue: str) -> Markup:
-    """Return a cell that is darker the larger a fraction in [0, 1] is; `hue` is "r,g,b"."""
-    return element("td", label, attributes=f'style="background:rgba({hue},{0.75 * fraction:.2f})"' if fraction else "")
-
-
-def cards(items: Iterable[Markup]) -> Markup:
-    """Return figures beside each other, as many in a row as the window holds."""
-    return element("div", *items, attributes='class="cards"')
-
-
-def curve(title: str, x: np.ndarray, y: np.ndarray, names: tuple[str, str], mark: float | None = None) -> Markup:
-    """Return a figure of a curve y [P] in [0, 1] over x [P], rising, with a vertical line at `mark`."""
-    low, high = float(x[0]), float(x[-1])
-    across, up = _WIDTH - _LEFT - 4, _HEIGHT - _BOTTOM - 4
-    columns = _LEFT + (x - low) / (high - low) * across
-    points = " ".join(f"{a:.0f},{b:.1f}" for a, b in zip(columns, 4 + (1 - y) * up, strict=True))
-    right, base = _LEFT + across, 4 + up
-    lines = [f'<path class="frame" d="M{_LEFT} 4V{base}H{right}M{_LEFT} {4 + up / 2}H{right}"/>']
-    if mark is not None:
-        at = _LEFT + (mark - low) / (high - low) * across
-        lines.append(f'<path class="mark" d="M{at:.1f} 4V{base}"/>')
-    lines.append(f'<polyline points="{points}"/>')
-    labels = [(_LEFT - 4, 10, "end", "1"), (_LEFT - 4, base, "end", "0"), (_LEFT, base + 13, "start", f"{low:g}")]
-    labels += [(right, base + 13, "end", f"{high:g}"), ((_LEFT + right) // 2, base + 13, "middle", names[0])]
-    lines += [f'<text x="{a}" y="{b}" text-anchor="{anchor}">{text(label)}</text>' for a, b, anchor, label in labels]
-    described = escape(f"{title}: {names[1]} over {names[0]}")
-    drawing = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{described}">{"".join(lines)}</svg>'
-    return element("figure", Markup(drawing), element("figcaption", title))
-
-
-# The sections of the page.
+# of some images: the picture files by image id, without those that cannot be found
+FindPictures = Callable[[Sequence[Annotation]], Mapping[str, bytes]]
 
 _MOST_CURVES = 100  # classes
 _MOST_OF_MATRIX = 40  # classes
@@ -186,192 +50,6 @@ _KINDS = {
     "background": f"on nothing: no object with an IoU above {BACKGROUND_IOU:g}",
     "missed": "an object that no detection finds, not even with a wrong class or place",
 }
-
-
-def classes(result: EvaluationResult) -> Markup:
-    """Return the AP of each class beside the numbers of objects."""
-    rows = [
-        (_short(name), bar(s.ap, s.ap), s.ground_truth, s.difficult, s.detections, s.true_positives)
-        for name, s in result.classes.items()
-    ]
-    head = ("class", "AP", "objects", "difficult", "detections", "right")
-    return section("Average precision by class", table(head, rows))
-
-
-def precision_over_recall(judged: Judged, result: EvaluationResult) -> Markup:
-    """Return a curve for each class with objects."""
-    figures = []
-    for found in judged.classes[:_MOST_CURVES]:
-        positives = judged.truth.positives(found.class_id)
-        if positives:
-            name = judged.class_names[found.class_id - 1]
-            precision = precision_at(found.counted(), positives, _RECALLS)
-            title = f"{_short(name)} {result.classes[name].ap:.3f}"
-            figures.append(curve(title, _RECALLS, precision, ("recall", "precision")))
-    note = "The best precision at this recall or a higher one; beside the name, the average precision."
-    return section("Precision over recall", element("p", note + _first_only(judged)), cards(figures))
-
-
-def thresholds_and_confusion(judged: Judged) -> tuple[Markup, Markup]:
-    """Return F1 over the score, and the confusions at the best scores."""
-    f1 = f1_curves(judged)
-    return _thresholds(judged, f1), _confusion(judged, f1)
-
-
-def _thresholds(judged: Judged, f1: F1Curves) -> Markup:
-    names = judged.class_names
-    figures, rows = [], []
-    for class_id, values in f1.curves.items():
-        best = f1.best.get(class_id)
-        if class_id <= _MOST_CURVES:
-            title = _short(names[class_id - 1]) + (f" {best.f1:.3f} at {_rounded_down(best.score)}" if best else " 0")
-            figures.append(curve(title, f1.scores, values, ("score", "F1"), best.score if best else None))
-        figures_of_best = (_rounded_down(best.score), best.f1, best.precision, best.recall) if best else (None,) * 4
-        rows.append((_short(names[class_id - 1]), *figures_of_best))
-    if f1.mean is not None and f1.best_for_all is not None:
-        figures.insert(0, curve("mean of the classes", f1.scores, f1.mean, ("score", "F1"), f1.best_for_all))
-        advice = (
-            f"With one threshold for all classes, F1 is best on average ({f1.mean.max():.3f}) at "
-            f"--select_threshold={f1.best_for_all:.3f}; the table has the score that is best for each class."
-        )
-    else:
-        advice = "No detection is right, so no threshold is best."
-    note = (
-        "F1 is the harmonic mean of precision and recall. A lower threshold finds more, a higher one is wrong less"
-        " often; for average precision itself, keep the threshold low. "
-    )
-    head = ("class", "best score", "F1", "precision", "recall")
-    paragraph = element("p", note, element("b", advice), _first_only(judged))
-    return section("F1 over the score", paragraph, cards(figures), table(head, rows))
-
-
-def _rounded_down(score: float) -> str:
-    """Return a score so that a threshold of this value keeps the detection."""
-    return f"{np.floor(score * 1000) / 1000:.3f}"
-
-
-def _confusion(judged: Judged, f1: F1Curves) -> Markup:
-    matrix = confusion_matrix(judged, {class_id: best.score for class_id, best in f1.best.items()})
-    note = (
-        f"Detections with at least the best-F1 score of their class, at an IoU of at least {judged.iou_threshold:g}."
-        " A row is what an object is, a column what it was taken for; the last column counts objects without a"
-        " detection, the last row detections of no object, or of one that has its detection already. Difficult objects"
-        " do not count."
-    )
-    small = len(judged.class_names) <= _MOST_OF_MATRIX
-    shown = _matrix(matrix, judged.class_names) if small else _confusions(matrix, judged.class_names)
-    return section("Confusion matrix", element("p", note), shown)
-
-
-def _matrix(matrix: np.ndarray, class_names: Sequence[str]) -> Markup:
-    order = [*range(1, len(matrix)), 0]
-    names = [*(_short(name) for name in class_names), Markup("<i>background</i>")]
-    rows = []
-    for name, row in zip(names, order, strict=True):
-        total = max(int(matrix[row].sum()), 1)
-        hues = ["22,104,184" if column == row else "213,80,42" for column in order]
-        cells = [
-            shade(matrix[row, column] / total, int(matrix[row, column]) or "", hue)
-            for column, hue in zip(order, hues, strict=True)
-        ]
-        rows.append((name, *cells))
-    return table((Markup("object \\ detection"), *names), rows, "matrix")
-
-
-def _confusions(matrix: np.ndarray, class_names: Sequence[str]) -> Markup:
-    names = ["background", *map(_short, class_names)]
-    wrong = matrix.copy()
-    np.fill_diagonal(wrong, 0)
-    order = [i for i in np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS].tolist() if wrong.flat[i]]
-    rows = [(names[i // len(wrong)], names[i % len(wrong)], int(wrong.flat[i])) for i in order]
-    note = f"Of {len(class_names)} classes, the most frequent confusions."
-    return element("div", element("p", note), table(("object", "detection", "number"), rows))
-
-
-def sizes(judged: Judged, average: Average) -> Markup:
-    """Return the AP by the size of objects."""
-    groups = ap_by_size(judged, average)
-    rows: list[tuple[object, ...]] = []
-    for class_id, name in enumerate(judged.class_names, start=1):
-        cells = [cell for group in SIZES for cell in (groups[group][class_id].ap, groups[group][class_id].objects)]
-        rows.append((_short(name), *cells))
-    means = [
-        cell for group in SIZES for cell in (mean_ap(groups[group]), sum(r.objects for r in groups[group].values()))
-    ]
-    rows.append((Markup("<b>mean AP, all objects</b>"), *means))
-    head = ("class", *(cell for group in SIZES for cell in (f"AP {group}", "objects")))
-    note = (
-        "By the area of the box, with COCO's limits: small below 32² pixels, medium below 96², large from there on."
-        " Objects of other sizes do not count, nor do wrong detections of other sizes."
-    )
-    return section("Average precision by object size", element("p", note), table(head, rows))
-
-
-def error_kinds(judged: Judged, average: Average) -> Markup:
-    """Return the kinds of error with what they cost."""
-    costs = error_costs(judged, average)
-    most = max((cost.cost for cost in costs), default=0) or 1
-    rows = [(cost.kind, bar(cost.cost / most, cost.cost), cost.count) for cost in costs]
-    meanings = [element("li", element("b", kind), f": {meaning}") for kind, meaning in _KINDS.items()]
-    note = (
-        "As TIDE counts them (arXiv 2008.08115): the rise of mAP if this kind alone were mended. The costs do not add"
-        " up to what is missing from 1, because one error can hide behind another."
-    )
-    head = ("kind", "costs mAP", "number")
-    return section("Kinds of error", element("p", note), table(head, rows), element("ul", *meanings))
-
-
-def costly_images(images: Sequence[CostlyImage], class_names: Sequence[str], drawn: Mapping[str, bytes]) -> Markup:
-    """Return the costliest images, drawn where the picture was found."""
-    if not images:
-        return section("Costliest pictures", element("p", "There is no error in any picture."))
-    found = sum(image.annotation.image_id in drawn for image in images)
-    note = (
-        f"The {len(images)} pictures whose errors cost most: each wrong detection by what it takes from the precision"
-        " of those behind it, each object not found by its share of the recall. An object is missed if"
-        " no detection is near it, and only not found if one is that has the wrong class or place. "
-    )
-    if found < len(images):
-        note += (
-            f"The files of {len(images) - found} of these pictures were not found, so only their errors are listed. "
-        )
-    keys = [(COLOURS.truth, "object"), (COLOURS.not_found, "object not found"), (COLOURS.wrong, "wrong detection")]
-    legend = [Markup(f'<span class="key" style="background:rgb{colour}"></span>{name}&emsp;') for colour, name in keys]
-    figures = [_figure(image, class_names, drawn.get(image.annotation.image_id)) for image in images]
-    body = element("div", *figures, attributes='class="pictures"')
-    return section("Costliest pictures", element("p", note), element("p", *legend), body)
-
-
-def _figure(image: CostlyImage, class_names: Sequence[str], jpeg: bytes | None) -> Markup:
-    name = image.annotation.image_id
-    picture = ""
-    if jpeg is not None:
-        data = base64.b64encode(jpeg).decode()
-        picture = f'<img src="data:image/jpeg;base64,{data}" alt="{escape(name)}">'
-    errors = [element("li", _line(error, class_names)) for error in image.errors]
-    caption = element("figcaption", element("b", name), f": costs {image.cost:.4f}", element("ul", *errors))
-    return element("figure", Markup(picture), caption)
-
-
-def _line(error: ImageError, class_names: Sequence[str]) -> str:
-    score = "" if error.score is None else f" {error.score:.2f}"
-    return f"{_short(class_names[error.class_id - 1])}{score}: {error.kind}, {error.cost:.4f}"
-
-
-def _short(name: str) -> str:
-    return cut_to_length(name, _LONGEST_NAME)
-
-
-def _first_only(judged: Judged) -> str:
-    number = len(judged.class_names)
-    return f" Drawn are the first {_MOST_CURVES} of {number} classes." if number > _MOST_CURVES else ""
-
-
-REPORT_NAME = "report.html"
-
-# of some images: the picture files by image id, without those that cannot be found
-FindPictures = Callable[[Sequence[Annotation]], Mapping[str, bytes]]
-
 _STYLE = """
 :root{color-scheme:light}
 body{font:15px/1.5 system-ui,sans-serif;max-width:1160px;margin:0 auto;padding:0 14px 40px;color:#222;background:#fff}
@@ -397,62 +75,295 @@ polyline{fill:none;stroke:#1668b8;stroke-width:1.6;stroke-linejoin:round}
 
 
 def write_report(
-    folder: str | Path,
-    detections: Mapping[int, Detections],
-    annotations: Sequence[Annotation],
-    result: EvaluationResult,
-    find_pictures: FindPictures,
+    folder: str | Path, annotations: Sequence[Annotation], result: EvaluationResult, find_pictures: FindPictures
 ) -> Path:
-    """Judge detections as `evaluate` scored them, and write report.html, whole or not at all; return its path.
+    """Write report.html, whole or not at all; return its path.
 
     Args:
         folder: for the page.
-        detections: by class id, as `evaluate` had them; each class is asked for once.
         annotations: of the images, as `evaluate` had them.
-        result: what `evaluate` returned.
+        result: of an evaluation that has kept its matches.
         find_pictures: finds the files of the few pictures that the page shows.
     """
-    judged = judge(detections, annotations, tuple(result.classes), result.iou_threshold)
+    judged = judge(result, annotations)
+    average = eleven_point_average if result.use_07_metric else area_under_curve
+    f1 = f1_curves(judged)
+    images = costliest_images(judged)
+    files = find_pictures([image.annotation for image in images])
+    sections = [
+        f"<h1>mAP {result.mean_ap:.4f}</h1>",
+        _summary(judged, result),
+        _class_scores(result),
+        _precision_over_recall(judged, result),
+        _thresholds(judged, f1),
+        _confusion(judged, f1),
+        _sizes(judged, average),
+        _error_kinds(judged, average),
+        _costly_images(images, judged.class_names, files),
+    ]
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Detections: mAP {result.mean_ap:.4f}</title>\n<style>{_STYLE}</style>"
+    )
+    body = "\n".join(sections)
     path = Path(folder) / REPORT_NAME
-    write_whole(path, page(judged, result, find_pictures))
+    write_whole(path, f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n')
     return path
 
 
-def page(judged: Judged, result: EvaluationResult, find_pictures: FindPictures) -> str:
-    """Return the page as HTML."""
-    average = eleven_point_average if result.use_07_metric else area_under_curve
-    images = costliest_images(judged)
-    drawn = draw_errors(images, judged.class_names, find_pictures([image.annotation for image in images]))
-    body = [
-        element("h1", f"mAP {result.mean_ap:.4f}"),
-        _summary(judged, result),
-        classes(result),
-        precision_over_recall(judged, result),
-        *thresholds_and_confusion(judged),
-        sizes(judged, average),
-        error_kinds(judged, average),
-        costly_images(images, judged.class_names, drawn),
-    ]
-    title = text(f"Detections: mAP {result.mean_ap:.4f}")
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    whole = "\n".join(body)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}\n<title>{title}</title>\n<style>{_STYLE}</style></head>\n'
-        f"<body>\n{whole}\n</body>\n</html>\n"
-    )
+# The sections of the page. Names of classes and images are the user's: `_name` and `escape` make HTML of them.
 
 
-def _summary(judged: Judged, result: EvaluationResult) -> Markup:
+def _summary(judged: Judged, result: EvaluationResult) -> str:
     metric = "11-point interpolation (VOC2007)" if result.use_07_metric else "area under the curve (VOC2010)"
     scores = result.classes.values()
-    with_objects = sum(score.ap is not None for score in scores)
-    objects, difficult, detections = (
-        sum(getattr(score, name) for score in scores) for name in ("ground_truth", "difficult", "detections")
+    warnings = "".join(f"<p><b>Warning: </b>{escape(warning)}</p>" for warning in result.warnings)
+    return (
+        f"<div><p>The mean of {sum(score.ap is not None for score in scores)} classes, {metric}, "
+        f"IoU of at least {result.iou_threshold:g}: {len(judged.annotations)} images, "
+        f"{sum(score.ground_truth for score in scores)} objects, "
+        f"{sum(score.difficult for score in scores)} difficult ones that do not count, "
+        f"{sum(score.detections for score in scores)} detections.</p>{warnings}</div>"
     )
-    line = (
-        f"The mean of {with_objects} classes, {metric}, IoU of at least {result.iou_threshold:g}: "
-        f"{len(judged.annotations)} images, {objects} objects, {difficult} difficult ones that do not count, "
-        f"{detections} detections."
+
+
+def _class_scores(result: EvaluationResult) -> str:
+    rows = [
+        (_name(name), _bar(s.ap, s.ap), s.ground_truth, s.difficult, s.detections, s.true_positives)
+        for name, s in result.classes.items()
+    ]
+    head = ("class", "AP", "objects", "difficult", "detections", "right")
+    return _section("Average precision by class", _table(head, rows))
+
+
+def _precision_over_recall(judged: Judged, result: EvaluationResult) -> str:
+    figures = []
+    for class_id, objects in judged.with_objects().items():
+        if class_id <= _MOST_CURVES:
+            name = judged.class_names[class_id - 1]
+            title = f"{_name(name)} {result.classes[name].ap:.3f}"
+            precision = precision_at(judged.classes[class_id - 1].counted(), objects, _RECALLS)
+            figures.append(_curve(title, _RECALLS, precision, "recall", "precision"))
+    note = "The best precision at this recall or a higher one; beside the name, the average precision."
+    return _section("Precision over recall", f"<p>{note}{_first_only(judged)}</p>{_cards(figures)}")
+
+
+def _thresholds(judged: Judged, f1: F1Curves) -> str:
+    figures, rows = [], []
+    for class_id, values in f1.curves.items():
+        name, best = _name(judged.class_names[class_id - 1]), f1.best.get(class_id)
+        # rounded down, so that a threshold of this value keeps the detection
+        score = f"{np.floor(best.score * 1000) / 1000:.3f}" if best else None
+        if class_id <= _MOST_CURVES:
+            title = f"{name} {best.f1:.3f} at {score}" if best else f"{name} 0"
+            figures.append(_curve(title, f1.scores, values, "score", "F1", best.score if best else None))
+        rows.append((name, score, best.f1, best.precision, best.recall) if best else (name, *[None] * 4))
+    advice = "No detection is right, so no threshold is best."
+    if f1.mean is not None and f1.best_for_all is not None:
+        figures.insert(0, _curve("mean of the classes", f1.scores, f1.mean, "score", "F1", f1.best_for_all))
+        advice = (
+            f"With one threshold for all classes, F1 is best on average ({f1.mean.max():.3f}) at "
+            f"--select_threshold={f1.best_for_all:.3f}; the table has the score that is best for each class."
+        )
+    note = (
+        "F1 is the harmonic mean of precision and recall. A lower threshold finds more, a higher one is wrong less"
+        " often; for average precision itself, keep the threshold low."
     )
-    warnings = [element("p", element("b", "Warning: "), warning) for warning in result.warnings]
-    return element("div", element("p", line), *warnings)
+    table = _table(("class", "best score", "F1", "precision", "recall"), rows)
+    text = f"<p>{note} <b>{advice}</b>{_first_only(judged)}</p>"
+    return _section("F1 over the score", f"{text}{_cards(figures)}{table}")
+
+
+def _first_only(judged: Judged) -> str:
+    number = len(judged.class_names)
+    return f" Drawn are the first {_MOST_CURVES} of {number} classes." if number > _MOST_CURVES else ""
+
+
+def _confusion(judged: Judged, f1: F1Curves) -> str:
+    matrix = confusion_matrix(judged, {class_id: best.score for class_id, best in f1.best.items()})
+    note = (
+        f"Detections with at least the best-F1 score of their class, at an IoU of at least {judged.iou_threshold:g}."
+        " A row is what an object is, a column what it was taken for; the last column counts objects without a"
+        " detection, the last row detections of no object, or of one that has its detection already. Difficult objects"
+        " do not count."
+    )
+    small = len(judged.class_names) <= _MOST_OF_MATRIX
+    shown = _whole_matrix(matrix, judged.class_names) if small else _frequent_confusions(matrix, judged.class_names)
+    return _section("Confusion matrix", f"<p>{note}</p>{shown}")
+
+
+def _whole_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> str:
+    order = [*range(1, len(matrix)), 0]
+    names = [*map(_name, class_names), "<i>background</i>"]
+    rows = []
+    for name, row in zip(names, order, strict=True):
+        cells = [name]
+        for column in order:
+            share = matrix[row, column] / max(int(matrix[row].sum()), 1)
+            hue = "22,104,184" if column == row else "213,80,42"
+            style = f' style="background:rgba({hue},{0.75 * share:.2f})"' if share else ""
+            cells.append(f"<td{style}>{int(matrix[row, column]) or ''}</td>")
+        rows.append(cells)
+    return _table(("object \\ detection", *names), rows, "matrix")
+
+
+def _frequent_confusions(matrix: np.ndarray, class_names: Sequence[str]) -> str:
+    names = ["background", *map(_name, class_names)]
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    order = [i for i in np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS].tolist() if wrong.flat[i]]
+    rows = [(names[i // len(wrong)], names[i % len(wrong)], int(wrong.flat[i])) for i in order]
+    table = _table(("object", "detection", "number"), rows)
+    return f"<div><p>Of {len(class_names)} classes, the most frequent confusions.</p>{table}</div>"
+
+
+def _sizes(judged: Judged, average: Average) -> str:
+    groups = ap_by_size(judged, average).values()
+    rows: list[list[Any]] = [[_name(name)] for name in judged.class_names] + [["<b>mean AP, all objects</b>"]]
+    for group in groups:
+        for row, of_class in zip(rows[:-1], group, strict=True):
+            row += [of_class.ap, of_class.objects]
+        scores = [of_class.ap for of_class in group if of_class.ap is not None]
+        rows[-1] += [sum(scores) / len(scores) if scores else None, sum(of_class.objects for of_class in group)]
+    head = ("class", *(cell for group in SIZES for cell in (f"AP {group}", "objects")))
+    note = (
+        "By the area of the box, with COCO's limits: small below 32² pixels, medium below 96², large from there on."
+        " Objects of other sizes do not count, nor do wrong detections of other sizes."
+    )
+    return _section("Average precision by object size", f"<p>{escape(note)}</p>{_table(head, rows)}")
+
+
+def _error_kinds(judged: Judged, average: Average) -> str:
+    costs = error_costs(judged, average)
+    most = max(cost.cost for cost in costs) or 1
+    rows = [(cost.kind, _bar(cost.cost / most, cost.cost), cost.count) for cost in costs]
+    meanings = "".join(f"<li><b>{kind}</b>: {meaning}</li>" for kind, meaning in _KINDS.items())
+    note = (
+        "As TIDE counts them (arXiv 2008.08115): the rise of mAP if this kind alone were mended. The costs do not add"
+        " up to what is missing from 1, because one error can hide behind another."
+    )
+    table = _table(("kind", "costs mAP", "number"), rows)
+    return _section("Kinds of error", f"<p>{note}</p>{table}<ul>{meanings}</ul>")
+
+
+def _costly_images(images: Sequence[CostlyImage], class_names: Sequence[str], files: Mapping[str, bytes]) -> str:
+    if not images:
+        return _section("Costliest pictures", "<p>There is no error in any picture.</p>")
+    figures, without_picture = [], 0
+    for image in images:
+        name = escape(image.annotation.image_id)
+        jpeg = _drawn(image, class_names, files.get(image.annotation.image_id))
+        picture = ""
+        if jpeg is None:
+            without_picture += 1
+        else:
+            picture = f'<img src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" alt="{name}">'
+        errors = "".join(f"<li>{_error(error, class_names)}</li>" for error in image.errors)
+        caption = f"<figcaption><b>{name}</b>: costs {image.cost:.4f}<ul>{errors}</ul></figcaption>"
+        figures.append(f"<figure>{picture}{caption}</figure>")
+    note = (
+        f"The {len(images)} pictures whose errors cost most: each wrong detection by what it takes from the precision"
+        " of those behind it, each object not found by its share of the recall. An object is missed if"
+        " no detection is near it, and only not found if one is that has the wrong class or place. "
+    )
+    if without_picture:
+        note += f"The files of {without_picture} of these pictures were not found, so only their errors are listed. "
+    keys = [(_TRUTH, "object"), (_NOT_FOUND, "object not found"), (_WRONG, "wrong detection")]
+    legend = "".join(f'<span class="key" style="background:rgb{colour}"></span>{name}&emsp;' for colour, name in keys)
+    pictures = f'<div class="pictures">{"".join(figures)}</div>'
+    return _section("Costliest pictures", f"<p>{note}</p><p>{legend}</p>{pictures}")
+
+
+def _error(error: ImageError, class_names: Sequence[str]) -> str:
+    score = "" if error.score is None else f" {error.score:.2f}"
+    return f"{_name(class_names[error.class_id - 1])}{score}: {error.kind}, {error.cost:.4f}"
+
+
+# The costliest pictures, with their errors drawn.
+
+_LONGER_SIDE = 520  # pixels of a drawn picture
+_QUALITY = 80
+_TRUTH, _NOT_FOUND, _WRONG = (30, 150, 60), (40, 90, 230), (220, 50, 30)  # colours
+
+
+def _drawn(image: CostlyImage, class_names: Sequence[str], file: bytes | None) -> bytes | None:
+    """Return a picture with its errors as JPEG; None if its file is missing or cannot be decoded."""
+    if file is None:
+        return None
+    try:
+        with Image.open(io.BytesIO(file)) as opened:
+            picture = opened.convert("RGB")
+    except Exception:  # a broken file makes Pillow raise anything; the page says what is missing
+        return None
+    # a picture of a record may be smaller than the one that was annotated
+    size = np.array([image.annotation.height or picture.height, image.annotation.width or picture.width])
+    picture.thumbnail((_LONGER_SIDE, _LONGER_SIDE))
+    scale = np.tile([picture.height, picture.width] / size, 2)
+    rows = []
+    for error in image.errors:
+        name = class_names[error.class_id - 1]
+        look = (_NOT_FOUND, name) if error.score is None else (_WRONG, f"{name} {error.score:.2f}")
+        rows.append((error.box_yxyx_px, *look))
+    not_found = {error.box_yxyx_px for error in image.errors if error.score is None}
+    rows += [(box, _TRUTH, class_names[class_id - 1]) for class_id, box in image.truth if box not in not_found]
+    # 1-based inclusive pixels, so that the upper ends are edges and the lower ones are one past them
+    marks = [Mark((np.array(box) - [1, 1, 0, 0]) * scale + [1, 1, 0, 0], colour, label) for box, colour, label in rows]
+    buffer = io.BytesIO()
+    draw_marks(picture, marks).save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
+
+
+# What the sections are made of: names, tables, bars, and curves as SVG.
+
+
+def _name(name: str) -> str:
+    return escape(cut_to_length(name, _LONGEST_NAME))
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{title}</h2>{body}</section>"
+
+
+def _table(head: Iterable[str], rows: Iterable[Sequence[Any]], kind: str = "") -> str:
+    """Return a table that scrolls where the window is narrow; the first cell of a row names it. Texts are HTML."""
+    top = "".join(f'<th scope="col"><span>{name}</span></th>' for name in head)
+    body = "".join(f'<tr><th scope="row">{row[0]}</th>{"".join(map(_cell, row[1:]))}\n</tr>' for row in rows)
+    table = f'<table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
+
+
+def _cell(value: Any) -> str:
+    """Return a cell: numbers with three decimals, "–" for None; what is one already stays."""
+    if isinstance(value, str) and value.startswith("<td"):
+        return value
+    return f"<td>{'–' if value is None else f'{value:.3f}' if isinstance(value, float) else value}</td>"
+
+
+def _bar(fraction: float | None, value: float | None) -> str:
+    """Return a cell with a bar of a length in [0, 1] behind a number."""
+    width = 100 * min(max(fraction or 0.0, 0.0), 1.0)
+    return _cell(value).replace("<td", f'<td class="bar" style="background-size:{width:.1f}% 100%"')
+
+
+def _cards(figures: Iterable[str]) -> str:
+    """Return figures beside each other, as many in a row as the window holds."""
+    return f'<div class="cards">{"".join(figures)}</div>'
+
+
+def _curve(title: str, x: np.ndarray, y: np.ndarray, x_name: str, y_name: str, mark: float | None = None) -> str:
+    """Return a figure of a curve y [P] in [0, 1] over x [P], rising, with a vertical line at `mark`."""
+    left, right, top, base = 22, 176, 4, 106  # units of the SVG
+    low, high = float(x[0]), float(x[-1])
+    columns = left + (x - low) / (high - low) * (right - left)
+    points = " ".join(f"{a:.0f},{b:.1f}" for a, b in zip(columns, top + (1 - y) * (base - top), strict=True))
+    lines = [f'<path class="frame" d="M{left} {top}V{base}H{right}M{left} {(top + base) / 2}H{right}"/>']
+    if mark is not None:
+        at = left + (mark - low) / (high - low) * (right - left)
+        lines.append(f'<path class="mark" d="M{at:.1f} {top}V{base}"/>')
+    lines.append(f'<polyline points="{points}"/>')
+    labels = [(left - 4, top + 6, "end", "1"), (left - 4, base, "end", "0"), (left, base + 13, "start", f"{low:g}")]
+    labels += [(right, base + 13, "end", f"{high:g}"), ((left + right) // 2, base + 13, "middle", x_name)]
+    lines += [f'<text x="{a}" y="{b}" text-anchor="{anchor}">{label}</text>' for a, b, anchor, label in labels]
+    described = f'role="img" aria-label="{title}: {y_name} over {x_name}"'
+    drawing = f'<svg viewBox="0 0 180 124" {described}>{"".join(lines)}</svg>'
+    return f"<figure>{drawing}<figcaption>{title}</figcaption></figure>"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from dataset.report.page import write_report
 from dataset.scores import voc_results
-from dataset.scores.average_precision import EvaluationResult, evaluate, format_report
+from dataset.scores.average_precision import evaluate, format_report
 from dataset.sources import labels, voc
 from dataset.sources.annotations import Annotation
 from dataset.sources.pictures import PictureError, read_picture
@@ -20,8 +20,6 @@ from utility.config.settings import LABELS_FILE
 from utility.drawing.curves import draw_precision_recall
 from utility.errors import UserError
 from utility.files import text_files
-
-OUTPUT_NAME = "eval_output"
 
 
 class ImageSet(NamedTuple):
@@ -58,10 +56,9 @@ class ImageSet(NamedTuple):
             paths = [by_xml.get(annotation.path) for annotation in annotations]
         found = {}
         for annotation, path in zip(annotations, paths, strict=True):
-            if path:
-                with contextlib.suppress(PictureError):
-                    picture = read_picture(path, (annotation.height, annotation.width))
-                    found[annotation.image_id] = picture.encoded
+            with contextlib.suppress(PictureError):
+                if path:
+                    found[annotation.image_id] = read_picture(path, (annotation.height, annotation.width)).encoded
         return found
 
 
@@ -74,74 +71,17 @@ def score_results(
     use_07_metric: bool = True,
     iou_threshold: float = 0.5,
 ) -> dict[str, Any]:
-    """Score a folder of results files, print and write the figures, and precision_recall.png and report.html.
+    """Score the results files in a folder by the rules of `evaluate`, print the figures, and write them and the report.
 
-    Args:
-        images: the annotated images to score against.
-        pred_dir: the folder of results_{class_id}.txt.
-        labels_file: one class name a line; default: labels.txt in `pred_dir` or the folder above it, or else the 20
-            VOC classes.
-        output_directory: default: eval_output/ in `pred_dir`.
-        use_07_metric: as in `evaluate`.
-        iou_threshold: as in `evaluate`.
-
-    Returns:
-        The contents of voc_eval.json: mAP, and AP and counts of each class.
-
-    Raises:
-        UserError: a setting or a file is wrong.
-        FileNotFoundError: a file or folder is missing.
+    Class names are those of `labels_file`, or of labels.txt in `pred_dir` or the folder above it, or VOC's. Written are
+    voc_eval.json, precision_recall.png and report.html, to `output_directory`, by default eval_output/ in `pred_dir`.
+    Returns the contents of voc_eval.json: mAP, and AP and counts of each class. A setting or file that is wrong is a
+    UserError, one that is missing a FileNotFoundError.
     """
-    class_names = _find_class_names(pred_dir, labels_file)
-    ground_truth = images.annotations()
-    detections, warnings = _read_detections(pred_dir, class_names)
-    result = evaluate(detections, ground_truth, class_names, iou_threshold, use_07_metric)
-    warnings += result.warnings
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    print("\n".join(format_report(result)))
-    figures = _figures(images, len(ground_truth), result, warnings)
-    folder = Path(output_directory or Path(pred_dir) / OUTPUT_NAME)
-    _write(folder, figures, result)
-    write_report(folder, detections, ground_truth, result, images.pictures)
-    return figures
-
-
-def _figures(images: ImageSet, count: int, result: EvaluationResult, warnings: Sequence[str]) -> dict[str, Any]:
-    return {
-        "split": images.split,
-        "image_set": images.image_set,
-        "images": count,
-        "metric": "11-point" if result.use_07_metric else "area",
-        "iou_threshold": result.iou_threshold,
-        "mAP": result.mean_ap,
-        "classes": {name: asdict(score) for name, score in result.classes.items()},
-        "warnings": list(warnings),
-    }
-
-
-def _write(folder: Path, figures: dict[str, Any], result: EvaluationResult) -> None:
-    text_files.write_whole(folder / "voc_eval.json", json.dumps(figures, indent=1) + "\n")
-    scores = {name: (score.ap, score.precision_at_recall) for name, score in result.classes.items()}
-    draw_precision_recall(
-        {name: (ap, precision) for name, (ap, precision) in scores.items() if ap is not None and precision},
-        folder / "precision_recall.png",
-    )
-
-
-def _find_class_names(pred_dir: str | Path, labels_file: str | Path | None) -> tuple[str, ...]:
-    if labels_file:
-        return labels.read_labels(labels_file)
-    for folder in (Path(pred_dir), Path(pred_dir).resolve().parent):
-        if (folder / LABELS_FILE).is_file():
-            return labels.read_labels(folder / LABELS_FILE)
-    return labels.VOC_CLASSES
-
-
-def _read_detections(
-    pred_dir: str | Path, class_names: Sequence[str]
-) -> tuple[voc_results.ResultsFiles, tuple[str, ...]]:
-    """Return the detections by class id, which are read class by class, and a warning if classes have no file."""
+    beside = [folder / LABELS_FILE for folder in (Path(pred_dir), Path(pred_dir).resolve().parent)]
+    labels_file = labels_file or next((path for path in beside if path.is_file()), None)
+    class_names = labels.read_labels(labels_file) if labels_file else labels.VOC_CLASSES
+    annotations = images.annotations()
     class_ids = voc_results.results_class_ids(pred_dir)
     if not class_ids:
         raise FileNotFoundError(
@@ -153,6 +93,31 @@ def _read_detections(
             f"{voc_results.results_path(pred_dir, wrong)} is of class id {wrong}, but the labels have ids 1 to "
             f"{len(class_names)}: set --labels_file to the labels.txt of the data set"
         )
-    missing = [name for class_id, name in enumerate(class_names, start=1) if class_id not in set(class_ids)]
-    warnings = (f"There is no results file for {', '.join(missing)}.",) if missing else ()
-    return voc_results.ResultsFiles(pred_dir), warnings
+    detections = voc_results.ResultsFiles(pred_dir)
+    result = evaluate(detections, annotations, class_names, iou_threshold, use_07_metric, keep_matches=True)
+    missing = [name for class_id, name in enumerate(class_names, start=1) if class_id not in class_ids]
+    warnings = [f"There is no results file for {', '.join(missing)}."] if missing else []
+    warnings += result.warnings
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print("\n".join(format_report(result)))
+    figures = {
+        "split": images.split,
+        "image_set": images.image_set,
+        "images": len(annotations),
+        "metric": "11-point" if result.use_07_metric else "area",
+        "iou_threshold": result.iou_threshold,
+        "mAP": result.mean_ap,
+        "classes": {name: asdict(score) for name, score in result.classes.items()},
+        "warnings": warnings,
+    }
+    folder = Path(output_directory or Path(pred_dir) / "eval_output")
+    text_files.write_whole(folder / "voc_eval.json", json.dumps(figures, indent=1) + "\n")
+    curves = {
+        name: (score.ap, score.precision_at_recall)
+        for name, score in result.classes.items()
+        if score.ap is not None and score.precision_at_recall
+    }
+    draw_precision_recall(curves, folder / "precision_recall.png")
+    write_report(folder, annotations, result, images.pictures)
+    return figures

@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from dataset.records import record_files
-from dataset.scores.voc_results import Detections, write_together
+from dataset.scores.detection_store import NO_DETECTIONS, ClassDetections
 from dataset.sources import coco
 from dataset.sources.annotations import VALIDATION
 from utility.errors import UserError
+from utility.files.text_files import whole_file
 
 RESULTS_NAME = "detections.json"
 MOST_PER_IMAGE = 100  # "at most 100 top-scoring detections per image (across all categories)", COCO's rules say
@@ -35,7 +36,7 @@ class CocoResults:
     category_ids: tuple[int, ...]
     annotations: Path | None
 
-    def finish(self, pred_dir: Path, parts: Iterable[Mapping[int, Detections]]) -> list[str]:
+    def finish(self, pred_dir: Path, parts: Iterable[Mapping[int, ClassDetections]]) -> list[str]:
         """Write the results, given as in `write`, and score them; return lines for the log."""
         path = pred_dir / RESULTS_NAME
         write(path, parts, self.category_ids)
@@ -68,54 +69,51 @@ def for_records(data_dir: str | Path, annotations: str | None) -> CocoResults | 
             )
         return None
     if annotations:
-        _check_annotations(coco.read_instances(annotations), info, data_dir)
+        instances = coco.read_instances(annotations)
+        if [*instances.category_names.items()] != [*zip(info["category_ids"], info["class_names"], strict=True)]:
+            raise UserError(f"--coco_annotations={annotations} has other categories than the records in {data_dir}")
+        validation, images = info["splits"][VALIDATION], len(instances.annotations)
+        converted = validation["images"] + len(validation["skipped"])
+        if converted != images:
+            raise UserError(
+                f"--coco_annotations={annotations} has {images} images, but the validation records in {data_dir} were"
+                f" made of {converted}: give the file that they were made of"
+            )
         if importlib.util.find_spec("pycocotools") is None:
             raise UserError(f"--coco_annotations={annotations}: scoring needs {REQUIREMENT}; or leave the flag out")
     return CocoResults(tuple(info["category_ids"]), Path(annotations) if annotations else None)
 
 
-def _check_annotations(instances: coco.Instances, info: Mapping[str, Any], data_dir: str | Path) -> None:
-    if [*instances.category_names.items()] != [*zip(info["category_ids"], info["class_names"], strict=True)]:
-        raise UserError(f"--coco_annotations={instances.path} has other categories than the records in {data_dir}")
-    validation = info["splits"][VALIDATION]
-    converted = validation["images"] + len(validation["skipped"])
-    if converted != len(instances.annotations):
-        raise UserError(
-            f"--coco_annotations={instances.path} has {len(instances.annotations)} images, but the validation records"
-            f" in {data_dir} were made of {converted}: give the file that they were made of"
-        )
-
-
-def write(path: str | Path, parts: Iterable[Mapping[int, Detections]], category_ids: Sequence[int]) -> None:
+def write(path: str | Path, parts: Iterable[Mapping[int, ClassDetections]], category_ids: Sequence[int]) -> None:
     """Write `as_results` of detections as JSON, one detection a line; image ids are COCO's in decimal digits.
 
     Each of the `parts` has all detections of some images by class id; they are written one after the other. Ten
     decimals keep any two float32 scores above .01 distinct.
     """
-    write_together({Path(path): _json_lines(parts, category_ids)})
-
-
-def _json_lines(parts: Iterable[Mapping[int, Detections]], category_ids: Sequence[int]) -> Iterator[str]:
     results = (result for part in parts for result in as_results(part, category_ids))
-    yield "[\n"
-    for number, result in enumerate(results):
-        yield (",\n" if number else "") + json.dumps(result)
-    yield "\n]\n"
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as stream:
+        stream.write("[\n")
+        stream.writelines((",\n" if number else "") + json.dumps(result) for number, result in enumerate(results))
+        stream.write("\n]\n")
 
 
-def as_results(detections: Mapping[int, Detections], category_ids: Sequence[int]) -> list[dict[str, Any]]:
+def as_results(detections: Mapping[int, ClassDetections], category_ids: Sequence[int]) -> list[dict[str, Any]]:
     """Return the best MOST_PER_IMAGE detections of each image in COCO's format, by image and falling score.
 
     Boxes become x, y, width, height in pixels, ids become COCO's. Pixels are already COCO's edges, because records
     hold edges divided by the size: a width is xmax - xmin, without the 1 that VOC adds.
     """
-    empty = Detections(np.zeros(0, np.str_), np.zeros(0), np.zeros((0, 4)))
-    found = [empty, *detections.values()]
+    found = [NO_DETECTIONS, *detections.values()]
     class_ids = np.repeat([0, *detections], [len(each) for each in found])
     image_ids = np.concatenate([each.image_ids for each in found]).astype(np.int64)
     scores = np.concatenate([each.scores for each in found])
     ymin, xmin, ymax, xmax = np.concatenate([each.boxes_yxyx_px for each in found]).T
     boxes_xywh = np.stack([xmin, ymin, xmax - xmin, ymax - ymin], axis=1)
+    order = np.lexsort((-scores, image_ids))
+    _, starts, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(starts, counts)  # in its image
     return [
         {
             "image_id": int(image_ids[row]),
@@ -123,16 +121,8 @@ def as_results(detections: Mapping[int, Detections], category_ids: Sequence[int]
             "bbox": boxes_xywh[row].round(4).tolist(),
             "score": round(float(scores[row]), 10),
         }
-        for row in _best_of_images(image_ids, scores)
+        for row in order[rank < MOST_PER_IMAGE]
     ]
-
-
-def _best_of_images(image_ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return the rows of the MOST_PER_IMAGE highest scores of each image, by image and falling score."""
-    order = np.lexsort((-scores, image_ids))
-    _, starts, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
-    rank = np.arange(len(order)) - np.repeat(starts, counts)
-    return order[rank < MOST_PER_IMAGE]
 
 
 def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float], list[str]]:
@@ -150,7 +140,10 @@ def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float
 
     results = json.loads(Path(results_path).read_text(encoding="utf-8"))
     truth = COCO()
-    truth.dataset = _with_defaults(coco.load(annotations))
+    truth.dataset = coco.load(annotations)
+    for entry in truth.dataset["annotations"]:  # what pycocotools needs and some tools leave out
+        entry.setdefault("iscrowd", 0)
+        entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])  # decides what is small or large
     unknown = {result["image_id"] for result in results} - {image["id"] for image in truth.dataset["images"]}
     if unknown:
         raise UserError(
@@ -167,11 +160,3 @@ def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float
         evaluation.summarize()
     lines = [line.strip() for line in printed.getvalue().splitlines() if line.strip().startswith("Average")]
     return evaluation.stats.tolist(), lines
-
-
-def _with_defaults(document: dict[str, Any]) -> dict[str, Any]:
-    """Fill in keys that pycocotools needs and some tools leave out; the area decides what is small or large."""
-    for entry in document["annotations"]:
-        entry.setdefault("iscrowd", 0)
-        entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
-    return document

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.scores.voc_results import Detections
+from dataset.scores.detection_store import ClassDetections
 from dataset.sources.annotations import Annotation, LabelledObject
 
 
@@ -16,7 +16,7 @@ def annotate(image_id, *objects):
 
 def detect(*rows):
     """Detections of one class; rows are (image_id, score, box)."""
-    return Detections(*(np.array([row[column] for row in rows]) for column in range(3)))
+    return ClassDetections(*(np.array([row[column] for row in rows]) for column in range(3)))
 
 
 def detect_everything(annotations, class_names):

@@ -1,13 +1,13 @@
-"""Detection with checkpoints, and the detections of tiles brought together."""
+"""Detection picture by picture, with a checkpoint that does not fit the network, and in tiles."""
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset.input import pictures_input_fn
-from net.prediction import detect, suppress, whole_pictures
+from net.prediction import predict_pictures, whole_pictures
 from net.run_config import build
 from preprocessing.views import tile_windows
 from tests.builders.tiny_ssd import batch, make_estimator
@@ -21,12 +21,12 @@ def test_detecting_with_a_checkpoint_of_another_network_is_one_line(tiny, parts,
     images = lambda: tf.data.Dataset.from_tensors(batch()[0])  # noqa: E731
     other = tiny.replace({"class_names": ("cat",)})
     with pytest.raises(ValueError, match=r"another network: .*cls_0/kernel has shape 3x3x\d+x8, .*config\.json"):
-        list(detect(make_estimator(other, tmp_path), images, checkpoint))
+        list(predict_pictures(make_estimator(other, tmp_path), images, checkpoint))
     misnamed = build(tiny, make_estimator(tiny, tmp_path).config, "channels_last", model_scope="resnet")
     with pytest.raises(
         ValueError, match=r"resnet/conv1/kernel has no counterpart.* must be the scope of its network, one of ssd300"
     ):
-        list(detect(misnamed, images, checkpoint))
+        list(predict_pictures(misnamed, images, checkpoint))
 
 
 def test_what_tiles_show_is_what_the_parts_of_a_picture_show(tiny, parts, tmp_path):
@@ -39,11 +39,13 @@ def test_what_tiles_show_is_what_the_parts_of_a_picture_show(tiny, parts, tmp_pa
     tiles = config.replace({"views.tile_size": 60, "views.tile_overlap": 0.0})
     windows = tile_windows(80, 120, 60, 0.0).tolist()
     parts_of_it = [(str(window), whole[window[0] : window[2], window[1] : window[3]]) for window in windows]
-    (found,) = detect(
+    (found,) = predict_pictures(
         make_estimator(tiles, tmp_path), pictures_input_fn(lambda: iter([("all", whole)]), tiles), checkpoint
     )
     alone = list(
-        detect(make_estimator(config, tmp_path), pictures_input_fn(lambda: iter(parts_of_it), config), checkpoint)
+        predict_pictures(
+            make_estimator(config, tmp_path), pictures_input_fn(lambda: iter(parts_of_it), config), checkpoint
+        )
     )
     assert (found["image_id"], found["size"].tolist()) == (b"all", [80, 120])
     wanted: list[tuple] = []
@@ -61,9 +63,6 @@ def test_what_tiles_show_is_what_the_parts_of_a_picture_show(tiny, parts, tmp_pa
         nearest = min(left, key=distances.__getitem__)
         assert distances[nearest] < 1e-3
         left.remove(nearest)
-
-
-# --- tiles brought together ------------------------------------------------------------------------------------------
 
 
 SETTINGS = DetectionConfig()
@@ -117,10 +116,11 @@ def test_the_limits_are_those_of_a_picture():
 BOXES = st.lists(st.tuples(*[st.integers(0, 8)] * 2, *[st.integers(1, 5)] * 2, st.integers(1, 20)), max_size=12)
 
 
+@settings(max_examples=50, deadline=None)
 @given(BOXES, st.sampled_from([0.3, 0.45, 1.0]))
 def test_suppression_is_that_of_plain_python(drawn, threshold):
-    boxes = np.array([(y, x, y + h, x + w) for y, x, h, w, _ in drawn], np.float64).reshape(-1, 4)
-    scores = np.array([score for *_, score in drawn], np.float64)
+    boxes = [(y / 16, x / 16, (y + h) / 16, (x + w) / 16) for y, x, h, w, _ in drawn]
+    scores = [score / 32 for *_, score in drawn]
 
     def iou(one, other):
         sides = [min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1)]
@@ -132,8 +132,11 @@ def test_suppression_is_that_of_plain_python(drawn, threshold):
     for number in sorted(range(len(drawn)), key=lambda n: -scores[n]):
         if all(iou(boxes[number], boxes[other]) <= threshold for other in kept):
             kept.append(number)
-    assert suppress(boxes, scores, threshold, len(drawn)).tolist() == kept
-    assert suppress(boxes, scores, threshold, 2).tolist() == kept[:2]
+    view = tile((0, 0, 1, 1), 1, *((score, 1, box) for score, box in zip(scores, boxes, strict=True)))
+    for most in (len(drawn) + 1, 2):
+        (found,) = whole_pictures([view], DetectionConfig(nms_threshold=threshold, nms_topk=most))
+        assert found["boxes_yxyx"].tolist() == [list(boxes[n]) for n in kept[:most]]
+        assert found["scores"].tolist() == [scores[n] for n in kept[:most]]
 
 
 def test_a_box_in_each_tile_of_a_real_grid_comes_back():

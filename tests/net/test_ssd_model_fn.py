@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from dataset.scores import average_precision, voc_results
+from dataset.scores import average_precision
+from dataset.scores.detection_store import StoredDetections
 from dataset.sources.annotations import Annotation, LabelledObject
 from net import ssd_model_fn, training
 from net.accumulation import in_parts
 from net.layers import Precision
-from net.prediction import detect
+from net.prediction import predict_pictures
 from net.training_log import NonFiniteLossError
 from tests.builders.configs import VOC_LIKE, assert_same_training, voc_config
 from tests.builders.tiny_ssd import AtStart, batch, make_estimator, repeated, tiny_config, variables
@@ -72,13 +73,13 @@ def test_it_learns_a_picture_by_heart_and_finds_its_object_again(tiny, tmp_path)
     training.train(estimator, repeated((features, labels)), 150)
     features["size"] = np.array([[300, 300], [300, 300]], np.int32)
     input_fn = lambda: tf.data.Dataset.from_tensors(features)  # noqa: E731
-    found = list(detect(estimator, input_fn, tf.train.latest_checkpoint(tmp_path)))
+    found = list(predict_pictures(estimator, input_fn, tf.train.latest_checkpoint(tmp_path)))
     assert [image["classes"][0] for image in found] == [3, 5]
     truth = [
         Annotation(name, tmp_path, 300, 300, (LabelledObject(VOC_LIKE[label - 1], tuple(box * 300), False, False),))
         for name, label, box in zip(("first", "second"), (3, 5), labels["boxes_yxyx"][:, 0], strict=True)
     ]
-    assert average_precision.evaluate(voc_results.detections_by_class(found), truth, VOC_LIKE).mean_ap >= 0.9
+    assert average_precision.evaluate(StoredDetections(found), truth, VOC_LIKE).mean_ap >= 0.9
     metrics = estimator.evaluate(lambda: tf.data.Dataset.from_tensors((features, labels)))
     assert metrics["accuracy"] > 0.5 and np.isfinite(metrics["loss"])
 

@@ -12,6 +12,7 @@ from dataset.report.page import write_report
 from dataset.report.scoring import ImageSet, score_results
 from dataset.scores import voc_results
 from dataset.scores.average_precision import evaluate
+from dataset.scores.detection_store import ClassDetections
 from dataset.sources import labels
 from tests.builders.detections import annotate, detect, detect_everything
 
@@ -60,8 +61,8 @@ def read(page):
 
 
 def report(tmp_path, annotations, detections, names, pictures=lambda annotations: {}, **settings):
-    result = evaluate(detections, annotations, names, **settings)
-    return write_report(tmp_path, detections, annotations, result, pictures).read_text(encoding="utf-8")
+    result = evaluate(detections, annotations, names, **settings, keep_matches=True)
+    return write_report(tmp_path, annotations, result, pictures).read_text(encoding="utf-8")
 
 
 def jpeg():
@@ -97,6 +98,14 @@ def test_a_perfect_detector_has_no_costly_picture(tmp_path):
     assert "There is no error in any picture." in text and "7.500" in text
 
 
+def test_the_mean_over_sizes_is_of_the_classes_with_objects_in_the_group(tmp_path):
+    small = (1, 1, 31, 31)
+    annotations = [annotate("a", ("cat", small), ("dog", (1, 1, 40, 40)), ("cow", small))]
+    page = report(tmp_path, annotations, {1: detect(("a", 0.5, small))}, ("cat", "dog", "cow", "owl"))
+    cells = re.findall(r"<td>(.*?)</td>", page[page.index("<b>mean AP, all objects</b>") :])
+    assert cells[:6] == ["0.500", "2", "0.000", "1", "–", "0"]
+
+
 def test_pictures_are_inside_and_those_that_are_missing_or_broken_are_told(tmp_path):
     annotations = [annotate(name, ("cat", BOX)) for name in ("a", "b", "c")]
     detections = {1: detect(("a", 0.9, OTHER), ("b", 0.8, BOX))}
@@ -125,7 +134,7 @@ def test_the_sample_end_to_end(voc_sample, tmp_path):
     rng = np.random.default_rng(0)
     for class_id, some in found.items():
         moved = some.boxes_yxyx_px + rng.normal(0, 20, some.boxes_yxyx_px.shape)
-        found[class_id] = voc_results.Detections(some.image_ids, rng.random(len(some)), moved)
+        found[class_id] = ClassDetections(some.image_ids, rng.random(len(some)), moved)
     voc_results.write_results(tmp_path / "predict", found, 21)
     figures = score_results(images, tmp_path / "predict")
     path = tmp_path / "predict" / "eval_output" / "report.html"

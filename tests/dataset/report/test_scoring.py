@@ -147,53 +147,6 @@ def test_a_nul_in_an_image_id_of_the_list_is_one_line(cases, tmp_path):
     assert str(caught.value).isprintable()
 
 
-GOOD = "000012 0.5 1 1 9 9"
-BAD_LINES = {
-    "underscore": ("000012 0.5 1_0 1 9 9", "finite numbers"),
-    "another script's digits": ("000012 0.5 \u0663 1 9 9", "finite numbers"),
-    "infinite": ("000012 inf 1 1 9 9", "finite numbers"),
-    "hexadecimal": ("000012 0x1p3 1 1 9 9", "finite numbers"),
-    "a word": ("000012 0.5 one 1 9 9", "finite numbers"),
-    "too few": ("000012 0.5 1 1 9", "finite numbers"),
-    "a NUL": ("00\x0012 0.5 1 1 9 9", "control character"),
-    "a NUL at the end": ("000012\x00 0.5 1 1 9 9", "control character"),
-    "an escape": ("\x1b[2J 0.5 1 1 9 9", "control character"),
-    "a long id": ("x" * 1_000_000 + " 0.5 1 1 9 9", "image id of 1000000 characters"),
-    "a long number": ("000012 0.5 " + "1" * 1_000_000 + " 1 9 9", "finite numbers"),
-    "a line of a megabyte": ("x" * 1_000_000, "finite numbers"),
-    "UTF-16 without its mark": (f"{GOOD}\n".encode("utf-16-le").decode(), "finite numbers"),
-}
-
-
-@pytest.mark.parametrize("kind", BAD_LINES)
-def test_a_bad_line_is_named_and_quoted_in_short(tmp_path, kind):
-    line, message = BAD_LINES[kind]
-    (tmp_path / "results_1.txt").write_text(f"{GOOD}\n{line}\n{GOOD}\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=rf"results_1\.txt, line 2: .*{message}") as caught:
-        voc_results.read_results(tmp_path / "results_1.txt")
-    assert str(caught.value).isprintable() and len(str(caught.value)) < 250 + len(str(tmp_path))
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_another_encoding_is_one_line(tmp_path, encoding):
-    (tmp_path / "results_1.txt").write_bytes(GOOD.replace("000012", "caf\u00e9").encode(encoding))
-    with pytest.raises(ValueError, match=r"results_1\.txt is not UTF-8 text"):
-        voc_results.read_results(tmp_path / "results_1.txt")
-
-
-def test_usual_lines_of_other_programs_are_read(tmp_path):
-    lines = ["2008_000001\t.5  1 1 9. 9e0\r", " a b 1.0 +1 -1 9 9 ", "\u72ac 1 1 1 9 9", "", "x\u00a0y 1 1 1 9 9"]
-    (tmp_path / "results_1.txt").write_bytes(("\ufeff" + "\n".join(lines)).encode())
-    found = voc_results.read_results(tmp_path / "results_1.txt")
-    assert found.image_ids.tolist() == ["2008_000001", "a b", "\u72ac", "x\u00a0y"]
-
-
-def test_only_names_that_this_project_writes_are_results_files(tmp_path):
-    for name in ("results_1.txt", "results_01.txt", "results_\u0663.txt", f"results_{'1' * 200}.txt", "results_2.txt~"):
-        (tmp_path / name).touch()
-    assert voc_results.results_class_ids(tmp_path) == [1]
-
-
 def seconds_to_run(root):
     """Processor seconds, which other programs on the machine do not change."""
     start = time.process_time()

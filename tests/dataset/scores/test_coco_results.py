@@ -10,7 +10,7 @@ import pytest
 from dataset.input import ground_truth_of
 from dataset.records import record_files
 from dataset.scores import coco_results
-from dataset.scores.voc_results import Detections
+from dataset.scores.detection_store import ClassDetections
 from tests.builders.coco import CocoBuilder
 from tests.builders.convert import convert_coco, convert_voc
 from tests.builders.voc import VocBuilder, box
@@ -26,7 +26,7 @@ def builder(tmp_path):
 
 
 def found_in(image_ids, scores, boxes_yxyx_px):
-    return Detections(np.array(image_ids), np.array(scores), np.array(boxes_yxyx_px, np.float64))
+    return ClassDetections(np.array(image_ids), np.array(scores), np.array(boxes_yxyx_px, np.float64))
 
 
 def coco_target(data_dir, annotations):

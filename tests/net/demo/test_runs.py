@@ -33,10 +33,10 @@ def detector(request, monkeypatch):
                 others = {name: values[row] for name, values in rows.items() if name != "image"}
                 yield {**others, **found, "classes": np.array([1 + int(brightness // 64)])}
 
-    def detect(estimator, input_fn, checkpoint):
+    def predict_pictures(estimator, input_fn, checkpoint):
         return whole_pictures(views(input_fn), config.detection)
 
-    monkeypatch.setattr(detector_module, "detect", detect)
+    monkeypatch.setattr(detector_module, "predict_pictures", predict_pictures)
     return Detector(SimpleNamespace(), "model.ckpt-1", config)
 
 

@@ -17,7 +17,7 @@ from dataset.records import record_files, schema
 from dataset.records.schema import RecordObject, serialize
 from dataset.scores import voc_results
 from net import export
-from net.prediction import detect
+from net.prediction import predict_pictures
 from net.ssd_net import ssd_network
 from tests.builders import tiny_ssd
 from tests.builders.configs import VOC_LIKE, voc_config
@@ -195,7 +195,7 @@ PICTURES = {
 def test_a_batch_of_all_kinds_has_the_detections_of_evaluation(tiny, tmp_path):
     shard = write_records(tmp_path, PICTURES)
     ssd = tiny_ssd.make_estimator(tiny.config, tmp_path)
-    wanted = list(detect(ssd, eval_input_fn([shard], tiny.config, 5), tiny.checkpoint))
+    wanted = list(predict_pictures(ssd, eval_input_fn([shard], tiny.config, 5), tiny.checkpoint))
     found = {n: v.numpy() for n, v in tiny.signatures["serving_default"](encoded=[*PICTURES.values()]).items()}
     assert found["count"].tolist() == [len(image["scores"]) for image in wanted]
     assert found["count"].min() < found["scores"].shape[1] == found["count"].max()

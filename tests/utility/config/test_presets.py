@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from net import training
 from net.default_boxes import default_boxes
-from net.prediction import detect
+from net.prediction import predict_pictures
 from net.run_config import build, run_config
 from tests.builders.tiny_ssd import quick_session
 from utility.config import checks, config_file, presets
@@ -69,7 +69,7 @@ def test_a_preset_trains_detects_and_loads_again(name, tmp_path):
     training.train(first, lambda: pictures(config), 1)
     assert first.get_variable_value("global_step") == 1
     checkpoint = tf.train.latest_checkpoint(str(tmp_path))
-    found = list(detect(estimator(), lambda: pictures(config), checkpoint))
+    found = list(predict_pictures(estimator(), lambda: pictures(config), checkpoint))
     assert len(found) == 1
     assert np.isfinite(found[0]["boxes_yxyx"]).all()
     assert found[0]["image_id"] == b"picture"

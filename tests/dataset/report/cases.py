@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from dataset.scores.voc_results import Detections
-from tests.builders.detections import annotate
+from tests.builders.detections import annotate, detect
 
 NAMES = ("cat", "dog", "cow")
 
@@ -30,8 +29,7 @@ def random_case(images=12):
             rows[int(rng.integers(1, 4))].append(
                 (image_id, _score(rows, rng), np.array(_box_in(int(rng.integers(9)), rng), float))
             )
-    detections = {i: Detections(*(np.array([row[k] for row in found]) for k in range(3))) for i, found in rows.items()}
-    return annotations, detections
+    return annotations, {i: detect(*found) for i, found in rows.items()}
 
 
 def _box_in(cell, rng):

@@ -1,5 +1,7 @@
 """Evaluation in the course of a training: when, what is kept, and when the training stops early."""
 
+import dataclasses
+import io
 import os
 import signal
 import time
@@ -8,17 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 from dataset.records import record_files
 from dataset.scores import average_precision
-from dataset.sources.annotations import VALIDATION
-from net import training
+from dataset.sources.annotations import VALIDATION, Annotation, LabelledObject
+from net import periodic_evaluation, training
 from net.evaluation import Evaluation
 from net.periodic_evaluation import PeriodicEvaluation
 from tests.builders.checkpoints import save, scores_by_step
+from tests.builders.records import record, write_shards
 from tests.builders.tiny_ssd import batch, make_estimator, repeated
 from utility.checkpoints import checkpoint_files
 from utility.config import config_file
+from utility.drawing.detections import class_colour
 from utility.run.stop_request import Interrupted
 
 
@@ -29,15 +34,13 @@ class Scripted(Evaluation):
         super().__init__(record_files.find_shards(data, VALIDATION), config)
         self.maps, self.evaluated = maps, []
 
-    def detect(self, estimator, checkpoint, after_image=lambda: None):
+    def predict(self, estimator, checkpoint, on_image=lambda position, found: None):
         self.evaluated.append(checkpoint_files.step_in_name(checkpoint))
-        after_image()
         return {}
 
-    def score(self, found):
-        classes = average_precision.evaluate(found, self.ground_truth, self._config.class_names).classes
-        mean_ap = self.maps[self.evaluated[-1]]
-        return average_precision.EvaluationResult(classes, mean_ap, 0.5, True, ())
+    def score(self, found, keep_matches=False):
+        result = average_precision.evaluate(found, self.ground_truth, self._class_names)
+        return dataclasses.replace(result, mean_ap=self.maps[self.evaluated[-1]])
 
 
 @pytest.fixture
@@ -85,14 +88,14 @@ def test_a_run_that_goes_on_knows_the_best_and_evaluates_at_the_same_steps(train
 
 
 def test_an_evaluation_that_was_broken_off_is_made_up_for(train_with, tmp_path):
-    def kill(estimator, checkpoint, after_image):
+    def kill(estimator, checkpoint, on_image):
         os.kill(os.getpid(), signal.SIGTERM)
         while True:
             time.sleep(0.01)
-            after_image()
+            on_image(9, {})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scripted, "detect", lambda self, *arguments: kill(*arguments))
+        patch.setattr(Scripted, "predict", lambda self, *arguments: kill(*arguments))
         with pytest.raises(Interrupted, match=r"evaluation of step 2 broken off"):
             train_with(4, {})
     assert not (tmp_path / "best").exists() and not (tmp_path / "evaluations.json").exists()
@@ -120,7 +123,7 @@ def test_what_it_finds_is_what_an_evaluation_of_its_own_finds(tiny, data, parts)
     evaluation = Evaluation(record_files.find_shards(data, VALIDATION), tiny, batch_size=3)
     scores = scores_by_step(parts.folder)
     best = checkpoint_files.resolve(str(parts.folder / "best"))
-    found = evaluation.detect(make_estimator(tiny, parts.folder), best)
+    found = evaluation.predict(make_estimator(tiny, parts.folder), best)
     assert found and evaluation.score(found).mean_ap == pytest.approx(max(scores.values()))
     assert scores[checkpoint_files.step_in_name(best)] == max(scores.values())
 
@@ -153,3 +156,57 @@ def test_a_history_that_is_none_is_one_line(tiny, data, tmp_path, text):
     with pytest.raises(ValueError, match=r"evaluations\.json.*remove it, and the evaluations start anew$") as error:
         PeriodicEvaluation.of_records(tiny, str(data), str(tmp_path), 5, 0)
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [(0, []), (1, [0]), (4, [0, 1, 2, 3]), (9, [0, 1, 2, 3, 5, 6, 7, 8]), (16, [*range(1, 16, 2)])],
+)
+def test_positions_are_evenly_spread(images, expected):
+    assert periodic_evaluation.sample_positions(images) == expected
+
+
+def test_the_pictures_are_those_of_the_records(tmp_path):
+    write_shards(tmp_path, [record(number, kind="PNG") for number in range(7)], 3, "val")
+    shards = record_files.find_shards(tmp_path, VALIDATION)
+    everything = periodic_evaluation.pictures_at(shards, range(7))
+    some = periodic_evaluation.pictures_at(shards, [1, 5])
+    assert list(some) == [1, 5] and list(everything) == list(range(7))
+    assert all(some[n].tobytes() == everything[n].tobytes() for n in some)
+    assert len({picture.tobytes() for picture in everything.values()}) == 7
+
+
+def test_ground_truth_is_white_and_only_detections_that_the_demo_would_draw_are():
+    annotation = Annotation(
+        "a", Path("a"), 400, 800, (LabelledObject("cat", (41.0, 401.0, 200.0, 600.0), False, False),)
+    )
+    picture = Image.new("RGB", (400, 200), (90, 90, 90))  # half of the size
+    found = {
+        "boxes_yxyx": np.array([[0.5, 0.1, 0.9, 0.3], [0.5, 0.6, 0.9, 0.9]], np.float32),
+        "scores": np.array([0.6, 0.1], np.float32),
+        "classes": np.array([2, 3], np.int32),
+    }
+    drawn = periodic_evaluation.with_truth_and_detections(picture, annotation, found, ("cat", "dog", "cow"))
+    pixels = np.asarray(drawn)
+    assert pixels.shape == (200, 400, 3)
+    white = (pixels == 255).all(-1)
+    assert white[99, 200:299].all() and white[21:99, 299].all()  # below and right: 200 / 2, 600 / 2, counted from 0
+    assert (pixels[179, 39:120] == class_colour(2)).all()
+    assert not (pixels == class_colour(3)).all(-1).any()
+
+
+def test_each_evaluation_writes_the_same_pictures_beside_the_map(parts):
+    events = [e for path in (parts.folder / "eval").iterdir() for e in tf.train.summary_iterator(str(path))]
+    pictures = {
+        (event.step, value.tag): value.image
+        for event in events
+        for value in event.summary.value
+        if value.HasField("image")
+    }
+    assert {step for step, _ in pictures} == {3, 6}
+    of_step = [{tag for step, tag in pictures if step == each} for each in (3, 6)]
+    assert of_step[0] == of_step[1] and len(of_step[0]) == 4
+    assert all(tag.startswith("validation/") for tag in of_step[0])
+    for summary in pictures.values():
+        size = Image.open(io.BytesIO(summary.encoded_image_string)).size
+        assert size == (summary.width, summary.height) and max(size) <= 640
