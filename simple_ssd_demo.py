@@ -13,7 +13,6 @@ from pathlib import Path
 
 from dataset import video
 from dataset.sources import labels
-from dataset.video import Video
 from utility.config import checks, config_file, presets
 from utility.config.settings import Config
 from utility.drawing.window import Window
@@ -28,11 +27,11 @@ FLAGS = flags.FLAGS
 
 def main() -> int:
     """Read the flags, detect, draw; returns 1 if a picture could not be read."""
-    asked, output = video.read(FLAGS.input), Path(FLAGS.output)
-    video.check(asked, output)
+    asked, output = video.parse_inputs(FLAGS.input), Path(FLAGS.output)
+    video.check_inputs(asked, output)
     if asked.camera is not None:  # what is missing is said before the network is built
-        Video(asked.camera).close()
-        Window(f"camera:{asked.camera}").close()
+        with video.Video(asked.camera), Window(f"camera:{asked.camera}"):
+            pass
     for folder in config_file.folders_beside(FLAGS.checkpoint_path):
         _config(folder)
     start_tensorflow()

@@ -10,7 +10,6 @@ from PIL import Image
 
 from dataset.video import Frame, Video, VideoError
 from net import demo
-from net import demo as detector_module
 from net.demo import Detector
 from net.prediction import whole_pictures
 from tests.builders import videos
@@ -29,14 +28,17 @@ def detector(request, monkeypatch):
             rows = {name: values.numpy() for name, values in batch.items()}
             for row, image in enumerate(rows["image"]):
                 brightness = (image[150:, 150:] + MEAN_BGR).mean()
-                found = {"boxes_yxyx": np.array([[0.25, 0.5, 0.75, 1]], np.float32), "scores": [brightness / 256]}
+                found = {
+                    "boxes_yxyx": np.array([[0.25, 0.5, 0.75, 1]], np.float32),
+                    "scores": np.array([brightness / 256]),
+                }
                 others = {name: values[row] for name, values in rows.items() if name != "image"}
                 yield {**others, **found, "classes": np.array([1 + int(brightness // 64)])}
 
     def detect(estimator, input_fn, checkpoint):
         return whole_pictures(views(input_fn), config.detection)
 
-    monkeypatch.setattr(detector_module, "detect", detect)
+    monkeypatch.setattr(demo, "detect", detect)
     return Detector(SimpleNamespace(), "model.ckpt-1", config)
 
 
