@@ -26,7 +26,7 @@ def encoded(sets, anchors, threshold):
 
 def contested(sets, anchors):
     """Default boxes that are the best of two ground truths or matched by a tie: there the reference is arbitrary."""
-    overlaps = box_ops.iou(tf2.constant(sets["gt_boxes"]), anchors.corners()).numpy()
+    overlaps = box_ops.iou(tf2.constant(sets["gt_boxes"]), anchors.corners_yxyx).numpy()
     result = np.zeros(sets["cls_targets"].shape, bool)
     for image, count in enumerate(sets["gt_count"]):
         best = [set(np.flatnonzero((row > row.max() - 1e-6) & (row > 0))) for row in overlaps[image, :count]]

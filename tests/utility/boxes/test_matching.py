@@ -52,5 +52,5 @@ def test_matching_agrees_with_plain_python(seed, ground_truths, boxes, ties):
 
 def test_equal_ground_truths_get_a_box_each():
     boxes = tf2.constant([[[0.2, 0.2, 0.5, 0.5]] * 4])
-    iou = box_ops.iou(boxes, ANCHORS.corners())
+    iou = box_ops.iou(boxes, ANCHORS.corners_yxyx)
     assert len(set(bipartite_match(iou).numpy()[0])) == 4
