@@ -137,7 +137,8 @@ def sample(objects: Objects, count: int, images: int, seed: int = 0) -> Objects:
     order = np.random.RandomState(seed).permutation(len(objects.sizes))[:images]
     counts = np.bincount(objects.images, minlength=len(objects.sizes))[order]
     chosen = np.isin(objects.images, order[: np.searchsorted(np.cumsum(counts), count) + 1])
-    return Objects(*(values[chosen] for values in objects[:3]), objects.sizes)
+    boxes, labels, numbers, sizes = objects
+    return Objects(boxes[chosen], labels[chosen], numbers[chosen], sizes)
 
 
 def augmented(objects: Objects, config: Config) -> np.ndarray:

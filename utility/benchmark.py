@@ -55,7 +55,7 @@ def main() -> None:
 
 def _measure(folder: Path, config: Config) -> dict[str, Any]:
     if FLAGS.measure == "metric":
-        from net.benchmark import measure_metric
+        from dataset.metric_benchmark import measure_metric
 
         return measure_metric(folder, FLAGS.turns)
     start_tensorflow()

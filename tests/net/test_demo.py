@@ -130,6 +130,32 @@ def test_pictures_have_their_detections_in_one_list(detector, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"detections.json", "a.jpg", "b.jpg", "c.jpg"}
 
 
+def entries(found, class_names):
+    return Detector(None, "model.ckpt-1", voc_config(class_names=class_names)).entries(found)
+
+
+def test_objects_have_names_scores_and_boxes_in_pixels():
+    found = {
+        "boxes_yxyx": np.array([[0.1, 0.2, 0.5, 1.0], [0, 0, 1, 1]], np.float32),
+        "scores": np.array([0.91234567, 0.5], np.float32),
+        "classes": np.array([2, 1], np.int32),
+        "size": np.array([100, 200], np.int32),
+    }
+    first, second = json.loads(json.dumps(entries(found, ("cat", "dog"))))
+    assert first == {"class": "dog", "score": 0.912346, "box": {"xmin": 40, "ymin": 10, "xmax": 200, "ymax": 50}}
+    assert second == {"class": "cat", "score": 0.5, "box": {"xmin": 0, "ymin": 0, "xmax": 200, "ymax": 100}}
+
+
+def test_nothing_found_is_an_empty_list():
+    empty = {
+        "boxes_yxyx": np.zeros((0, 4)),
+        "scores": np.zeros(0),
+        "classes": np.zeros(0, int),
+        "size": np.array([9, 9]),
+    }
+    assert entries(empty, ("cat",)) == []
+
+
 class _Camera:
     """Gives frames until it is closed."""
 
