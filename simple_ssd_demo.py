@@ -15,7 +15,6 @@ from absl import flags
 
 from dataset import video
 from dataset.sources import labels
-from dataset.video import Video
 from utility.config import config_file, presets
 from utility.config.settings import Config, Count
 from utility.drawing.window import Window
@@ -38,11 +37,11 @@ def define_flags() -> None:
 
 def main() -> int:
     """Read the flags, detect, draw; returns 1 if a picture could not be read."""
-    asked, output = video.read(FLAGS.input), Path(FLAGS.output)
-    video.check(asked, output)
+    asked, output = video.parse_inputs(FLAGS.input), Path(FLAGS.output)
+    video.check_inputs(asked, output)
     if asked.camera is not None:  # what is missing is said before the network is built
-        Video(asked.camera).close()
-        Window(f"camera:{asked.camera}").close()
+        with video.Video(asked.camera), Window(f"camera:{asked.camera}"):
+            pass
     for folder in config_file.folders_beside(FLAGS.checkpoint_path):
         _config(folder)
     start_tensorflow()

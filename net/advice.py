@@ -8,100 +8,13 @@ from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
-from net import coverage
-from net.coverage import Find, Objects, augmented, nearest_finder
+from net.coverage import Objects, Obstacles, look_for, nearest_boxes
+from preprocessing import geometry
 from utility.config import presets
 from utility.config.feature_maps import boxes_per_cell, feature_maps
 from utility.config.settings import Config
-
-# Scales of the default boxes that fit the objects of a data set.
-
-_STEPS = 48  # scales that are tried, in equal ratios
-_LARGEST = 1.1  # of them
-_APART = 1.15  # least ratio of a scale and the one before, so that each map has a size of its own, as in the paper
-_DIGITS = 3  # of a scale
-
-
-def fitted_scales(shown: np.ndarray, augmented: np.ndarray, config: Config, find: Find) -> tuple[float, ...]:
-    """Return scales with which default boxes overlap as many objects as can be by `match_threshold` or more.
-
-    Both kinds of boxes count half: what a picture shows is what is to be found, and what the augmentation makes of it
-    is what is learnt from. A scale after the other is set to the best of those between its neighbours, until none can
-    be bettered, once from the config's own scales and once from scales in equal ratios over the sizes of the objects.
-    They stay in increasing order.
-
-    Args:
-      shown: float32 [N, 4] in [0, 1], objects as they are in the pictures, N at least 1.
-      augmented: float32 [M, 4] in [0, 1], objects after the augmentation.
-      config: of the network.
-      find: see `nearest_finder`.
-    """
-    boxes = np.concatenate([shown, augmented])
-    weights = np.repeat([1 / len(shown), 1 / max(len(augmented), 1)], [len(shown), len(augmented)])
-    sizes = _sizes(boxes, config)
-    tried = np.geomspace(min(np.quantile(sizes, 0.01) / 2, _LARGEST / 2), _LARGEST, _STEPS)
-    search = _Search(boxes, weights, tried, config, find)
-    own, apart = config.anchors.scales, math.ceil(math.log(_APART) / math.log(tried[1] / tried[0]))
-    smallest, largest = np.quantile(sizes, [0.02, 0.98]).tolist()
-    spread = np.geomspace(smallest, largest, len(own))
-    starts = [_apart(np.searchsorted(tried, scales), apart) for scales in (own, spread)]
-    best = max((search.climb(start, apart) for start in starts), key=search.value)
-    return tuple(float(f"{tried[step]:.{_DIGITS}g}") for step in best)
-
-
-def _apart(steps: np.ndarray, apart: int) -> list[int]:
-    """Move increasing numbers of scales so far that each is `apart` or more above the one before."""
-    lowest = apart * np.arange(len(steps))
-    highest = _STEPS - 1 - lowest[::-1]
-    return (np.maximum.accumulate(steps.clip(lowest, highest) - lowest) + lowest).tolist()
-
-
-def _sizes(boxes: np.ndarray, config: Config) -> np.ndarray:
-    """Return the sides of squares with the areas of boxes, as fractions of the input's shorter side."""
-    sides = (boxes[:, 2:] - boxes[:, :2]) * config.network.image_size
-    return np.sqrt(sides.prod(axis=1)) / min(config.network.image_size)
-
-
-class _Search:
-    """Looks up which of N objects are overlapped by half, for any choice of the scales that are tried."""
-
-    def __init__(self, boxes: np.ndarray, weights: np.ndarray, tried: np.ndarray, config: Config, find: Find):
-        self._weights = weights
-        per_map = boxes_per_cell(config.anchors)
-        columns = np.split(np.arange(sum(per_map)), np.cumsum(per_map)[:-1])
-        # by map and scale, bool [N]: whether a box of this scale does, or the extra square of this side
-        self._by_ratio = np.zeros((len(per_map), len(tried), len(boxes)), bool)
-        self._by_square = np.zeros_like(self._by_ratio)
-        for step, scale in enumerate(tried.tolist()):
-            scales = (scale,) * len(config.anchors.scales)  # sqrt(s_k s_k+1) is this scale too
-            found = find(boxes, config.replace({"anchors.scales": scales})).ious >= config.targets.match_threshold
-            for number, own in enumerate(columns):
-                self._by_square[number, step] = found[:, own[0]]
-                self._by_ratio[number, step] = found[:, own[1:]].any(axis=1)
-
-    def value(self, chosen: list[int]) -> float:
-        """Return the weight of the objects overlapped with the scales of these numbers, one a map and one more."""
-        maps = range(len(self._by_ratio))
-        squares = [(low + high) // 2 for low, high in itertools.pairwise(chosen)]
-        found = self._by_ratio[maps, chosen[:-1]].any(axis=0) | self._by_square[maps, squares].any(axis=0)
-        return float(self._weights[found].sum())
-
-    def climb(self, chosen: list[int], apart: int) -> list[int]:
-        """Return the numbers of scales, each `apart` or more above the one before, of which none can be bettered."""
-        best = self.value(chosen)
-        while True:
-            before = best
-            for position in range(len(chosen)):
-                low = chosen[position - 1] + apart if position else 0
-                high = chosen[position + 1] - apart if position + 1 < len(chosen) else _STEPS - 1
-                for step in range(low, high + 1):
-                    other = [*chosen[:position], step, *chosen[position + 1 :]]
-                    if (value := self.value(other)) > best + 1e-9:
-                        best, chosen = value, other
-            if best <= before:
-                return chosen
-
 
 _GAIN = 0.02  # of the objects; what gains less is not worth a line
 _FACTORS = (1.5, 2, 3)  # of the input's sides
@@ -113,7 +26,6 @@ _MEANINGS = (
     "  below: height or width of the object; detections as small as that are dropped, see --min_size",
     "  compete: the best default box is that of another object of the image too, and one takes its next best",
 )
-_SAMPLE, _SAMPLED_IMAGES = 1000, 200  # objects and images that scales are fitted to
 
 
 def report(objects: Objects, config: Config, class_names: Sequence[str]) -> list[str]:
@@ -125,45 +37,54 @@ def report(objects: Objects, config: Config, class_names: Sequence[str]) -> list
     asked = f"--preset={config.preset} --backbone={config.network.backbone}, input {height}x{width}"
     if not len(objects.labels):
         return [f"no object to look for with {asked}"]
-    with nearest_finder() as find:
-        found = coverage.look_for(objects, config, find)
-        lines = [f"objects that are hard to find with {asked}:", *coverage.lines(objects, found, config, class_names)]
-        return [*lines, *_MEANINGS, *_what_helps(objects, config, find)]
-
-
-def _what_helps(objects: Objects, config: Config, find: Find) -> list[str]:
-    sample = objects.sample(_SAMPLE, _SAMPLED_IMAGES)
-    in_training = sample._replace(boxes_yxyx=augmented(sample, config))
-    best = coverage.look_for(objects, config, find).shares()
-    rows = [_row(best, in_training.boxes_yxyx, config, config, find)]
-    for other in _candidates(config, objects, sample, in_training.boxes_yxyx, find):
+    found = look_for(objects, config)
+    table = [f"objects that are hard to find with {asked}:", *lines_by_class(objects, found, config, class_names)]
+    few = sample(objects, 1000, 200)
+    in_training = augmented(few, config)
+    best, tried = found.shares(), [(config, found.shares())]
+    for other in _candidates(config, objects, few.boxes_yxyx, in_training):
         if best.lost < _GAIN:
             break
-        shares = coverage.look_for(objects, other, find).shares()
+        shares = look_for(objects, other).shares()
         if shares.lost <= best.lost - _GAIN:
             best = shares
-            rows.append(_row(shares, in_training.boxes_yxyx, other, config, find))
-    if len(rows) == 1:
+            tried.append((other, shares))
+    if len(tried) == 1:
         rows = [f"no preset, input size or scales that were tried find {100 * _GAIN:.0f} % more of them"]
     else:
-        rows.insert(0, "what helps:  either  compete  no box in augmented pictures  pixels  flags to add")
+        rows = ["what helps:  either  compete  no box in augmented pictures  pixels  flags to add"]
+        rows += [_row(shares, in_training, other, config) for other, shares in tried]
     if best.lost >= _MANY_LEFT:
         rows.append("  the rest is too small or too long for these; tiles show it larger: convert with --tile_size=300")
-    return rows
+    return [*table, *_MEANINGS, *rows]
 
 
-def _row(shares: coverage.Shares, augmented_boxes: np.ndarray, config: Config, asked: Config, find: Find) -> str:
-    in_training = _share_without_box(augmented_boxes, config, find)
-    cells = [f"{100 * share:.1f} %" for share in (shares.lost, shares.compete, in_training)]
-    pixels = f"x {_pixels(config) / _pixels(asked):.1f}"
+def lines_by_class(objects: Objects, found: Obstacles, config: Config, class_names: Sequence[str]) -> list[str]:
+    """Return the shares by class and of all as lines of a table; the name at index i has class id i + 1."""
+    names = dict(enumerate(class_names, start=1))
+    groups = [
+        (f"{label:3d}", names.get(label, f"class {label}"), objects.labels == label)
+        for label in np.unique(objects.labels).tolist()
+    ]
+    groups.append(("", "all", np.ones(len(objects.labels), bool)))
+    width = max(len(name) for _, name, _ in groups)
+    head = f"{'class':>{width + 4}}  objects  no box by {config.targets.match_threshold:g}"
+    lines = [f"{head}  below {config.detection.min_size:g}  either  compete"]
+    for number, name, chosen in groups:
+        no_box, below, either, compete = (f"{100 * share:.1f} %" for share in found.shares(chosen))
+        counts = f"{chosen.sum():7d}  {no_box:>13}  {below:>10}  {either:>6}  {compete:>7}"
+        lines.append(f"{number:3} {name:>{width}}  {counts}")
+    return lines
+
+
+def _row(shares: Obstacles, in_training: np.ndarray, config: Config, asked: Config) -> str:
+    lost = nearest_boxes(in_training, config).ious.max(axis=1) < config.targets.match_threshold
+    either, compete, no_box = (
+        f"{100 * share:.1f} %" for share in (shares.lost, shares.compete, lost.mean() if len(lost) else 0.0)
+    )
     flags = " ".join(_flags(config, asked)) or "none: as it is"
-    return f"{cells[0]:>19}  {cells[1]:>7}  {cells[2]:>28}  {pixels:>6}  {flags}"
-
-
-def _share_without_box(boxes_yxyx: np.ndarray, config: Config, find: Find) -> float:
-    if not len(boxes_yxyx):
-        return 0.0
-    return float((find(boxes_yxyx, config).ious.max(axis=1) < config.targets.match_threshold).mean())
+    pixels = f"x {_pixels(config) / _pixels(asked):.1f}"
+    return f"{either:>19}  {compete:>7}  {no_box:>28}  {pixels:>6}  {flags}"
 
 
 def _pixels(config: Config) -> int:
@@ -174,7 +95,9 @@ def _flags(config: Config, asked: Config) -> Iterator[str]:
     """Give the flags that, added to those of the config asked for, make this one."""
     if config.preset != asked.preset:
         yield f"--preset={config.preset}"
-    base = _with(presets.preset(config.preset), asked, [name for name in _ADVISED if _is_given(name, asked)])
+    usual = presets.preset(asked.preset)
+    given = [name for name in _ADVISED if attrgetter(name)(asked) != attrgetter(name)(usual)]
+    base = _with(presets.preset(config.preset), asked, given)
     if config.network.image_size != base.network.image_size:
         height, width = config.network.image_size
         yield f"--train_image_size={height}" + f"x{width}" * (height != width)
@@ -184,18 +107,12 @@ def _flags(config: Config, asked: Config) -> Iterator[str]:
         yield f"--min_size={config.detection.min_size:g}"
 
 
-def _is_given(setting: str, config: Config) -> bool:
-    return attrgetter(setting)(config) != attrgetter(setting)(presets.preset(config.preset))
-
-
 def _with(config: Config, source: Config, settings: Sequence[str]) -> Config:
     """Return a config with some settings of another one."""
     return config.replace({name: attrgetter(name)(source) for name in settings})
 
 
-def _candidates(
-    config: Config, objects: Objects, sample: Objects, in_training: np.ndarray, find: Find
-) -> Iterator[Config]:
+def _candidates(config: Config, objects: Objects, shown: np.ndarray, in_training: np.ndarray) -> Iterator[Config]:
     """Give configs to try, the cheapest first: presets and larger inputs, each as it is and with scales fitted."""
     others = [_with(presets.preset(name), config, _KEPT) for name in presets.PRESETS if name != config.preset]
     others = [other for other in others if other.targets.coordinates == config.targets.coordinates]
@@ -203,19 +120,106 @@ def _candidates(
     height, width = config.network.image_size
     sizes = [(round(factor * height), round(factor * width)) for factor in _FACTORS]
     larger = [config.replace({"network.image_size": size}) for size in sizes]
+    sides = (objects.boxes_yxyx[:, 2:] - objects.boxes_yxyx[:, :2]).min(axis=1)
     fitted: list[tuple] = []
-    for base in sorted([config, *others, *larger], key=_pixels):
-        yield _with_min_size(base, objects)
+    small = {"detection.min_size": float(f"{np.quantile(sides, _GAIN / 4) / 2:.1g}")}  # half of nearly all sides
+    for other in sorted([config, *others, *larger], key=_pixels):
+        base = other.replace(small) if (sides <= other.detection.min_size).mean() >= _GAIN / 2 else other
+        yield base
         grids = feature_maps(base.network), base.anchors.ratios
         if grids not in fitted:  # others with the same would be fitted alike
             fitted.append(grids)
-            scales = fitted_scales(sample.boxes_yxyx, in_training, base, find)
-            yield _with_min_size(base.replace({"anchors.scales": scales}), objects)
+            yield base.replace({"anchors.scales": fitted_scales(shown, in_training, base)})
 
 
-def _with_min_size(config: Config, objects: Objects) -> Config:
-    """Return the config with a min_size below half of nearly all objects' sides, if its own is not."""
-    sides = (objects.boxes_yxyx[:, 2:] - objects.boxes_yxyx[:, :2]).min(axis=1)
-    if (sides <= config.detection.min_size).mean() < _GAIN / 2:
-        return config
-    return config.replace({"detection.min_size": float(f"{np.quantile(sides, _GAIN / 4) / 2:.1g}")})
+def sample(objects: Objects, count: int, images: int, seed: int = 0) -> Objects:
+    """Return the objects of images drawn at random, `images` at most, until there are `count` objects or more."""
+    order = np.random.RandomState(seed).permutation(len(objects.sizes))[:images]
+    counts = np.bincount(objects.images, minlength=len(objects.sizes))[order]
+    chosen = np.isin(objects.images, order[: np.searchsorted(np.cumsum(counts), count) + 1])
+    boxes, labels, numbers, sizes = objects
+    return Objects(boxes[chosen], labels[chosen], numbers[chosen], sizes)
+
+
+def augmented(objects: Objects, config: Config) -> np.ndarray:
+    """Return the boxes of objects as one epoch of training shows them, float32 [M, 4] in [0, 1], all with an area."""
+    input_size = config.network.image_size
+    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={"GPU": 0})) as session:
+        boxes, size, number = (tf.placeholder(*of) for of in ((tf.float32, [None, 4]), (tf.int32, [2]), (tf.int32, [])))
+        uniform = tf.random.stateless_uniform([geometry.number_of_draws(config.augment)], tf.stack([0, number]))
+        placement = geometry.draw_placement(boxes, size, input_size, uniform, config.augment)
+        moved, _ = geometry.move_boxes(boxes, placement, size, input_size)
+        found = np.zeros((0, 4), np.float32)
+        for image in np.unique(objects.images):
+            own = objects.boxes_yxyx[objects.images == image]
+            fed = {boxes: own, size: objects.sizes[image], number: image}
+            found = np.concatenate([found, session.run(moved, fed)])
+    return found[(found[:, 2:] > found[:, :2]).all(axis=1)]
+
+
+_STEPS = 48  # scales that are tried, in equal ratios
+_LARGEST = 1.1  # of them
+_APART = 1.15  # least ratio of a scale and the one before, so that each map has a size of its own, as in the paper
+
+
+def fitted_scales(shown: np.ndarray, in_training: np.ndarray, config: Config) -> tuple[float, ...]:
+    """Return scales with which default boxes overlap as many objects as can be by `match_threshold` or more.
+
+    Both kinds of boxes count half: what a picture shows is what is to be found, and what the augmentation makes of it
+    is what is learnt from. One scale after the other is set to the best of those between its neighbours, until none can
+    be bettered, once from the config's own scales and once from scales in equal ratios over the sizes of the objects.
+    They stay in increasing order.
+
+    Args:
+      shown: float32 [N, 4] in [0, 1], objects as they are in the pictures, N at least 1.
+      in_training: float32 [M, 4] in [0, 1], objects after the augmentation.
+      config: of the network.
+    """
+    boxes = np.concatenate([shown, in_training])
+    weights = np.repeat([1 / len(shown), 1 / max(len(in_training), 1)], [len(shown), len(in_training)])
+    # sides of squares with the areas of the boxes, as fractions of the input's shorter side
+    sides = (boxes[:, 2:] - boxes[:, :2]) * config.network.image_size
+    sizes = np.sqrt(sides.prod(axis=1)) / min(config.network.image_size)
+    tried = np.geomspace(min(np.quantile(sizes, 0.01) / 2, _LARGEST / 2), _LARGEST, _STEPS)
+    # by map and scale, bool [N + M]: whether a box of this scale overlaps, or the extra square of this side
+    per_map = boxes_per_cell(config.anchors)
+    columns = np.split(np.arange(sum(per_map)), np.cumsum(per_map)[:-1])
+    by_ratio = np.zeros((len(per_map), _STEPS, len(boxes)), bool)
+    by_square = np.zeros_like(by_ratio)
+    for step, scale in enumerate(tried.tolist()):
+        scales = (scale,) * len(config.anchors.scales)  # sqrt(s_k s_k+1) is this scale too
+        ious = nearest_boxes(boxes, config.replace({"anchors.scales": scales})).ious
+        for number, own in enumerate(columns):
+            by_square[number, step] = ious[:, own[0]] >= config.targets.match_threshold
+            by_ratio[number, step] = (ious[:, own[1:]] >= config.targets.match_threshold).any(axis=1)
+
+    def value(chosen: list[int]) -> float:
+        """Return the weight of the objects overlapped with the scales of these numbers, one a map and one more."""
+        squares = [(low + high) // 2 for low, high in itertools.pairwise(chosen)]
+        found = by_ratio[range(len(per_map)), chosen[:-1]] | by_square[range(len(per_map)), squares]
+        return float(weights[found.any(axis=0)].sum())
+
+    apart = math.ceil(math.log(_APART) / math.log(tried[1] / tried[0]))
+    smallest, largest = np.quantile(sizes, [0.02, 0.98]).tolist()
+    reached = []
+    for start in (config.anchors.scales, np.geomspace(smallest, largest, len(config.anchors.scales))):
+        chosen = kept_apart(np.searchsorted(tried, start), apart)
+        best, before = value(chosen), -1.0
+        while best > before:
+            before = best
+            for position in range(len(chosen)):
+                low = chosen[position - 1] + apart if position else 0
+                high = chosen[position + 1] - apart if position + 1 < len(chosen) else _STEPS - 1
+                for step in range(low, high + 1):
+                    other = [*chosen[:position], step, *chosen[position + 1 :]]
+                    if (better := value(other)) > best + 1e-9:
+                        best, chosen = better, other
+        reached.append(chosen)
+    return tuple(float(f"{tried[step]:.3g}") for step in max(reached, key=value))
+
+
+def kept_apart(steps: np.ndarray, apart: int) -> list[int]:
+    """Move increasing numbers of scales so far that each is `apart` or more above the one before."""
+    lowest = apart * np.arange(len(steps))
+    highest = _STEPS - 1 - lowest[::-1]
+    return (np.maximum.accumulate(steps.clip(lowest, highest) - lowest) + lowest).tolist()

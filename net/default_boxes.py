@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from preprocessing import box_ops
 from utility.config.feature_maps import FeatureMap, feature_maps
 from utility.config.settings import AnchorConfig, Config
 
@@ -39,9 +38,11 @@ class DefaultBoxes(NamedTuple):
     frame: BoxFrame
     variances: np.ndarray  # float32 [4]: of cy, cx, height, width
 
-    def corners(self) -> tf.Tensor:
-        """Return the default boxes as corners in `frame`, float32 [K, 4]."""
-        return box_ops.to_corners(tf.constant(self.cyxhw), self.frame.pixel_extent)
+    @property
+    def corners_yxyx(self) -> np.ndarray:
+        """The default boxes as corners in `frame`, float32 [K, 4]."""
+        centre, half = self.cyxhw[:, :2], (self.cyxhw[:, 2:] - self.frame.pixel_extent) / 2
+        return np.concatenate([centre - half, centre + half], axis=1)
 
 
 def default_boxes(config: Config) -> DefaultBoxes:

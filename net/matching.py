@@ -75,7 +75,8 @@ def _iou_with_usable(boxes: tf.Tensor, labels: tf.Tensor, anchors: DefaultBoxes)
     Most of a batch is padding, as few images have as many objects as the one with the most: it is left out.
     """
     usable = tf.where_v2(tf.logical_and(labels > 0, tf.logical_not(box_ops.is_degenerate(boxes))))  # [M, 2]
-    iou = box_ops.iou(tf.gather_nd(boxes, usable), anchors.corners(), anchors.frame.pixel_extent)  # [M, K]
+    corners = tf.constant(anchors.corners_yxyx)
+    iou = box_ops.iou(tf.gather_nd(boxes, usable), corners, anchors.frame.pixel_extent)  # [M, K]
     shape = tf.concat([tf.shape(labels, out_type=tf.int64), [len(anchors.cyxhw)]], axis=0)
     return tf.ensure_shape(tf.scatter_nd(usable, iou, shape), [*labels.shape, len(anchors.cyxhw)])
 

@@ -156,10 +156,7 @@ class DrawFirstBatch(tf.train.SessionRunHook):
 
 def draw_batch(batch: Mapping[str, np.ndarray], anchors: DefaultBoxes, config: Config) -> list[Image.Image]:
     """Return the first 16 images of a batch, as `DrawFirstBatch` takes it, with ground truth and matched boxes."""
-    frame = anchors.frame
-    centre, size = anchors.cyxhw[:, :2], anchors.cyxhw[:, 2:]
-    half = (size - frame.pixel_extent) / 2
-    corners_yxyx = (np.concatenate([centre - half, centre + half], axis=1) + frame.pixel_extent) / frame.scale_yxyx
+    corners_yxyx = anchors.frame.to_normalized(anchors.corners_yxyx)
     pictures = []
     for row in range(min(len(batch["image"]), _MOST_IMAGES)):
         rgb = batch["image"][row][..., ::-1] + np.array(config.network.channel_means_rgb, np.float32)

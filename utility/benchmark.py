@@ -66,7 +66,7 @@ def main() -> None:
 
 def _measure(folder: Path, config: Config) -> dict[str, Any]:
     if FLAGS.measure == "metric":
-        from net.benchmark import measure_metric
+        from dataset.metric_benchmark import measure_metric
 
         return measure_metric(folder, FLAGS.turns)
     start_tensorflow()
@@ -82,7 +82,7 @@ def _measure(folder: Path, config: Config) -> dict[str, Any]:
     if FLAGS.measure == "input":
         return benchmark.measure_input(shards, config, turns)
     measure = benchmark.measure_train if FLAGS.measure == "train" else benchmark.measure_eval
-    return measure(shards, config, turns, FLAGS.data_format, folder)
+    return measure(shards, config, turns, FLAGS.data_format)
 
 
 def _sample_records(folder: Path) -> str:

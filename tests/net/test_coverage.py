@@ -1,32 +1,45 @@
-"""Which objects training can find: those that default boxes overlap enough."""
+"""What is in the way of finding an object, on boxes made to measure; nearest default boxes against all of them."""
 
 import numpy as np
 import pytest
 
 from net import coverage
-from net.coverage import augmented, nearest_finder, objects_of
+from net.coverage import objects_of
 from net.default_boxes import default_boxes
 from preprocessing import box_ops
 from tests.builders.configs import voc_config
-from tests.builders.objects import example, square_objects, squares
+from tests.builders.objects import example, squares
 from utility.config import presets
 from utility.config.feature_maps import boxes_per_cell, feature_maps
-from utility.config.settings import NO_AUGMENTATION
+
+EXAMPLES = [
+    example([[0.1, 0.1, 0.5, 0.5], [0.2, 0.2, 0.2, 0.6], [-0.5, 0.5, 0.5, 1.5]], [1, 2, 3], size=(30, 40)),
+    example([]),
+    example([[0.3, 0.3, 0.6, 0.6], [1.2, 0.1, 1.4, 0.3]], [4, 5], [True, False]),
+]
+
+
+def test_objects_without_area_or_outside_do_not_count_and_difficult_ones_only_if_they_are_learnt():
+    objects = objects_of(EXAMPLES, use_difficult=False)
+    np.testing.assert_allclose(objects.boxes_yxyx, [[0.1, 0.1, 0.5, 0.5], [0, 0.5, 0.5, 1]])
+    assert (objects.labels.tolist(), objects.images.tolist()) == ([1, 3], [0, 0])
+    assert objects.sizes.tolist() == [[30, 40], [300, 400], [300, 400]]
+    assert objects_of(EXAMPLES, use_difficult=True).labels.tolist() == [1, 3, 4]
+    assert objects_of([], use_difficult=True).boxes_yxyx.shape == (0, 4)
+
 
 FOUND, TINY = [0.4, 0.4, 0.6, 0.6], [0.5, 0.5, 0.515, 0.515]
 
 
 def look_for(*examples, **values):
-    config = voc_config(**values)
-    with nearest_finder() as find:
-        return coverage.look_for(objects_of(examples, False), config, find)
+    return coverage.look_for(objects_of(examples, False), voc_config(**values))
 
 
 def test_an_object_that_is_a_default_box_is_found_and_a_tiny_one_is_lost():
     center, size = np.split(default_boxes(voc_config()).cyxhw[4000], 2)
     found = look_for(example([np.concatenate([center - size / 2, center + size / 2]), TINY]))
     assert found.without_box.tolist() == found.too_small.tolist() == [False, True]
-    assert found.shares() == (0.5, 0.5, 0.0, 0.5)
+    assert found.shares() == (0.5, 0.5, 0.5, 0.0)
 
 
 @pytest.mark.parametrize(("height", "width", "small"), [(0.25, 0.5, True), (0.5, 0.25, True), (0.5, 0.5, False)])
@@ -49,19 +62,6 @@ def test_objects_compete_within_an_image_alone():
     assert found.compete.tolist() == [True, True, False, False]
 
 
-def test_the_table_has_each_class_and_all():
-    config, examples = voc_config(), [example([FOUND, TINY, FOUND], [2, 7, 7])]
-    objects = objects_of(examples, False)
-    with nearest_finder() as find:
-        lines = coverage.lines(objects, coverage.look_for(objects, config, find), config, ("cat", "dog"))
-    assert lines[0].split() == ["class", "objects", "no", "box", "by", "0.5", "below", "0.03", "either", "compete"]
-    cells = [line.replace(" %", "").split() for line in lines[1:]]
-    assert cells[0] == ["2", "dog", "1", "0.0", "0.0", "0.0", "100.0"]
-    assert cells[1] == ["7", "class", "7", "2", "50.0", "50.0", "50.0", "50.0"]
-    assert cells[2] == ["all", "3", "33.3", "33.3", "33.3", "66.7"]
-    assert len({len(line) for line in lines}) == 1
-
-
 def test_training_says_so_where_a_tenth_is_lost(capsys):
     large = squares(0.3, count=18, images=9)
     coverage.log_if_many_are_lost([*large, example([TINY])], voc_config(), "look here")
@@ -72,9 +72,6 @@ def test_training_says_so_where_a_tenth_is_lost(capsys):
     assert printed.endswith("10 % are below --min_size=0.03; what helps: look here\n")
     coverage.log_if_many_are_lost([example([])], voc_config(), "look here")
     assert capsys.readouterr().out == ""
-
-
-# --- the nearest default boxes, against the IoU with all of them -----------------------------------------------------
 
 
 CONFIGS = {
@@ -97,10 +94,9 @@ def test_no_default_box_of_a_shape_overlaps_more_than_the_nearest(name, monkeypa
     monkeypatch.setattr(coverage, "_AT_ONCE", 70)  # three parts
     config = CONFIGS[name]
     boxes, anchors = np.concatenate([random_boxes(100, 1.0), random_boxes(60, 0.3, seed=1)]), default_boxes(config)
-    with nearest_finder() as find:
-        found = find(boxes, config)
+    found = coverage.nearest_boxes(boxes, config)
     in_frame, extent = anchors.frame.from_normalized(boxes), anchors.frame.pixel_extent
-    iou = np.asarray(box_ops.iou(in_frame, anchors.corners(), extent))  # [N, K]
+    iou = np.asarray(box_ops.iou(in_frame, anchors.corners_yxyx, extent))  # [N, K]
     assert found.indices.shape == found.ious.shape == (160, sum(boxes_per_cell(config.anchors)))
     np.testing.assert_allclose(found.ious, np.take_along_axis(iou, found.indices, axis=1), atol=1e-6)
     first, column = 0, 0
@@ -113,41 +109,4 @@ def test_no_default_box_of_a_shape_overlaps_more_than_the_nearest(name, monkeypa
 
 
 def test_nothing_is_found_for_no_object():
-    with nearest_finder() as find:
-        assert find(np.zeros((0, 4), np.float32), voc_config()).indices.shape == (0, 30)
-
-
-# --- the objects of a data set ---------------------------------------------------------------------------------------
-
-
-EXAMPLES = [
-    example([[0.1, 0.1, 0.5, 0.5], [0.2, 0.2, 0.2, 0.6], [-0.5, 0.5, 0.5, 1.5]], [1, 2, 3], size=(30, 40)),
-    example([]),
-    example([[0.3, 0.3, 0.6, 0.6], [1.2, 0.1, 1.4, 0.3]], [4, 5], [True, False]),
-]
-
-
-def test_objects_without_area_or_outside_do_not_count_and_difficult_ones_only_if_they_are_learnt():
-    objects = objects_of(EXAMPLES, use_difficult=False)
-    np.testing.assert_allclose(objects.boxes_yxyx, [[0.1, 0.1, 0.5, 0.5], [0, 0.5, 0.5, 1]])
-    assert (objects.labels.tolist(), objects.images.tolist()) == ([1, 3], [0, 0])
-    assert objects.sizes.tolist() == [[30, 40], [300, 400], [300, 400]]
-    assert objects_of(EXAMPLES, use_difficult=True).labels.tolist() == [1, 3, 4]
-    assert objects_of([], use_difficult=True).boxes_yxyx.shape == (0, 4)
-
-
-def test_a_sample_has_whole_images_and_no_more_than_needed():
-    objects = square_objects(0.2, count=60, images=20)  # 3 an image
-    sample = objects.sample(objects=10, images=15)
-    assert len(sample.labels) == 12 and len(np.unique(sample.images)) == 4
-    assert len(objects.sample(objects=1000, images=15).labels) == 45
-    assert len(objects.sample(objects=1000, images=1000).labels) == 60
-
-
-def test_augmented_objects_are_those_of_training():
-    objects = square_objects(0.2, count=200, images=100)
-    same = augmented(objects, voc_config(augment=NO_AUGMENTATION))
-    np.testing.assert_allclose(same, objects.boxes_yxyx, atol=1e-5)
-    sides = (boxes := augmented(objects, voc_config()))[:, 2:] - boxes[:, :2]
-    assert boxes.min() >= 0 and boxes.max() <= 1 and sides.min() > 0
-    assert sides.min() < 0.1 and sides.max() > 0.4  # zoomed out, and cropped
+    assert coverage.nearest_boxes(np.zeros((0, 4), np.float32), voc_config()).indices.shape == (0, 30)

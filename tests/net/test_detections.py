@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf2
 
 from net.default_boxes import default_boxes
-from net.detections import detect, nms_per_class
+from net.detections import detect
 from net.matching import encode
 from net.ssd_net import SsdOutput
 from tests.builders.configs import voc_config
@@ -70,7 +70,7 @@ def test_detections_agree_with_plain_python(coordinates, limit):
     found = detect(SsdOutput(offsets_of(boxes, anchors), tf2.constant(logits)), anchors, settings)
     for image in range(2):
         alone = SsdOutput(offsets_of(boxes[image : image + 1], anchors), tf2.constant(logits[image : image + 1]))
-        for one, both in zip(detect(alone, anchors, settings, nms_per_class), found, strict=True):
+        for one, both in zip(detect(alone, anchors, settings), found, strict=True):
             np.testing.assert_allclose(one, both[image : image + 1], atol=1e-6)
     probabilities = tf2.nn.softmax(logits).numpy()
     frame = (1.0, 300.0) if coordinates == "absolute" else (0.0, 1.0)

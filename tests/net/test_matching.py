@@ -28,7 +28,7 @@ def encoded(sets, anchors, threshold):
 
 def contested(sets, anchors):
     """Default boxes that are the best of two ground truths or matched by a tie: there the reference is arbitrary."""
-    overlaps = box_ops.iou(tf2.constant(sets["gt_boxes"]), anchors.corners()).numpy()
+    overlaps = box_ops.iou(tf2.constant(sets["gt_boxes"]), anchors.corners_yxyx).numpy()
     result = np.zeros(sets["cls_targets"].shape, bool)
     for image, count in enumerate(sets["gt_count"]):
         best = [set(np.flatnonzero((row > row.max() - 1e-6) & (row > 0))) for row in overlaps[image, :count]]
@@ -206,5 +206,5 @@ def test_matching_agrees_with_plain_python(seed, ground_truths, boxes, ties):
 
 def test_equal_ground_truths_get_a_box_each():
     boxes = tf2.constant([[[0.2, 0.2, 0.5, 0.5]] * 4])
-    iou = box_ops.iou(boxes, ANCHORS.corners())
+    iou = box_ops.iou(boxes, ANCHORS.corners_yxyx)
     assert len(set(bipartite_match(iou).numpy()[0])) == 4

@@ -27,31 +27,27 @@ class Window:
             self._root = tkinter.Tk()
         except tkinter.TclError as error:
             raise UserError(f"{title}: there is no screen to show a window on: {error}") from error
-        self._photo: Any = ImageTk.PhotoImage
         self._root.title(title)
         self._label = tkinter.Label(self._root, borderwidth=0)
         self._label.pack()
-        self.is_open = True
+        self._photo: Any = ImageTk.PhotoImage
+        self._is_open = True
         for key in ("<q>", "<Q>", "<Escape>"):
-            self._root.bind(key, lambda _: self._end())
+            self._root.bind(key, self._end)
         self._root.protocol("WM_DELETE_WINDOW", self._end)
+
+    def _end(self, *_: object) -> None:
+        self._is_open = False
 
     def __enter__(self) -> Window:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Take the window from the screen."""
         self._root.destroy()
-
-    def _end(self) -> None:
-        self.is_open = False
 
     def show(self, picture: Image.Image) -> bool:
         """Show a picture until the next one; returns whether the window is still open."""
         self._shown = self._photo(picture, master=self._root)  # Tk keeps no reference to it
         self._label.configure(image=self._shown)
         self._root.update()
-        return self.is_open
+        return self._is_open

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
+from dataset.metric_benchmark import write_random_voc
 from dataset.report.scoring import ImageSet, score_results
 from dataset.scores import voc_results
 from dataset.sources import labels, voc
-from net.benchmark import write_random_voc
 from tests.builders.detections import detect_everything
 from utility.run.command import ROOT
 

@@ -1,15 +1,58 @@
-"""Frames of videos: pixels, times, rotation, and what is said of broken ones."""
+"""What the demo is given, frames of videos with their times, what is said of broken ones, and videos written."""
 
+import os
+import shutil
 import sys
 import threading
 import wave
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dataset.video import Frame, Video, VideoError, newest
+from dataset import video
+from dataset.video import Frame, Inputs, Video, VideoError, VideoWriter, newest
 from tests.builders import videos
+
+
+def test_pictures_folders_videos_and_cameras_are_told_apart(tmp_path):
+    for name in ("b.png", "a.JPG", "c.mp4", "d.txt"):
+        (tmp_path / name).touch()
+    folder = (tmp_path / "a.JPG", tmp_path / "b.png")
+    assert video.parse_inputs([str(tmp_path)]) == Inputs(folder)
+    assert video.parse_inputs([str(tmp_path), "x.MOV", "y.jpg"]) == Inputs((*folder, Path("y.jpg")), (Path("x.MOV"),))
+    assert video.parse_inputs(["camera:2"]) == Inputs(camera=2)
+
+
+@pytest.mark.parametrize(
+    "asked", [["camera:"], ["camera:x"], ["camera:-1"], ["camera:0", "a.jpg"], ["a.jpg", "camera:0"]]
+)
+def test_a_camera_has_a_number_and_is_alone(asked):
+    with pytest.raises(ValueError, match="a camera is camera:0"):
+        video.parse_inputs(asked)
+
+
+def test_a_folder_without_pictures_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="there is no picture"):
+        video.parse_inputs([str(tmp_path)])
+
+
+def test_the_output_is_never_the_input(tmp_path):
+    path, other = tmp_path / "a.mp4", tmp_path / "other"
+    path.touch()
+    other.mkdir()
+    os.link(path, other / "a.mp4")
+    (tmp_path / "linked").symlink_to(tmp_path)
+    for output in (tmp_path, other, tmp_path / "linked", tmp_path / "other" / ".."):
+        with pytest.raises(ValueError, match=r"a\.mp4 would be drawn over"):
+            video.check_inputs(Inputs(videos=(path,)), output)
+
+
+def test_two_videos_are_not_drawn_to_one_file(tmp_path):
+    paths = (tmp_path / "a.avi", tmp_path / "a.mov")
+    with pytest.raises(ValueError, match=r"a\.mov would be drawn over .*a\.avi"):
+        video.check_inputs(Inputs(videos=paths), tmp_path / "drawn")
 
 
 def read(path):
@@ -155,20 +198,18 @@ def frame(number):
 def test_a_video_is_not_closed_under_a_thread_that_decodes(tmp_path, monkeypatch):
     video = Video(videos.write(tmp_path / "a.mkv", frames=50))
     inside, go_on, order = threading.Event(), threading.Event(), []
-    next_packet, container = video._of_next_packet, video._container
 
     def slow(packets):
-        inside.set()
-        go_on.wait(10)
-        order.append("decoded")
-        return next_packet(packets)
+        for packet in packets:
+            inside.set()
+            go_on.wait(10)
+            order.append("decoded")
+            yield packet
 
     class Container:
-        demux = staticmethod(container.demux)
-
-        def close(self):
+        def close(self, close=video._container.close):
             order.append("closed")
-            container.close()
+            close()
 
     def read():
         with pytest.raises(VideoError, match="was closed"):
@@ -176,7 +217,7 @@ def test_a_video_is_not_closed_under_a_thread_that_decodes(tmp_path, monkeypatch
                 assert frame.image.shape == (48, 64, 3)
         order.append("ended")
 
-    monkeypatch.setattr(video, "_of_next_packet", slow)
+    monkeypatch.setattr(video, "_packets", slow(video._packets))
     monkeypatch.setattr(video, "_container", Container())
     reader = threading.Thread(target=read)
     reader.start()
@@ -189,3 +230,51 @@ def test_a_video_is_not_closed_under_a_thread_that_decodes(tmp_path, monkeypatch
     closer.join(10)
     reader.join(10)
     assert order[0] == "decoded" and sorted(order[1:]) == ["closed", "ended"]
+
+
+def copy(source, target):
+    """Write a video's frames to another, and read both."""
+    with Video(source) as video:
+        frames = list(video.frames())
+        with VideoWriter(target, video) as writer:
+            for frame in frames:
+                writer.write(frame.image, frame.time)
+    with Video(target) as video:
+        return frames, list(video.frames()), video
+
+
+def test_rate_times_and_pixels_are_kept(tmp_path):
+    before, after, video = copy(videos.write(tmp_path / "a.mp4"), tmp_path / "b.mp4")
+    assert [frame.time for frame in after] == [frame.time for frame in before]
+    assert video.rate == videos.RATE
+    assert abs(after[9].image.astype(int) - before[9].image).mean() < 3
+
+
+@pytest.mark.parametrize("time_base", [None, Fraction(1, 10**9)])
+def test_uneven_times_are_kept(tmp_path, time_base, monkeypatch):
+    if time_base:
+        monkeypatch.setattr(Video, "time_base", property(lambda _: time_base, lambda *_: None), raising=False)
+    before, after, _ = copy(videos.write(tmp_path / "a.mkv", times=[0, 3, 60, 61, 200]), tmp_path / "b.mp4")
+    assert [float(frame.time) for frame in after] == pytest.approx([float(frame.time) for frame in before], abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (65, 49), (401, 3)])
+def test_any_size_is_written(tmp_path, size):
+    width, height = size
+    pictures = [np.full((height, width, 3), (90 + 9 * number, 40, 200), np.uint8) for number in range(3)]
+    before, after, video = copy(videos.write_pictures(tmp_path / "a.avi", pictures), tmp_path / "b.mp4")
+    assert video.size == (width + width % 2, height + height % 2)
+    for first, second in zip(before, after, strict=True):
+        assert abs(second.image[:height, :width].astype(int) - first.image).max() <= 4
+
+
+def test_a_file_that_is_never_ended_plays(tmp_path):
+    """As after a power cut; all but the newest frames, which the encoder holds."""
+    with Video(videos.write(tmp_path / "a.mp4", frames=2)) as video:
+        image = next(video.frames()).image
+        with VideoWriter(tmp_path / "b.mp4", video) as writer:
+            for number in range(200):
+                writer.write(image, Fraction(number, 10))
+            shutil.copy(tmp_path / "b.mp4", tmp_path / "killed.mp4")
+    with Video(tmp_path / "killed.mp4") as killed:
+        assert 100 <= len(list(killed.frames())) < 200

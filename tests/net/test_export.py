@@ -17,12 +17,16 @@ from dataset.records import record_files, schema
 from dataset.records.schema import RecordObject, serialize
 from dataset.scores import voc_results
 from net import export
+from net.default_boxes import default_boxes
+from net.detections import detect
 from net.prediction import predict_pictures
-from net.ssd_net import ssd_network
+from net.ssd_net import SsdOutput, ssd_network
+from preprocessing.ssd_preprocessing import reduce
 from tests.builders import tiny_ssd
 from tests.builders.configs import VOC_LIKE, voc_config
 from tests.builders.voc import picture
 from utility.config import config_file
+from utility.config.settings import DetectionConfig
 from utility.run.command import ROOT
 
 THRESHOLD = "--select_threshold=0.5"  # so that a network of random weights finds tens of objects, not thousands
@@ -239,10 +243,10 @@ def test_other_formats_have_the_same_detections_with_their_own_operators(tiny, t
     assert done.stdout.startswith("wrote ") and done.stdout.count("\n") == 1 and done.stderr == ""
     assert sorted(path.name for path in output.iterdir()) == ["labels.txt", f"model.{form}"]
     assert (output / "labels.txt").read_text().split() == list(VOC_LIKE)
-    detect = LOADED[form](output / f"model.{form}")
+    run_model = LOADED[form](output / f"model.{form}")
     for name in ("lossless", "colour"):
         image = np.array(Image.open(io.BytesIO(PICTURES[name])))[np.newaxis]
-        found = {name: value[0] for name, value in detect(image).items()}
+        found = {name: value[0] for name, value in run_model(image).items()}
         wanted = {name: value[0].numpy() for name, value in tiny.signatures["images"](images=image).items()}
         count = found.pop("count")
         assert count > 10 and not any(values[count:].any() for values in found.values())
@@ -285,9 +289,31 @@ def test_an_operator_without_counterpart_in_onnx_is_a_one_line_error(tiny, monke
     def unknown(boxes, scores, settings):
         return boxes, tf.raw_ops.Betainc(a=scores, b=scores, x=scores)
 
-    monkeypatch.setattr(export, "nms_per_class", unknown)
+    monkeypatch.setattr(export, "nms_of_class", unknown)
     with pytest.raises(ValueError, match=r"--format=onnx: the model cannot be written: .*Betainc"):
         export.onnx_model(tiny.checkpoint, tiny.config, "ssd300")
+
+
+# --- what TensorFlow Lite and ONNX need in place of TensorFlow's operators -------------------------------------
+
+
+@pytest.mark.parametrize("coordinates", ["normalized", "absolute"])
+def test_detections_by_an_operator_per_class_are_the_same(coordinates):
+    anchors = default_boxes(voc_config(targets__coordinates=coordinates))
+    settings = DetectionConfig(max_detections=7, keep_topk=60, nms_topk=9, select_threshold=0.2)
+    random = np.random.RandomState(4)
+    offsets, logits = random.randn(1, 8732, 4).astype(np.float32), 3 * random.randn(1, 8732, 4).astype(np.float32)
+    output = SsdOutput(tf.constant(offsets), tf.constant(logits))
+    wanted, found = detect(output, anchors, settings), export.detect_in_one(output, anchors, settings)
+    assert wanted.count.numpy().tolist() == [7]
+    for name, values in found._asdict().items():
+        np.testing.assert_allclose(values, getattr(wanted, name), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1000, 747), (333, 1201), (129, 128), (2, 700), (128, 100)])
+def test_reduction_by_products_is_that_of_evaluation(size):
+    image = tf.constant(np.asarray(picture(size), np.float32))
+    np.testing.assert_allclose(export.reduce_by_products(image, 128), reduce(image, 128), atol=1e-2)
 
 
 # --- pictures that are none ------------------------------------------------------------------------------------

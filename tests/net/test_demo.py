@@ -10,7 +10,6 @@ from PIL import Image
 
 from dataset.video import Frame, Video, VideoError
 from net import demo
-from net import demo as detector_module
 from net.demo import Detector
 from net.prediction import whole_pictures
 from tests.builders import videos
@@ -29,14 +28,17 @@ def detector(request, monkeypatch):
             rows = {name: values.numpy() for name, values in batch.items()}
             for row, image in enumerate(rows["image"]):
                 brightness = (image[150:, 150:] + MEAN_BGR).mean()
-                found = {"boxes_yxyx": np.array([[0.25, 0.5, 0.75, 1]], np.float32), "scores": [brightness / 256]}
+                found = {
+                    "boxes_yxyx": np.array([[0.25, 0.5, 0.75, 1]], np.float32),
+                    "scores": np.array([brightness / 256]),
+                }
                 others = {name: values[row] for name, values in rows.items() if name != "image"}
                 yield {**others, **found, "classes": np.array([1 + int(brightness // 64)])}
 
     def predict_pictures(estimator, input_fn, checkpoint):
         return whole_pictures(views(input_fn), config.detection)
 
-    monkeypatch.setattr(detector_module, "predict_pictures", predict_pictures)
+    monkeypatch.setattr(demo, "predict_pictures", predict_pictures)
     return Detector(SimpleNamespace(), "model.ckpt-1", config)
 
 
@@ -126,6 +128,32 @@ def test_pictures_have_their_detections_in_one_list(detector, tmp_path):
     assert [round(brightest(entry)) for entry in entries] == [10, 70, 190]
     assert entries[0]["objects"][0]["class"] == "class1" and entries[2]["objects"][0]["class"] == "class3"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"detections.json", "a.jpg", "b.jpg", "c.jpg"}
+
+
+def entries(found, class_names):
+    return Detector(None, "model.ckpt-1", voc_config(class_names=class_names)).entries(found)
+
+
+def test_objects_have_names_scores_and_boxes_in_pixels():
+    found = {
+        "boxes_yxyx": np.array([[0.1, 0.2, 0.5, 1.0], [0, 0, 1, 1]], np.float32),
+        "scores": np.array([0.91234567, 0.5], np.float32),
+        "classes": np.array([2, 1], np.int32),
+        "size": np.array([100, 200], np.int32),
+    }
+    first, second = json.loads(json.dumps(entries(found, ("cat", "dog"))))
+    assert first == {"class": "dog", "score": 0.912346, "box": {"xmin": 40, "ymin": 10, "xmax": 200, "ymax": 50}}
+    assert second == {"class": "cat", "score": 0.5, "box": {"xmin": 0, "ymin": 0, "xmax": 200, "ymax": 100}}
+
+
+def test_nothing_found_is_an_empty_list():
+    empty = {
+        "boxes_yxyx": np.zeros((0, 4)),
+        "scores": np.zeros(0),
+        "classes": np.zeros(0, int),
+        "size": np.array([9, 9]),
+    }
+    assert entries(empty, ("cat",)) == []
 
 
 class _Camera:
