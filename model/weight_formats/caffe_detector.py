@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dataset.sources.labels import VOC_CLASSES
-from model.weight_formats.vgg import VGG16, Arrays, VggSizes, check, from_oihw
+from model.weight_formats.vgg import VGG16, Arrays, Imported, VggSizes, check, hwio
 from utility.config.feature_maps import boxes_per_cell
 from utility.config.presets import preset
 from utility.config.settings import Config
@@ -17,8 +17,8 @@ _HEADS = ("conv4_3_norm", "fc7", "conv6_2", "conv7_2", "conv8_2", "conv9_2")  # 
 _SCOPE = "ssd300"
 
 
-def convert(blobs: Arrays, sizes: VggSizes = VGG16) -> tuple[dict[str, np.ndarray], Config] | None:
-    """Return the variables of Caffe's SSD300 and the config that they need; None for another network.
+def convert(blobs: Arrays, sizes: VggSizes = VGG16) -> Imported | None:
+    """Return Caffe's SSD300 with the config that it needs; None for another network.
 
     Variables are under this project's names, with a global step of 0. The outputs of the heads are reordered from
     Caffe's order of boxes and coordinates to this project's.
@@ -42,8 +42,7 @@ def convert(blobs: Arrays, sizes: VggSizes = VGG16) -> tuple[dict[str, np.ndarra
     for layer, (caffe_name, shape) in _layers(config, sizes).items():
         expected |= {f"{layer}/kernel": [shape], f"{layer}/bias": [shape[-1:]]}
         if f"{caffe_name}/0" in blobs:
-            kernel = from_oihw(blobs[f"{caffe_name}/0"], sizes.last_filters if layer == "fc6" else None)
-            variables[f"{layer}/kernel"] = kernel
+            variables[f"{layer}/kernel"] = hwio(blobs[f"{caffe_name}/0"], oihw=True)
         if f"{caffe_name}/1" in blobs:
             variables[f"{layer}/bias"] = blobs[f"{caffe_name}/1"]
     expected["conv4_3_scale/weights"] = [(sizes.stages[3][1],)]
@@ -60,7 +59,11 @@ def convert(blobs: Arrays, sizes: VggSizes = VGG16) -> tuple[dict[str, np.ndarra
                 name = f"multibox_head/{head}/{kind}"
                 variables[name] = variables[name][..., outputs]
     variables = {f"{_SCOPE}/{name}": values for name, values in variables.items()}
-    return {**variables, "global_step": np.array(0, np.int64)}, config
+    notes = [
+        "boxes and their coordinates reordered to this project's order",
+        "its config.json has Caffe's padding, default boxes and means: keep it beside the checkpoint",
+    ]
+    return Imported("Caffe's SSD300 for VOC", {**variables, "global_step": np.array(0, np.int64)}, notes, config)
 
 
 def box_order(ratios: Sequence[float]) -> list[int]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from model.weight_formats.vgg import CAFFE_BGR, Arrays, InputConvention, check, fold
+from model.weight_formats.vgg import CAFFE_BGR, Arrays, Imported, InputConvention, VggSizes, check, fold
 from net.backbones import BACKBONE_FUNCTIONS
 from net.layers import Layers
 from utility.config.settings import NetworkConfig
@@ -69,24 +69,11 @@ def without_paths(arrays: Arrays) -> dict[str, np.ndarray]:
     return found
 
 
-class Backbone(NamedTuple):
-    """A backbone's variables under this project's names, and notes for the log on what was converted."""
-
-    family: Family
-    depth_multiplier: float
-    variables: dict[str, np.ndarray]
-    notes: list[str]
-
-
-def convert(arrays: Arrays, means_rgb: tuple[float, float, float]) -> Backbone | None:
-    """Return a backbone for an input of BGR minus `means_rgb`; None for another network.
+def convert(arrays: Arrays, _: VggSizes | None = None) -> Imported | None:
+    """Return a backbone from layer/kind -> array, for this project's input; None for another network.
 
     The feature maps stay the same: convolution biases are subtracted from the moving means, the difference of the
     epsilons is added to the moving variances, and the preprocessing is folded into the first layer.
-
-    Args:
-      arrays: layer/kind -> array of a file of Keras.
-      means_rgb: grey levels that this project subtracts from its input.
 
     Raises:
       UserError: a layer is missing or too many, or has another shape or type.
@@ -107,26 +94,25 @@ def convert(arrays: Arrays, means_rgb: tuple[float, float, float]) -> Backbone |
         raise UserError(f"{what}, but {family.backbone}'s has four sides, the last from 1 to {most}")
     width = shape[-1] / family.filters
     expected = {name: [shape] for name, shape in shapes_of(family.backbone, width).items()}
+    known: dict[str, np.ndarray] = {}
     for layer, kinds in layers.items():
-        if "bias" in kinds and f"{layer}/gamma" in expected:
+        known |= {f"{layer}/{kind}": values for kind, values in kinds.items()}
+        if f"{layer}/bias" in known and f"{layer}/gamma" in expected:
             expected[f"{layer}/bias"] = expected[f"{layer}/gamma"]
-    check(
-        {f"{layer}/{kind}": v for layer, kinds in layers.items() for kind, v in kinds.items()},
-        expected,
-        family.backbone,
-    )
+    check(known, expected, family.backbone)
 
     variables: dict[str, np.ndarray] = {}
     for layer, kinds in layers.items():
         values = {kind: array.astype(np.float64) for kind, array in kinds.items()}
         bias = values.pop("bias", np.zeros_like(values["gamma"]))
         if layer == "conv1":
-            values["kernel"], bias = fold(values["kernel"], bias, family.inputs, means_rgb)
+            values["kernel"], bias = fold(values["kernel"], bias, family.inputs)
         values["moving_mean"] -= bias
         values["moving_variance"] += family.epsilon - _EPSILON
         variables |= {f"{family.backbone}/{layer}/{kind}": array for kind, array in values.items()}
-    note = f"conv1 expected {family.inputs.description}; now BGR minus {', '.join(f'{m:g}' for m in means_rgb[::-1])}"
-    return Backbone(family, width, variables, [note, "biases and epsilons folded into batch norm"])
+    notes = [family.inputs.note("conv1"), "biases and epsilons folded into batch norm"]
+    description = f"Keras' {family.backbone}, depth multiplier {width:g}"
+    return Imported(description, variables, notes, backbone=family.backbone, depth_multiplier=width)
 
 
 def shapes_of(backbone: str, width: float) -> dict[str, tuple[int, ...]]:

@@ -52,23 +52,7 @@ def format_of(head: bytes) -> str | None:
     return next((name for name, starts in _FIRST_BYTES.items() if head.startswith(starts)), None)
 
 
-class Limits(NamedTuple):
-    """What the child may use; also the bytes that it may write."""
-
-    memory_bytes: int
-    cpu_seconds: int
-
-
-def limits_for(size: int) -> Limits:
-    """Return the limits for a file of `size` bytes.
-
-    A caffemodel is in memory up to three times while it is parsed, which four times its size allows: VGG-16's 550 MB
-    pass, and arrays of 1.2 GB in a file that has them. 1 GiB is for Python, and files whose numbers are compressed.
-    """
-    return Limits(min(max(1 << 30, 4 * size), 6 << 30), 8 + size // 50_000_000)
-
-
-def arrays_in(path: str, kind: str, limits: Limits | None = None) -> dict[str, np.ndarray]:
+def arrays_in(path: str, kind: str, memory_bytes: int = 0, cpu_seconds: int = 0) -> dict[str, np.ndarray]:
     """Return name -> array of a file; the arrays are read-only and mapped from temporary files.
 
     Names: of HDF5 the path in the file; of torch.save the key in the state dict; of a caffemodel the layer and the
@@ -77,14 +61,19 @@ def arrays_in(path: str, kind: str, limits: Limits | None = None) -> dict[str, n
     Args:
       path: the file.
       kind: its format, as `format_of` returns it.
-      limits: for the child; None: by the file's size.
+      memory_bytes: that the child may use, and that it may write; 0: by the size of the file.
+      cpu_seconds: the same of its time.
 
     Raises:
       UserError: the file is damaged, or takes more than a network's weights do.
     """
-    memory, seconds = limits or limits_for(Path(path).stat().st_size)
+    # A caffemodel is in memory up to three times while it is parsed, so four times its size lets pass VGG-16's 550 MB,
+    # and arrays of 1.2 GB in a file that has them. 1 GiB is for Python, and for numbers that are compressed.
+    size = Path(path).stat().st_size
+    memory_bytes = memory_bytes or min(max(1 << 30, 4 * size), 6 << 30)
+    cpu_seconds = cpu_seconds or 8 + size // 50_000_000
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [kind, str(Path(path).absolute()), folder, str(memory), str(seconds)]
+        arguments = [kind, str(Path(path).absolute()), folder, str(memory_bytes), str(cpu_seconds)]
         command = [sys.executable, "-m", "model.weight_formats.reader", *arguments]
         root = Path(__file__).resolve().parents[2]
         child = subprocess.run(command, cwd=root, capture_output=True, text=True, errors="replace", check=False)
@@ -93,7 +82,7 @@ def arrays_in(path: str, kind: str, limits: Limits | None = None) -> dict[str, n
             if child.returncode < 0:
                 reason = f"reading it ended with {signal.Signals(-child.returncode).name}"
             if -child.returncode == signal.SIGXCPU:
-                reason = f"reading it takes more than {seconds} s, as no network of its size does"
+                reason = f"reading it takes more than {cpu_seconds} s, as no network of its size does"
             raise UserError(one_line(f"as {kind} it cannot be read: {reason[:300]}; download or save it anew"))
         names = json.loads((Path(folder) / "names.json").read_text())
         files = [Path(folder) / f"{index}.npy" for index in range(len(names))]
@@ -209,16 +198,12 @@ class _Unpickler(pickle.Unpickler):
         return known[name]
 
     def persistent_load(self, pid: Any) -> np.ndarray:
-        kind, dtype, key, _, count, *view = pid
+        kind, dtype, key, _, count, *_ = pid
         if kind != "storage":
             raise UserError(
                 f"it holds a {shortened(kind)}, and only tensors are read: save only the model's state_dict()"
             )
-        elements = self._storage(str(key), dtype, count)
-        if view and view[0]:  # a part of another storage, before PyTorch 0.4
-            _, start, size = view[0]
-            return elements[start : start + size]
-        return elements
+        return self._storage(str(key), dtype, count)
 
 
 def _tensor(storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> np.ndarray:

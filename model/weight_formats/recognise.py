@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from model.weight_formats import caffe_detector, keras_backbones, reader, vgg
-from model.weight_formats.vgg import VGG16, Arrays, VggSizes
+from model.weight_formats.vgg import VGG16, Arrays, Imported, VggSizes
 from utility.checkpoints import checkpoint_files
-from utility.config.settings import Config, NetworkConfig
 from utility.errors import UserError
 from utility.files.text_files import one_line, shortened
 
@@ -24,17 +22,6 @@ _NO_WEIGHTS = (
     (b"<html", "it is a web page, as failed downloads leave it: download it again"),
     (b"version https://git-lfs", "it is a Git LFS pointer, not the file itself: run 'git lfs pull'"),
 )
-
-
-class Imported(NamedTuple):
-    """Variables of a file, float32 under the reference's names, and what the log says about their conversion."""
-
-    description: str
-    variables: dict[str, np.ndarray]
-    notes: list[str]
-    config: Config | None = None  # for a whole detector
-    backbone: str = "vgg16"
-    depth_multiplier: float = 1.0
 
 
 def read(path: str, sizes: VggSizes = VGG16) -> Imported:
@@ -75,35 +62,26 @@ def _arrays(path: str) -> Arrays:
 
 
 def convert(arrays: Arrays, sizes: VggSizes = VGG16) -> Imported:
-    """Recognise a network by the names and shapes of its arrays, and convert it; a UserError says what does not fit."""
-    means_rgb = NetworkConfig().channel_means_rgb
-    with np.errstate(over="ignore", invalid="ignore"):  # of numbers beyond float32; what they become is refused
-        imported = _converted(arrays, means_rgb, sizes)
-        for name, values in imported.variables.items():
-            if values.dtype != np.int64:  # the step of a detector
+    """Recognise a network by the names and shapes of its arrays, and return its variables, float32.
+
+    A UserError says what does not fit.
+    """
+    for of_network in (keras_backbones.convert, caffe_detector.convert, vgg.convert):
+        imported = of_network(arrays, sizes)
+        if imported:
+            break
+    else:
+        if "ssd300/conv1/conv1_1/kernel" in arrays:
+            raise UserError("it is a whole detector, which needs no import: give it to --checkpoint_path")
+        names = shortened(", ".join(list(arrays)[:3]))
+        raise UserError(f"it holds no network that is known here, but {names}, ...: give {_FORMATS}")
+    for name, values in imported.variables.items():
+        if values.dtype.kind == "f":  # not the step of a detector
+            with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond float32 become infinite
                 imported.variables[name] = np.ascontiguousarray(values, np.float32)
-            if not np.isfinite(imported.variables[name]).all():
-                raise UserError(f"{name} would hold values that are infinite or not a number in float32")
+        if not np.isfinite(imported.variables[name]).all():
+            raise UserError(f"{name} would hold values that are infinite or not a number in float32")
     return imported
-
-
-def _converted(arrays: Arrays, means_rgb: tuple[float, float, float], sizes: VggSizes) -> Imported:
-    if backbone := keras_backbones.convert(arrays, means_rgb):
-        family, width = backbone.family.backbone, backbone.depth_multiplier
-        description = f"Keras' {family}, depth multiplier {width:g}"
-        return Imported(description, backbone.variables, backbone.notes, backbone=family, depth_multiplier=width)
-    if detector := caffe_detector.convert(arrays, sizes):
-        notes = [
-            "boxes and their coordinates reordered to this project's order",
-            "its config.json has Caffe's padding, default boxes and means: keep it beside the checkpoint",
-        ]
-        return Imported("Caffe's SSD300 for VOC", detector[0], notes, detector[1])
-    if network := vgg.convert(arrays, means_rgb, sizes):
-        return Imported(network.description, network.variables, network.notes)
-    if "ssd300/conv1/conv1_1/kernel" in arrays:
-        raise UserError("it is a whole detector, which needs no import: give it to --checkpoint_path")
-    names = shortened(", ".join(list(arrays)[:3]))
-    raise UserError(f"it holds no network that is known here, but {names}, ...: give {_FORMATS}")
 
 
 def write(prefix: str, variables: Mapping[str, np.ndarray]) -> None:

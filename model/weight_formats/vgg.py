@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from utility.config.settings import Config, NetworkConfig
 from utility.errors import UserError
 from utility.files.text_files import shortened
 
@@ -55,6 +56,17 @@ class VggSizes:
 VGG16 = VggSizes()
 
 
+class Imported(NamedTuple):
+    """Variables of a file under the reference's names, and what the log says about their conversion."""
+
+    description: str
+    variables: dict[str, np.ndarray]
+    notes: list[str]
+    config: Config | None = None  # for a whole detector
+    backbone: str = "vgg16"
+    depth_multiplier: float = 1.0
+
+
 def check(arrays: Arrays, expected: Mapping[str, Sequence[tuple[int, ...]]], network: str) -> None:
     """Raise a UserError unless the arrays are a network's: all there, floating-point, each of one of its shapes."""
     missing = [name for name in expected if name not in arrays]
@@ -82,6 +94,9 @@ def check(arrays: Arrays, expected: Mapping[str, Sequence[tuple[int, ...]]], net
 # the same as this project's.
 
 
+MEANS_RGB = NetworkConfig().channel_means_rgb
+
+
 class InputConvention(NamedTuple):
     """A source's preprocessing: its channel order, and (grey level - mean) * scale for each channel."""
 
@@ -89,6 +104,10 @@ class InputConvention(NamedTuple):
     order: str  # "rgb" or "bgr"
     means_rgb: tuple[float, float, float]
     scales_rgb: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def note(self, layer: str) -> str:
+        """Return what the log says about a first layer that `fold` has adapted."""
+        return f"{layer} expected {self.description}; now BGR minus {', '.join(f'{m:g}' for m in MEANS_RGB[::-1])}"
 
 
 # The original VGG-16 has 123.68, 116.779, 103.939; this project rounds them.
@@ -125,56 +144,38 @@ def original_vgg_order(kernel: np.ndarray) -> str | None:
     return None
 
 
-def fold(
-    kernel: np.ndarray, bias: np.ndarray, inputs: InputConvention, means_rgb: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Adapt a first layer to an input of BGR minus `means_rgb`, by the formula above.
+def fold(kernel: np.ndarray, bias: np.ndarray, inputs: InputConvention) -> tuple[np.ndarray, np.ndarray]:
+    """Adapt a first layer's kernel [H, W, 3, O] and bias [O], trained with `inputs`, to this project's input.
 
-    Args:
-      kernel: [H, W, 3, O], in the channel order of `inputs`.
-      bias: [O].
-      inputs: the preprocessing that the layer was trained with.
-      means_rgb: grey levels, R, G, B.
-
-    Returns:
-      kernel and bias, float64; unchanged values where channel order, means and scales are the same.
+    Returns float64; unchanged values where channel order, means and scales are the same.
     """
     reverse = slice(None, None, -1)
     kernel = kernel.astype(np.float64)
     kernel = kernel[:, :, reverse] if inputs.order == "rgb" else kernel
     kernel = kernel * np.array(inputs.scales_rgb[reverse])[:, np.newaxis]
-    shift_bgr = np.subtract(means_rgb, inputs.means_rgb)[reverse]
+    shift_bgr = np.subtract(MEANS_RGB, inputs.means_rgb)[reverse]
     return kernel, bias + np.einsum("hwio,i->o", kernel, shift_bgr)
 
 
 # The formats: how they name VGG-16's layers, and lay out their kernels.
 
 
-def from_oihw(kernel: np.ndarray, channels: int | None = None) -> np.ndarray:
-    """Return a view of a Caffe or PyTorch kernel as HWIO.
+def hwio(kernel: np.ndarray, *, oihw: bool, channels: int | None = None) -> np.ndarray:
+    """Return a view of a kernel as HWIO; one of another form as it is, for the check of the shapes to refuse.
 
     Args:
-      kernel: [O, I, H, W], or [O, I * H * W] of a fully connected layer; another is returned as it is.
-      channels: I, where H and W are not 1.
+      kernel: [O, I, H, W] or, of a fully connected layer, [O, I * H * W] if `oihw`; else HWIO or [H * W * I, O].
+      oihw: whether the file is of Caffe or PyTorch.
+      channels: I of a fully connected layer, whose map is square; None if that has one position.
     """
     if kernel.ndim == 2:
-        side = _side(kernel.shape[1], channels)
-        kernel = kernel.reshape(len(kernel), -1, side, side)
-    return kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel
-
-
-def from_keras(kernel: np.ndarray, channels: int | None = None) -> np.ndarray:
-    """Return a view of a Keras kernel, HWIO or [H * W * I, O] of a dense layer, as HWIO; `channels` as above."""
-    if kernel.ndim == 2:
-        side = _side(kernel.shape[0], channels)
-        kernel = kernel.reshape(side, side, -1, kernel.shape[1])
-    return kernel
-
-
-def _side(inputs: int, channels: int | None) -> int:
-    """Return the side of the square map that has so many values, or 1 if there is none of that many channels."""
-    side = math.isqrt(inputs // channels) if channels else 1
-    return side if channels and side * side * channels == inputs else 1
+        inputs = kernel.shape[1 if oihw else 0]
+        channels = channels or inputs
+        side = math.isqrt(inputs // channels)
+        if side * side * channels != inputs:
+            return kernel
+        kernel = kernel.reshape(-1, channels, side, side) if oihw else kernel.reshape(side, side, channels, -1)
+    return kernel.transpose(2, 3, 1, 0) if oihw and kernel.ndim == 4 else kernel
 
 
 class _Format(NamedTuple):
@@ -213,37 +214,25 @@ def _format_of(arrays: Arrays, sizes: VggSizes) -> _Format | None:
 
 def _variable(layer: str, part: str) -> str:
     """Return the name of a variable in the checkpoints of TF-slim and of the reference."""
-    return f"vgg_16/{layer}/{part}" if layer in FULLY_CONNECTED else f"vgg_16/{layer.split('_')[0]}/{layer}/{part}"
+    return f"vgg_16/{layer}/{part}" if layer in FULLY_CONNECTED else f"vgg_16/{layer.split('_', 1)[0]}/{layer}/{part}"
 
 
-def _input_convention(found: _Format, conv1_1: np.ndarray, fc6_is_full: bool) -> InputConvention:
+def _input_convention(project: str, conv1_1: np.ndarray, fc6_is_full: bool) -> InputConvention:
     """Return what conv1_1's kernel [3, 3, 3, O] was trained with."""
-    if found.project == "TF-slim":
-        # a reduced fc6 comes from this importer or from HiKapok/SSD.TensorFlow
+    if project == "TF-slim":  # a reduced fc6 comes from this importer or from HiKapok/SSD.TensorFlow
         return CAFFE_RGB if fc6_is_full else CAFFE_BGR
-    if found.project in ("Keras", "Caffe"):
+    if project in ("Keras", "Caffe"):
         return CAFFE_BGR
     # torchvision's IMAGENET1K_FEATURES holds the original weights, as do most files of the SSD ports. Another filter
     # in those is taken as RGB: ssd.pytorch and its descendants convert OpenCV's BGR to RGB.
     original = {"bgr": CAFFE_BGR, "rgb": CAFFE_RGB}.get(original_vgg_order(conv1_1) or "")
-    return original or (TORCHVISION if found.project == "torchvision" else CAFFE_RGB)
+    return original or (TORCHVISION if project == "torchvision" else CAFFE_RGB)
 
 
-class Converted(NamedTuple):
-    """VGG-16 for SSD: variables under the reference's names, and notes for the log on what was converted."""
+def convert(arrays: Arrays, sizes: VggSizes = VGG16) -> Imported | None:
+    """Return VGG-16 with reduced fc6 and fc7, for this project's input; None for another network.
 
-    description: str
-    variables: dict[str, np.ndarray]
-    notes: list[str]
-
-
-def convert(arrays: Arrays, means_rgb: Sequence[float], sizes: VggSizes = VGG16) -> Converted | None:
-    """Return VGG-16 with reduced fc6 and fc7, for an input of BGR minus `means_rgb`; None for another network.
-
-    Args:
-      arrays: of a file. fc6 and fc7 may both be absent, or all NaN as in torchvision's features-only file.
-      means_rgb: grey levels that this project subtracts from its input.
-      sizes: the expected channels.
+    In the file, fc6 and fc7 may both be absent, or all NaN as in torchvision's features-only file.
 
     Raises:
       UserError: a layer is missing, of another shape or type, or is none of VGG-16's.
@@ -251,19 +240,17 @@ def convert(arrays: Arrays, means_rgb: Sequence[float], sizes: VggSizes = VGG16)
     found = _format_of(arrays, sizes)
     if found is None:
         return None
-    kernels = {f"{name}{found.kernel}" for name in found.names.values()}
-    others = sorted(name for name in arrays if re.fullmatch(found.others, name) and name not in kernels)
-    if others:
-        raise UserError(f"no VGG-16, or one with batch normalization: it has a {others[0]}")
-    hwio = from_keras if found.project in ("Keras", "TF-slim") else from_oihw
     layers: dict[str, np.ndarray] = {}
     for layer, name in found.names.items():
         if f"{name}{found.kernel}" in arrays:
-            kernel = arrays[f"{name}{found.kernel}"]
-            layers[f"{layer}/kernel"] = hwio(kernel, sizes.last_filters if layer == "fc6" else None)
+            oihw, channels = found.project not in ("Keras", "TF-slim"), sizes.last_filters if layer == "fc6" else None
+            layers[f"{layer}/kernel"] = hwio(arrays[f"{name}{found.kernel}"], oihw=oihw, channels=channels)
         if f"{name}{found.bias}" in arrays:
             layers[f"{layer}/bias"] = arrays[f"{name}{found.bias}"]
-
+    known = {f"{name}{found.kernel}" for name in found.names.values()}
+    others = sorted(name for name in arrays if re.fullmatch(found.others, name) and name not in known)
+    if others:
+        raise UserError(f"no VGG-16, or one with batch normalization: it has a {others[0]}")
     connected = [layer for layer in FULLY_CONNECTED if f"{layer}/kernel" in layers]
     if len(connected) == 1:
         raise UserError("it has only one of fc6 and fc7")
@@ -279,29 +266,25 @@ def convert(arrays: Arrays, means_rgb: Sequence[float], sizes: VggSizes = VGG16)
     check(layers, expected, "VGG-16")
 
     is_full = bool(connected) and layers["fc6/kernel"].shape == sizes.full()["fc6"]
-    inputs = _input_convention(found, layers["conv1_1/kernel"], is_full)
-    kernel, bias = fold(layers["conv1_1/kernel"], layers["conv1_1/bias"], inputs, means_rgb)
-    layers |= {"conv1_1/kernel": kernel, "conv1_1/bias": bias}
-    bgr = ", ".join(f"{mean:g}" for mean in reversed(means_rgb))
-    notes = [f"conv1_1 expected {inputs.description}; now BGR minus {bgr}"]
-    for layer in connected:
-        pair = layers[f"{layer}/kernel"], layers[f"{layer}/bias"]
-        if pair[0].shape == sizes.full()[layer]:
-            pair = reduce(layer, *pair, sizes.full_fc // sizes.reduced_fc)
-        layers[f"{layer}/kernel"], layers[f"{layer}/bias"] = pair
-    if not connected or np.isnan(layers["fc6/kernel"]).all():
+    inputs = _input_convention(found.project, layers["conv1_1/kernel"], is_full)
+    notes = [inputs.note("conv1_1")]
+    variables: dict[str, np.ndarray] = {}
+    for layer in shapes:
+        kernel, bias = layers[f"{layer}/kernel"], layers[f"{layer}/bias"]
+        if layer == "conv1_1":
+            kernel, bias = fold(kernel, bias, inputs)
+        if layer in connected and kernel.shape == sizes.full()[layer]:
+            kernel, bias = reduce(layer, kernel, bias, sizes.full_fc // sizes.reduced_fc)
+        if layer in connected and np.isnan(kernel).all():
+            connected.clear()
+            break
+        variables |= {_variable(layer, "weights"): kernel, _variable(layer, "biases"): bias}
+    if not connected:
         notes.append("it has no fc6 and fc7: in training they start at random")
-        layers = {name: values for name, values in layers.items() if name.split("/")[0] not in FULLY_CONNECTED}
     elif is_full:
         notes.append("fc6 and fc7 reduced: every third position, every fourth output")
-    description = found.description
-    if found.project == "TF-slim" and not is_full:
-        description = "a reduced VGG-16 with the reference's names"
-    variables = {}
-    for name, values in layers.items():
-        layer, part = name.split("/")
-        variables[_variable(layer, "weights" if part == "kernel" else "biases")] = values
-    return Converted(description, variables, notes)
+    slim = "TF-slim's VGG-16" if is_full else "a reduced VGG-16 with the reference's names"
+    return Imported(slim if found.project == "TF-slim" else found.description, variables, notes)
 
 
 def reduce(name: str, kernel: np.ndarray, bias: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
