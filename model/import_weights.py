@@ -12,12 +12,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from utility.errors import UserError
-
 # As a script, sys.path starts with model/; the packages are one level up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utility.config import config_file
+from utility.errors import UserError
 from utility.flags import tools as flags
 from utility.run import command
 from utility.run.log import log

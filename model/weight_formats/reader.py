@@ -22,7 +22,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
@@ -36,20 +36,17 @@ from utility.files.text_files import one_line, shortened
 
 HDF5, TORCH, CAFFE = "HDF5", "a file of torch.save", "a caffemodel"
 ZIP = b"PK\x03\x04"
-_TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # of the older form of torch.save
-_FIRST_BYTES = {
-    HDF5: (b"\x89HDF\r\n\x1a\n",),
-    TORCH: (ZIP,),
-    # a message of protocol buffers has no signature: the tags of a network's name, layers, input or layer
-    CAFFE: (b"\x0a", b"\x12", b"\x1a", b"\xa2\x06"),
-}
+_TORCH_BEFORE_1_6 = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # a pickled number at the file's beginning
 
 
 def format_of(head: bytes) -> str | None:
     """Return a file's format by its first 32 bytes or more, or None if it is none of those read here."""
-    if _TORCH_MAGIC.to_bytes(10, "little") in head[:32]:
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return HDF5
+    if head.startswith(ZIP) or _TORCH_BEFORE_1_6 in head[:32]:
         return TORCH
-    return next((name for name, starts in _FIRST_BYTES.items() if head.startswith(starts)), None)
+    # a message of protocol buffers has no signature: the tags of a network's name, layers, input or layer
+    return CAFFE if head.startswith((b"\x0a", b"\x12", b"\x1a", b"\xa2\x06")) else None
 
 
 def arrays_in(path: str, kind: str, memory_bytes: int = 0, cpu_seconds: int = 0) -> dict[str, np.ndarray]:
@@ -95,9 +92,10 @@ def arrays_in(path: str, kind: str, memory_bytes: int = 0, cpu_seconds: int = 0)
 def main() -> None:
     """Read the file within the limits, and leave each array in the folder as 0.npy and so on, with names.json."""
     kind, path, folder, memory, seconds = sys.argv[1:]
-    for limit, most in (("RLIMIT_DATA", memory), ("RLIMIT_CPU", seconds), ("RLIMIT_FSIZE", memory)):
-        number = getattr(resource, limit)
-        resource.setrlimit(number, (int(most), resource.getrlimit(number)[1]))
+    for limit, most in (("DATA", int(memory)), ("CPU", int(seconds)), ("FSIZE", int(memory))):
+        number = getattr(resource, f"RLIMIT_{limit}")
+        hard = resource.getrlimit(number)[1]
+        resource.setrlimit(number, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     read = {HDF5: _hdf5, TORCH: _torch, CAFFE: _caffe}[kind]
     names, left = [], int(memory)
     try:
@@ -169,12 +167,6 @@ def _caffe(path: str) -> Iterator[tuple[str, np.ndarray]]:
             yield f"{name}/{index}", np.frombuffer(numbers, dtype).reshape(shape)
 
 
-_STORAGES = {
-    "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
-    "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
-}  # fmt: skip
-
-
 class _Unpickler(pickle.Unpickler):
     """Reads PyTorch's pickles: containers, and tensors as views of their storages; any other class is refused."""
 
@@ -183,26 +175,15 @@ class _Unpickler(pickle.Unpickler):
         self._storage = storage  # key, dtype, number of elements -> all elements
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
-        known: dict[str, Any] = {
-            "collections.OrderedDict": OrderedDict,
-            "torch._utils._rebuild_tensor": _tensor,
-            "torch._utils._rebuild_tensor_v2": _tensor,
-            "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
-            **{f"torch.{name}": np.dtype(code) for name, code in _STORAGES.items()},
-        }
         name = f"{module_name}.{global_name}"
-        if name not in known:
-            raise UserError(
-                f"it names {shortened(name)}, and only tensors are read: save only the model's state_dict()"
-            )
-        return known[name]
+        if name not in _CLASSES:
+            raise UserError(f"it names {shortened(name)}, and only tensors are read: save the state_dict() alone")
+        return _CLASSES[name]
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         kind, dtype, key, _, count, *_ = pid
         if kind != "storage":
-            raise UserError(
-                f"it holds a {shortened(kind)}, and only tensors are read: save only the model's state_dict()"
-            )
+            raise UserError(f"it holds a {shortened(kind)}, and only tensors are read: save the state_dict() alone")
         return self._storage(str(key), dtype, count)
 
 
@@ -212,6 +193,18 @@ def _tensor(storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: t
         raise UserError(f"a tensor of {shortened(shape)} does not lie within its storage of {len(storage)} numbers")
     byte_strides = [stride * storage.itemsize for stride in strides]
     return np.lib.stride_tricks.as_strided(storage[offset:], shape, byte_strides)
+
+
+_CLASSES: dict[str, Any] = {
+    "collections.OrderedDict": OrderedDict,
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+    **{f"torch.{kind}Storage": np.dtype(code) for kind, code in {
+        "Float": "<f4", "Double": "<f8", "Half": "<f2", "Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1",
+        "Byte": "u1", "Bool": "?",
+    }.items()},
+}  # fmt: skip
 
 
 def _torch(path: str) -> Iterator[tuple[str, np.ndarray]]:
