@@ -46,8 +46,8 @@ def main() -> None:
 
     log(prefix)
     for name in listed:
-        shape, size = "x".join(map(str, shapes[name])) or "scalar", _bytes(numbers_and_bytes([name])[1])
-        log(f"  {one_line(name):{width}}  {dtypes[name].name:8} {shape:>16} {size:>10}")
+        shape = "x".join(map(str, shapes[name])) or "scalar"
+        log(f"  {one_line(name):{width}}  {dtypes[name].name:8} {shape:>16} {_bytes(numbers_and_bytes([name])[1]):>10}")
     for of, what in ((network, "variable"), (of_optimizer, "optimizer's variable")):
         numbers, size = numbers_and_bytes(of)
         if of or what == "variable":

@@ -80,7 +80,7 @@ def convert(arrays: Arrays, _: VggSizes | None = None) -> Imported | None:
     """
     layers: dict[str, dict[str, np.ndarray]] = {}
     for name, values in arrays.items():
-        layer, _, kind = name.rpartition("/")
+        layer, kind = name.rsplit("/", 1)
         if kind in _KINDS and layer not in _CLASSIFIER:
             layers.setdefault(_SUFFIX.sub("", layer), {})[kind] = values
     family = next((family for family in FAMILIES if family.marker in layers), None)
@@ -103,13 +103,13 @@ def convert(arrays: Arrays, _: VggSizes | None = None) -> Imported | None:
 
     variables: dict[str, np.ndarray] = {}
     for layer, kinds in layers.items():
-        values = {kind: array.astype(np.float64) for kind, array in kinds.items()}
-        bias = values.pop("bias", np.zeros_like(values["gamma"]))
+        converted = {kind: array.astype(np.float64) for kind, array in kinds.items()}
+        bias = converted.pop("bias", np.zeros_like(converted["gamma"]))
         if layer == "conv1":
-            values["kernel"], bias = fold(values["kernel"], bias, family.inputs)
-        values["moving_mean"] -= bias
-        values["moving_variance"] += family.epsilon - _EPSILON
-        variables |= {f"{family.backbone}/{layer}/{kind}": array for kind, array in values.items()}
+            converted["kernel"], bias = fold(converted["kernel"], bias, family.inputs)
+        converted["moving_mean"] -= bias
+        converted["moving_variance"] += family.epsilon - _EPSILON
+        variables |= {f"{family.backbone}/{layer}/{kind}": array for kind, array in converted.items()}
     notes = [family.inputs.note("conv1"), "biases and epsilons folded into batch norm"]
     description = f"Keras' {family.backbone}, depth multiplier {width:g}"
     return Imported(description, variables, notes, backbone=family.backbone, depth_multiplier=width)

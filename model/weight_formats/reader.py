@@ -97,7 +97,8 @@ def main() -> None:
         hard = resource.getrlimit(number)[1]
         resource.setrlimit(number, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     read = {HDF5: _hdf5, TORCH: _torch, CAFFE: _caffe}[kind]
-    names, left = [], int(memory)
+    names: list[str] = []
+    left = int(memory)
     try:
         for name, array in read(path):
             left -= array.nbytes
@@ -189,7 +190,7 @@ class _Unpickler(pickle.Unpickler):
 
 def _tensor(storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> np.ndarray:
     last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
-    if min([offset, *shape, *strides]) < 0 or (math.prod(shape) and last >= len(storage)):
+    if min([offset, *shape, *strides]) < 0 or (0 not in shape and last >= len(storage)):
         raise UserError(f"a tensor of {shortened(shape)} does not lie within its storage of {len(storage)} numbers")
     byte_strides = [stride * storage.itemsize for stride in strides]
     return np.lib.stride_tricks.as_strided(storage[offset:], shape, byte_strides)

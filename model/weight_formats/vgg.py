@@ -251,9 +251,7 @@ def convert(arrays: Arrays, sizes: VggSizes = VGG16) -> Imported | None:
     others = sorted(name for name in arrays if re.fullmatch(found.others, name) and name not in known)
     if others:
         raise UserError(f"no VGG-16, or one with batch normalization: it has a {others[0]}")
-    connected = [layer for layer in FULLY_CONNECTED if f"{layer}/kernel" in layers]
-    if len(connected) == 1:
-        raise UserError("it has only one of fc6 and fc7")
+    connected = list(FULLY_CONNECTED) if {"fc6/kernel", "fc7/kernel"} & set(layers) else []
     if found.project == "TF-slim" and not connected:
         raise UserError(
             "it has no vgg_16/fc6, whose shape distinguishes TF-slim's RGB weights from BGR weights; a checkpoint"

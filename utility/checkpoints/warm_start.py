@@ -249,9 +249,9 @@ def starting_point(
                 log(f"{file} is no checkpoint yet; convert it: {IMPORT}{file}")
         return None
     notes = []
-    for part, settings in _HEADS.items() if config else ():
+    for part, settings in _HEADS.items():
         # no error: a head may learn other default boxes or classes from there
-        if changes := config_file.differences(config, str(Path(checkpoint).parent), settings):
+        if config and (changes := config_file.differences(config, str(Path(checkpoint).parent), settings)):
             remedy = "--checkpoint_exclude_scopes=multibox_head starts the heads at random"
             notes.append((part, f"{part}* was trained with other settings: {'; '.join(changes)}; {remedy}"))
     return WarmStart(checkpoint, Scopes(*scopes), ignore_missing, tuple(notes))

@@ -17,8 +17,8 @@ from utility.run.command import ROOT
 
 def read(path):
     """Read a file of a state dict or of Caffe in this process, which is quicker."""
-    head = path.read_bytes()[:512]
-    return dict({reader.TORCH: reader._torch, reader.CAFFE: reader._caffe}[reader.format_of(head)](str(path)))
+    is_caffe = reader.format_of(path.read_bytes()[:512]) == reader.CAFFE
+    return dict((reader._caffe if is_caffe else reader._torch)(str(path)))
 
 
 def refuse(path, message, **limits):
