@@ -80,7 +80,7 @@ def convert(arrays: Arrays, _: VggSizes | None = None) -> Imported | None:
     """
     layers: dict[str, dict[str, np.ndarray]] = {}
     for name, values in arrays.items():
-        layer, kind = name.rsplit("/", 1)
+        layer, kind = name.rpartition("/")[::2]
         if kind in _KINDS and layer not in _CLASSIFIER:
             layers.setdefault(_SUFFIX.sub("", layer), {})[kind] = values
     family = next((family for family in FAMILIES if family.marker in layers), None)
