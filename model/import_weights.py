@@ -42,14 +42,13 @@ def define_flags() -> None:
 def main() -> None:
     """Read the flags, convert the file and write the checkpoint."""
     start_tensorflow()
-    from model.weight_formats import recognise, tf_checkpoint
-    from model.weight_formats.keras import download
+    from model.weight_formats import keras_backbones, recognise
 
-    source = FLAGS.source or download.download(FLAGS.backbone, FLAGS.depth_multiplier)
+    source = FLAGS.source or keras_backbones.download(FLAGS.backbone, FLAGS.depth_multiplier)
     imported = recognise.read(source)
     output = FLAGS.output or _default_output(imported)
     _check_output(output, source, imported.config is not None)
-    tf_checkpoint.write(output, imported.variables)
+    recognise.write(output, imported.variables)
     if imported.config:
         config_file.save(imported.config, str(Path(output).parent))
     numbers = sum(values.size for values in imported.variables.values())

@@ -1,25 +1,18 @@
-"""Recognises a file of weights by its content, never by its name, and reads it."""
+"""From a file of weights to a checkpoint: recognises by its content which network it holds, and converts that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-import h5py
 import numpy as np
+import tensorflow.compat.v1 as tf
 
-from model.weight_formats import tf_checkpoint
-from model.weight_formats.caffe import caffemodel, detectors
-from model.weight_formats.keras import backbones
-from model.weight_formats.keras import vgg16 as keras_vgg16
-from model.weight_formats.torch import state_dict
-from model.weight_formats.torch import vgg16 as torch_vgg16
-from model.weight_formats.vgg import VGG16, VggSizes, VggSource, convert
+from model.weight_formats import caffe_detector, keras_backbones, reader, vgg
+from model.weight_formats.vgg import VGG16, Arrays, Imported, VggSizes
 from utility.checkpoints import checkpoint_files
-from utility.config.settings import Config, NetworkConfig
 from utility.errors import UserError
-from utility.files.text_files import one_line
+from utility.files.text_files import one_line, shortened
 
 _FORMATS = "a VGG-16 of Keras (.h5), TF-slim, PyTorch (.pth) or Caffe, Caffe's SSD300, or Keras' ResNet50 or MobileNet"
 # First bytes of common wrong files, and what to do about each
@@ -29,17 +22,6 @@ _NO_WEIGHTS = (
     (b"<html", "it is a web page, as failed downloads leave it: download it again"),
     (b"version https://git-lfs", "it is a Git LFS pointer, not the file itself: run 'git lfs pull'"),
 )
-
-
-class Imported(NamedTuple):
-    """Variables of a file, float32 under the reference's names, and what the log says about their conversion."""
-
-    description: str
-    variables: dict[str, np.ndarray]
-    notes: list[str]
-    config: Config | None = None  # for a whole detector
-    backbone: str = "vgg16"
-    depth_multiplier: float = 1.0
 
 
 def read(path: str, sizes: VggSizes = VGG16) -> Imported:
@@ -54,20 +36,16 @@ def read(path: str, sizes: VggSizes = VGG16) -> Imported:
       UserError: the file is of no known format, holds another network, or is damaged.
     """
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # of numbers beyond float32; what they become is refused
-            imported = _reader(path)(path, sizes)
-        for name, values in imported.variables.items():
-            if not np.isfinite(values).all():
-                raise UserError(f"{name} would hold values that are infinite or not a number in float32")
-        return imported
-    except ValueError as error:
+        return convert(_arrays(path), sizes)
+    except UserError as error:
         raise UserError(f"--source={path}: {one_line(str(error))}") from error
 
 
-def _reader(path: str) -> Callable[[str, VggSizes], Imported]:
-    """Return the function that reads the file's format."""
+def _arrays(path: str) -> Arrays:
+    """Return name -> array of a file of one of the formats."""
     if Path(path).is_dir() or checkpoint_files.is_checkpoint(path):
-        return _tensorflow
+        checkpoint = checkpoint_files.open_checkpoint(checkpoint_files.resolve(path))
+        return {name: checkpoint.get_tensor(name) for name in sorted(checkpoint.get_variable_to_shape_map())}
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}{checkpoint_files.what_is_there(path)}")
     with Path(path).open("rb") as file:
@@ -75,50 +53,47 @@ def _reader(path: str) -> Callable[[str, VggSizes], Imported]:
     for start, advice in _NO_WEIGHTS:
         if head.lower().lstrip().startswith(start):
             raise UserError(advice)
-    if h5py.is_hdf5(path):
-        return _keras
-    if state_dict.is_torch_file(head):
-        return _torch
-    if head.startswith(caffemodel.FIRST_BYTES):
-        return _caffe
-    problem = "it is empty" if not head else "it is none of the kinds of file that this importer reads"
-    raise UserError(f"{problem}: give {_FORMATS}")
+    kind = reader.format_of(head)
+    if kind is None:
+        problem = "it is none of the kinds of file that this importer reads" if head else "it is empty"
+        raise UserError(f"{problem}: give {_FORMATS}")
+    arrays = reader.arrays_in(path, kind)
+    return keras_backbones.without_paths(arrays) if kind == reader.HDF5 else arrays
 
 
-def _keras(path: str, sizes: VggSizes) -> Imported:
-    family = backbones.family_of(path)
-    if not family:
-        return _converted(keras_vgg16.read(path, sizes), sizes)
-    network = backbones.read(path, family, NetworkConfig().channel_means_rgb)
-    return Imported(
-        f"Keras' {family.backbone}, depth multiplier {network.depth_multiplier:g}",
-        network.variables,
-        network.notes,
-        backbone=family.backbone,
-        depth_multiplier=network.depth_multiplier,
-    )
+def convert(arrays: Arrays, sizes: VggSizes = VGG16) -> Imported:
+    """Recognise a network by the names and shapes of its arrays, and return its variables, float32.
+
+    A UserError says what does not fit.
+    """
+    for of_network in (keras_backbones.convert, caffe_detector.convert, vgg.convert):
+        imported = of_network(arrays, sizes)
+        if imported:
+            break
+    else:
+        if "ssd300/conv1/conv1_1/kernel" in arrays:
+            raise UserError("it is a whole detector, which needs no import: give it to --checkpoint_path")
+        names = shortened(", ".join(list(arrays)[:3]))
+        raise UserError(f"it holds no network that is known here, but {names}, ...: give {_FORMATS}")
+    for name, values in imported.variables.items():
+        if values.dtype.kind == "f":  # not the step of a detector
+            with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond float32 become infinite
+                imported.variables[name] = np.ascontiguousarray(values, np.float32)
+        if not np.isfinite(imported.variables[name]).all():
+            raise UserError(f"{name} would hold values that are infinite or not a number in float32")
+    return imported
 
 
-def _torch(path: str, sizes: VggSizes) -> Imported:
-    return _converted(torch_vgg16.read(path, sizes), sizes)
+def write(prefix: str, variables: Mapping[str, np.ndarray]) -> None:
+    """Write a V2 checkpoint, and name it as the latest in the folder's `checkpoint` file.
 
-
-def _tensorflow(path: str, sizes: VggSizes) -> Imported:
-    return _converted(tf_checkpoint.read(checkpoint_files.resolve(path), sizes), sizes)
-
-
-def _caffe(path: str, sizes: VggSizes) -> Imported:
-    blobs = caffemodel.read(path)
-    if not detectors.is_detector(blobs):
-        return _converted(detectors.vgg(blobs, sizes), sizes)
-    variables, config = detectors.detector(blobs, sizes)
-    notes = [
-        "boxes and their coordinates reordered to this project's order",
-        "its config.json has Caffe's padding, default boxes and means: keep it beside the checkpoint",
-    ]
-    return Imported("Caffe's SSD300 for VOC", variables, notes, config)
-
-
-def _converted(source: VggSource, sizes: VggSizes) -> Imported:
-    layers, notes = convert(source, NetworkConfig().channel_means_rgb, sizes)
-    return Imported(source.description, tf_checkpoint.vgg_variables(layers), notes)
+    SaveV2 writes temporary files and renames them at the end, so an interrupted run leaves no partial checkpoint.
+    """
+    Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+    names = sorted(variables)
+    with tf.Graph().as_default(), tf.Session() as session:
+        tensors = [tf.placeholder(variables[name].dtype, variables[name].shape) for name in names]
+        save = tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
+        session.run(save, {tensor: variables[name] for tensor, name in zip(tensors, names, strict=True)})
+    state = tf.train.generate_checkpoint_state_proto(".", Path(prefix).name)  # relative: the folder can be moved
+    (Path(prefix).parent / "checkpoint").write_text(str(state), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""VGG-16 for SSD: converts kernel layouts, reduces fc6 and fc7, and folds the preprocessing into conv1_1.
+"""VGG-16 for SSD from the files of Keras, TF-slim, PyTorch and Caffe.
 
 Kernels are HWIO (height, width, input channel, output channel) as in TensorFlow. Caffe and PyTorch use OIHW.
 """
@@ -6,16 +6,18 @@ Kernels are HWIO (height, width, input channel, output channel) as in TensorFlow
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from model.weight_formats.inputs import InputConvention, fold
+from utility.config.settings import Config, NetworkConfig
 from utility.errors import UserError
 from utility.files.text_files import shortened
 
+Arrays = Mapping[str, np.ndarray]
 FULLY_CONNECTED = ("fc6", "fc7")
 
 
@@ -48,162 +50,246 @@ class VggSizes:
 
     def reduced(self) -> dict[str, tuple[int, ...]]:
         """Return layer -> kernel shape of fc6 and fc7 in SSD."""
-        return {
-            "fc6": (3, 3, self.last_filters, self.reduced_fc),
-            "fc7": (1, 1, self.reduced_fc, self.reduced_fc),
-        }
-
-    def check(self, layer: str, kernel: tuple[int, ...], bias: tuple[int, ...]) -> None:
-        """Raise a UserError if a layer, given by the shapes in its file, has more numbers than VGG-16's.
-
-        For use before it is read; whether the shapes are the right ones is seen afterwards, in this project's layout.
-        """
-        shapes = [shapes[layer] for shapes in (self.convolutions(), self.full(), self.reduced()) if layer in shapes]
-        most = max(map(math.prod, shapes)), max(shape[-1] for shape in shapes)
-        if math.prod(kernel) > most[0] or math.prod(bias) > most[1]:
-            raise UserError(
-                f"{layer} has a kernel of {shortened(kernel)} and a bias of {shortened(bias)} in the file, but VGG-16's"
-                f" have {most[0]:,} and {most[1]:,} numbers"
-            )
+        return {"fc6": (3, 3, self.last_filters, self.reduced_fc), "fc7": (1, 1, self.reduced_fc, self.reduced_fc)}
 
 
 VGG16 = VggSizes()
 
 
-class Layer(NamedTuple):
-    """A convolution's weights: kernel [height, width, in, out] and bias [out], of any float type."""
+class Imported(NamedTuple):
+    """Variables of a file under the reference's names, and what the log says about their conversion."""
 
-    kernel: np.ndarray
-    bias: np.ndarray
-
-
-class VggSource(NamedTuple):
-    """VGG-16 in a file. Each layer is read on demand, because a full fc6 alone has 411 MB."""
-
-    description: str  # such as "TF-slim's VGG-16"
-    layers: Mapping[str, Callable[[], Layer]]  # conv1_1, ..., fc7 -> reads its weights
-    inputs: Callable[[np.ndarray], InputConvention]  # kernel of conv1_1 -> its preprocessing
-
-
-class Converted(NamedTuple):
-    """VGG-16 for SSD, float32, and notes for the log on what was converted."""
-
-    layers: dict[str, Layer]
+    description: str
+    variables: dict[str, np.ndarray]
     notes: list[str]
+    config: Config | None = None  # for a whole detector
+    backbone: str = "vgg16"
+    depth_multiplier: float = 1.0
 
 
-def convert(source: VggSource, means_rgb: Sequence[float], sizes: VggSizes = VGG16) -> Converted:
-    """Read all layers, reduce fc6 and fc7 where they are full, and fold the source's preprocessing into conv1_1.
+def check(arrays: Arrays, expected: Mapping[str, Sequence[tuple[int, ...]]], network: str) -> None:
+    """Raise a UserError unless the arrays are a network's: all there, floating-point, each of one of its shapes."""
+    missing = [name for name in expected if name not in arrays]
+    if missing:
+        raise UserError(f"{network}'s {missing[0]} is not in it ({len(missing)} of {len(expected)} arrays are missing)")
+    for name, array in arrays.items():
+        if name not in expected:
+            raise UserError(f"it has a {shortened(name)}, which {network} has not")
+        if array.dtype.kind != "f":
+            raise UserError(f"its {name} holds {array.dtype}, and weights are floating-point numbers")
+        if array.shape not in expected[name]:
+            shapes = " or ".join(map(str, expected[name]))
+            raise UserError(f"its {name} has the shape {shortened(array.shape)}, but {network}'s is {shapes}")
+
+
+# How the source networks preprocess their images, folded into the first layer.
+#
+# This project feeds x = BGR - means, in grey levels from 0 to 255. A source feeds y = (grey level - means) * scales,
+# in its own channel order. With V = W * scales, convolving y with kernel W and bias b equals convolving x with kernel V
+# and bias b + sum(V * (this project's means - the source's means)), summed over a filter's positions and channels.
+#
+# This is exact wherever the filter lies inside the image. Both frameworks pad with 0, and where the means differ, 0
+# stands for different grey levels in x and y: the outermost pixels of conv1_1 then lack the padded positions' share of
+# that sum. Torchvision's means differ by at most half a grey level; those of the Caffe models, Keras and TF-slim are
+# the same as this project's.
+
+
+MEANS_RGB = NetworkConfig().channel_means_rgb
+
+
+class InputConvention(NamedTuple):
+    """A source's preprocessing: its channel order, and (grey level - mean) * scale for each channel."""
+
+    description: str
+    order: str  # "rgb" or "bgr"
+    means_rgb: tuple[float, float, float]
+    scales_rgb: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def note(self, layer: str) -> str:
+        """Return what the log says about a first layer that `fold` has adapted."""
+        return f"{layer} expected {self.description}; now BGR minus {', '.join(f'{m:g}' for m in MEANS_RGB[::-1])}"
+
+
+# The original VGG-16 has 123.68, 116.779, 103.939; this project rounds them.
+_VGG_MEANS = (123.68, 116.78, 103.94)
+CAFFE_BGR = InputConvention("BGR minus VGG's means", "bgr", _VGG_MEANS)
+CAFFE_RGB = InputConvention("RGB minus VGG's means", "rgb", _VGG_MEANS)
+
+# torchvision.transforms.Normalize(mean=(.485, .456, .406), std=(.229, .224, .225)) on RGB / 255
+TORCHVISION = InputConvention(
+    "RGB / 255, normalized by torchvision's means and deviations",
+    "rgb",
+    (0.485 * 255, 0.456 * 255, 0.406 * 255),
+    (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255)),
+)
+
+# Top row of the first conv1_1 filter of the original VGG-16: one line for each position, channels B, G, R.
+# The files of Keras, TF-slim and the PyTorch SSD ports hold the same weights, some with the channels reversed.
+_VGG_FILTER_BGR = np.array(
+    [
+        [0.42947057, 0.55037946, 0.4800154],
+        [0.3734673, 0.44007453, 0.4085474],
+        [-0.06136011, -0.08138704, -0.06514555],
+    ]
+)
+_TOLERANCE = 0.01  # below the difference of 0.05 between blue and red
+
+
+def original_vgg_order(kernel: np.ndarray) -> str | None:
+    """Return the channel order of the original VGG-16's conv1_1 kernel [3, 3, 3, O], or None for another kernel."""
+    row = kernel[0, :, :, 0]
+    for order, known in (("bgr", _VGG_FILTER_BGR), ("rgb", _VGG_FILTER_BGR[:, ::-1])):
+        if np.abs(row - known).max() < _TOLERANCE:
+            return order
+    return None
+
+
+def fold(kernel: np.ndarray, bias: np.ndarray, inputs: InputConvention) -> tuple[np.ndarray, np.ndarray]:
+    """Adapt a first layer's kernel [H, W, 3, O] and bias [O], trained with `inputs`, to this project's input.
+
+    Returns float64; unchanged values where channel order, means and scales are the same.
+    """
+    reverse = slice(None, None, -1)
+    kernel = kernel.astype(np.float64)
+    kernel = kernel[:, :, reverse] if inputs.order == "rgb" else kernel
+    kernel = kernel * np.array(inputs.scales_rgb[reverse])[:, np.newaxis]
+    shift_bgr = np.subtract(MEANS_RGB, inputs.means_rgb)[reverse]
+    return kernel, bias + np.einsum("hwio,i->o", kernel, shift_bgr)
+
+
+# The formats: how they name VGG-16's layers, and lay out their kernels.
+
+
+def hwio(kernel: np.ndarray, *, oihw: bool, channels: int | None = None) -> np.ndarray:
+    """Return a view of a kernel as HWIO; one of another form as it is, for the check of the shapes to refuse.
 
     Args:
-      source: the file's layers. fc6 and fc7 may both be absent, or all NaN as in torchvision's features-only file.
-      means_rgb: grey levels that this project subtracts from its input.
-      sizes: the expected channels.
+      kernel: [O, I, H, W] or, of a fully connected layer, [O, I * H * W] if `oihw`; else HWIO or [H * W * I, O].
+      oihw: whether the file is of Caffe or PyTorch.
+      channels: I of a fully connected layer, whose map is square; None if that has one position.
+    """
+    if kernel.ndim == 2:
+        inputs = kernel.shape[1 if oihw else 0]
+        channels = channels or inputs
+        side = math.isqrt(inputs // channels)
+        if side * side * channels != inputs:
+            return kernel
+        kernel = kernel.reshape(-1, channels, side, side) if oihw else kernel.reshape(side, side, channels, -1)
+    return kernel.transpose(2, 3, 1, 0) if oihw and kernel.ndim == 4 else kernel
+
+
+class _Format(NamedTuple):
+    project: str
+    description: str
+    names: dict[str, str]  # layer -> its name in the file
+    kernel: str  # what follows that name
+    bias: str
+    others: str  # a pattern of kernels of which a file has no others than VGG-16's
+
+
+def _format_of(arrays: Arrays, sizes: VggSizes) -> _Format | None:
+    convolutions = list(sizes.convolutions())
+    if "block1_conv1/kernel" in arrays:
+        names = {layer: f"block{layer[4]}_conv{layer[6]}" for layer in convolutions} | {"fc6": "fc1", "fc7": "fc2"}
+        top = "with" if "fc1/kernel" in arrays else "without"
+        return _Format("Keras", f"Keras' VGG16 {top} top", names, "/kernel", "/bias", r"block\d_conv\d/kernel")
+    if _variable("conv1_1", "weights") in arrays:
+        names = {layer: _variable(layer, "") for layer in (*convolutions, *FULLY_CONNECTED)}
+        return _Format("TF-slim", "TF-slim's VGG-16", names, "weights", "biases", r"vgg_16/conv\d/conv\d_\d/weights")
+    if "conv1_1/0" in arrays:
+        names = {layer: layer for layer in (*convolutions, *FULLY_CONNECTED)}
+        return _Format("Caffe", "Caffe's VGG-16", names, "/0", "/1", r"conv[1-5]_\d/0")
+    # In nn.Sequential each layer is followed by a ReLU, each stage by a pooling: conv1_1 is 0, conv1_2 2, conv2_1 5.
+    indices = {layer: 2 * place + int(layer[4]) - 1 for place, layer in enumerate(convolutions)}
+    if "features.0.weight" in arrays:  # its classifier is Linear, ReLU, Dropout, Linear, ReLU, Dropout, Linear
+        names = {layer: f"features.{index}" for layer, index in indices.items()}
+        names |= {"fc6": "classifier.0", "fc7": "classifier.3"}
+        return _Format("torchvision", "torchvision's VGG-16", names, ".weight", ".bias", r"features\.\d+\.weight")
+    if "0.weight" in arrays:  # after conv5_3 and its ReLU come pool5, fc6, a ReLU and fc7
+        last = max(indices.values())
+        names = {layer: str(index) for layer, index in {**indices, "fc6": last + 3, "fc7": last + 5}.items()}
+        return _Format("ports", "the reduced VGG-16 of PyTorch's SSD ports", names, ".weight", ".bias", r"\d+\.weight")
+    return None
+
+
+def _variable(layer: str, part: str) -> str:
+    """Return the name of a variable in the checkpoints of TF-slim and of the reference."""
+    return f"vgg_16/{layer}/{part}" if layer in FULLY_CONNECTED else f"vgg_16/{layer.split('_', 1)[0]}/{layer}/{part}"
+
+
+def _input_convention(project: str, conv1_1: np.ndarray, fc6_is_full: bool) -> InputConvention:
+    """Return what conv1_1's kernel [3, 3, 3, O] was trained with."""
+    if project == "TF-slim":  # a reduced fc6 comes from this importer or from HiKapok/SSD.TensorFlow
+        return CAFFE_RGB if fc6_is_full else CAFFE_BGR
+    if project in ("Keras", "Caffe"):
+        return CAFFE_BGR
+    # torchvision's IMAGENET1K_FEATURES holds the original weights, as do most files of the SSD ports. Another filter
+    # in those is taken as RGB: ssd.pytorch and its descendants convert OpenCV's BGR to RGB.
+    original = {"bgr": CAFFE_BGR, "rgb": CAFFE_RGB}.get(original_vgg_order(conv1_1) or "")
+    return original or (TORCHVISION if project == "torchvision" else CAFFE_RGB)
+
+
+def convert(arrays: Arrays, sizes: VggSizes = VGG16) -> Imported | None:
+    """Return VGG-16 with reduced fc6 and fc7, for this project's input; None for another network.
+
+    In the file, fc6 and fc7 may both be absent, or all NaN as in torchvision's features-only file.
 
     Raises:
-      UserError: a layer is missing, has another shape, or holds values that are not finite.
+      UserError: a layer is missing, of another shape or type, or is none of VGG-16's.
     """
-    _check_complete(source.layers, sizes)
-    layers, notes = {}, []
-    for name, shape in sizes.convolutions().items():
-        layers[name] = _finite(name, _checked(name, source.layers[name](), [shape]))
-    inputs = source.inputs(layers["conv1_1"].kernel)
-    layers["conv1_1"] = Layer(*fold(*layers["conv1_1"], inputs, means_rgb))
-    notes.append(f"conv1_1 expected {inputs.description}; now BGR minus {_bgr(means_rgb)}")
-    connected, reduced = _fully_connected(source, sizes)
+    found = _format_of(arrays, sizes)
+    if found is None:
+        return None
+    layers: dict[str, np.ndarray] = {}
+    for layer, name in found.names.items():
+        if f"{name}{found.kernel}" in arrays:
+            oihw, channels = found.project not in ("Keras", "TF-slim"), sizes.last_filters if layer == "fc6" else None
+            layers[f"{layer}/kernel"] = hwio(arrays[f"{name}{found.kernel}"], oihw=oihw, channels=channels)
+        if f"{name}{found.bias}" in arrays:
+            layers[f"{layer}/bias"] = arrays[f"{name}{found.bias}"]
+    known = {f"{name}{found.kernel}" for name in found.names.values()}
+    others = sorted(name for name in arrays if re.fullmatch(found.others, name) and name not in known)
+    if others:
+        raise UserError(f"no VGG-16, or one with batch normalization: it has a {others[0]}")
+    connected = list(FULLY_CONNECTED) if {"fc6/kernel", "fc7/kernel"} & set(layers) else []
+    if found.project == "TF-slim" and not connected:
+        raise UserError(
+            "it has no vgg_16/fc6, whose shape distinguishes TF-slim's RGB weights from BGR weights; a checkpoint"
+            " that this importer wrote needs no import"
+        )
+    shapes = {layer: [shape] for layer, shape in sizes.convolutions().items()}
+    shapes |= {layer: [sizes.full()[layer], sizes.reduced()[layer]] for layer in connected}
+    expected = {f"{layer}/kernel": kernels for layer, kernels in shapes.items()}
+    expected |= {f"{layer}/bias": [kernel[-1:] for kernel in kernels] for layer, kernels in shapes.items()}
+    check(layers, expected, "VGG-16")
+
+    is_full = bool(connected) and layers["fc6/kernel"].shape == sizes.full()["fc6"]
+    inputs = _input_convention(found.project, layers["conv1_1/kernel"], is_full)
+    notes = [inputs.note("conv1_1")]
+    variables: dict[str, np.ndarray] = {}
+    for layer in shapes:
+        kernel, bias = layers[f"{layer}/kernel"], layers[f"{layer}/bias"]
+        if layer == "conv1_1":
+            kernel, bias = fold(kernel, bias, inputs)
+        if layer in connected and kernel.shape == sizes.full()[layer]:
+            kernel, bias = reduce(layer, kernel, bias, sizes.full_fc // sizes.reduced_fc)
+        if layer in connected and np.isnan(kernel).all():
+            connected.clear()
+            break
+        variables |= {_variable(layer, "weights"): kernel, _variable(layer, "biases"): bias}
     if not connected:
         notes.append("it has no fc6 and fc7: in training they start at random")
-    elif reduced:
+    elif is_full:
         notes.append("fc6 and fc7 reduced: every third position, every fourth output")
-    layers.update(connected)
-    return Converted({name: _as_float32(layer) for name, layer in layers.items()}, notes)
+    slim = "TF-slim's VGG-16" if is_full else "a reduced VGG-16 with the reference's names"
+    return Imported(slim if found.project == "TF-slim" else found.description, variables, notes)
 
 
-def _bgr(means_rgb: Sequence[float]) -> str:
-    return ", ".join(f"{mean:g}" for mean in reversed(means_rgb))
-
-
-def _check_complete(layers: Mapping[str, object], sizes: VggSizes) -> None:
-    missing = [name for name in sizes.convolutions() if name not in layers]
-    if missing:
-        raise UserError(f"it lacks VGG-16's {missing[0]} ({len(missing)} layers are missing)")
-    if ("fc6" in layers) != ("fc7" in layers):
-        raise UserError("it has only one of fc6 and fc7")
-
-
-def _checked(name: str, layer: Layer, shapes: Sequence[tuple[int, ...]]) -> Layer:
-    for values in layer:
-        if values.dtype.kind != "f":
-            raise UserError(f"{name} holds {shortened(str(values.dtype))}, and weights are floating-point numbers")
-    if layer.kernel.shape not in shapes or layer.bias.shape != layer.kernel.shape[-1:]:
-        expected = " or ".join(str(shape) for shape in shapes)
-        kernel, bias = shortened(layer.kernel.shape), shortened(layer.bias.shape)
-        raise UserError(
-            f"{name} has a kernel of {kernel} and a bias of {bias} (height, width, inputs, outputs), but VGG-16's is"
-            f" {expected}"
-        )
-    return layer
-
-
-def _finite(name: str, layer: Layer) -> Layer:
-    if not (np.isfinite(layer.kernel).all() and np.isfinite(layer.bias).all()):
-        raise UserError(f"{name} holds values that are infinite or not a number")
-    return layer
-
-
-def _fully_connected(source: VggSource, sizes: VggSizes) -> tuple[dict[str, Layer], bool]:
-    """Return fc6 and fc7 in their reduced form, or {} if the file has none, and whether they were full."""
-    layers, reduced = {}, False
-    for name in FULLY_CONNECTED:
-        if name not in source.layers:
-            return {}, False
-        full, small = sizes.full()[name], sizes.reduced()[name]
-        layer = _checked(name, source.layers[name](), [full, small])
-        if layer.kernel.shape == full:
-            layer, reduced = reduce(name, layer, sizes.full_fc // sizes.reduced_fc), True
-        if np.isnan(layer.kernel).all():
-            return {}, False
-        layers[name] = _as_float32(_finite(name, layer))
-    return layers, reduced
-
-
-def reduce(name: str, layer: Layer, step: int) -> Layer:
+def reduce(name: str, kernel: np.ndarray, bias: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Subsample a full fc6 or fc7 as DeepLab-LargeFOV and ParseNet do; SSD paper, section 3, "base network".
 
     fc6 [7, 7, 512, 4096] keeps every third position, for which its dilation compensates, and every `step`-th output;
     fc7 [1, 1, 4096, 4096] keeps the inputs that match fc6's remaining outputs, and every `step`-th output.
     """
-    if name == "fc6":
-        return Layer(layer.kernel[::3, ::3, :, ::step], layer.bias[::step])
-    return Layer(layer.kernel[:, :, ::step, ::step], layer.bias[::step])
-
-
-def _as_float32(layer: Layer) -> Layer:
-    return Layer(*(np.ascontiguousarray(values, dtype=np.float32) for values in layer))
-
-
-def from_oihw(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """Return a view of a Caffe or PyTorch kernel as HWIO.
-
-    Args:
-      kernel: [O, I, H, W], or [O, I * H * W] of a fully connected layer.
-      channels: I.
-    """
-    if kernel.ndim == 2:
-        side = _side(kernel.shape[1], channels)
-        kernel = kernel.reshape(-1, channels, side, side)
-    return kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel
-
-
-def from_keras_dense(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """Return a view of a Keras dense kernel [H * W * I, O] as HWIO; `channels` is I."""
-    side = _side(kernel.shape[0], channels)
-    return kernel.reshape(side, side, channels, -1)
-
-
-def _side(inputs: int, channels: int) -> int:
-    """Return the side of a square feature map with that many values in all, or raise a UserError."""
-    side = math.isqrt(inputs // channels) if channels else 0
-    if not side or side * side * channels != inputs:
-        raise UserError(f"a fully connected layer has {inputs} inputs, which is no square map of {channels} channels")
-    return side
+    kernel = kernel[::3, ::3, :, ::step] if name == "fc6" else kernel[:, :, ::step, ::step]
+    return kernel, bias[::step]

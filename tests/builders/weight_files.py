@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from numpy.lib.stride_tricks import sliding_window_view
 
-from model.weight_formats.torch import state_dict
 from model.weight_formats.vgg import VggSizes
 
 _ROWS_COLUMNS: Any = (2, 3)  # of maps [1, C, Y, X]; numpy takes a tuple, but its annotation does not
@@ -220,13 +219,6 @@ TORCH_ARRAYS = {
     "a.bias": np.arange(2, dtype=np.float32),
     "steps": np.arange(1, dtype=np.float32).reshape(()),
 }
-
-
-def read_all(path: Path) -> None:
-    """Read every tensor of a file of torch.save."""
-    state = state_dict.read(str(path))
-    for name in state.names():
-        state.array(name)
 
 
 _CONVOLUTIONS = dict(

@@ -11,12 +11,12 @@ import h5py
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from model.weight_formats import recognise
+from model.weight_formats import keras_backbones, recognise
 from tests.builders import weight_files
 from tests.builders.checkpoints import save
 from tests.fuzz.damage import damaged
 from tests.fuzz.kind import Kind
-from utility.checkpoints import contents
+from utility.checkpoints import checkpoint_files
 
 SMALL = weight_files.SMALL
 _MOBILENET_WIDTH = 0.25
@@ -71,8 +71,6 @@ class Caffe(_Weights):
 
 
 class Keras(_Weights):
-    may_end_the_process = True
-
     @classmethod
     @cache
     def sources(cls):
@@ -81,11 +79,9 @@ class Keras(_Weights):
 
 
 def _mobilenet() -> bytes:
-    from model.weight_formats.keras import backbones
-
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        for name, shape in backbones._expected("mobilenet_v1", _MOBILENET_WIDTH).items():
+        for name, shape in keras_backbones.shapes_of("mobilenet_v1", _MOBILENET_WIDTH).items():
             layer, kind = name.split("/")
             file[f"{layer}/{layer}/{kind}:0"] = np.ones(shape, np.float32)
     return buffer.getvalue()
@@ -117,7 +113,7 @@ class Checkpoints(Kind):
 
     @staticmethod
     def read(path):
-        contents.describe_checkpoint(str(path), slots=True)
+        checkpoint_files.open_checkpoint(checkpoint_files.resolve(str(path)))
         recognise.read(str(path), SMALL)
 
 

@@ -73,9 +73,7 @@ def test_the_projects_network_computes_what_the_source_does(tmp_path, weights, w
 
 
 def import_file(source: Path, output: Path) -> None:
-    from model.weight_formats import tf_checkpoint
-
-    tf_checkpoint.write(str(output), recognise.read(str(source)).variables)
+    recognise.write(str(output), recognise.read(str(source)).variables)
 
 
 def started_network(image, checkpoint):

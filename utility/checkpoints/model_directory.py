@@ -44,7 +44,14 @@ def prepare(model_dir: str) -> str | None:
     """
     folder = Path(model_dir)
     found = newest(model_dir) if folder.is_dir() else None
-    _check_writable(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM))
+    except OSError as error:
+        raise UserError(
+            f"--model_dir={folder}: cannot be written to: {error.strerror}; make room there, or choose another"
+        ) from error
     for pattern in _UNFINISHED:
         for path in folder.glob(pattern):
             path.unlink()
@@ -57,17 +64,6 @@ def prepare(model_dir: str) -> str | None:
         kept = listed[listed.index(found) :] if found in listed else [found]
         _write_state(folder, [prefix for prefix in reversed(kept) if is_checkpoint(prefix)])
     return found
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(_ROOM))
-    except OSError as error:
-        raise UserError(
-            f"--model_dir={folder}: cannot be written to: {error.strerror}; make room there, or choose another"
-        ) from error
 
 
 def _write_state(folder: Path, prefixes: Sequence[str]) -> None:

@@ -14,18 +14,17 @@ from utility.checkpoints.checkpoint_files import (
     IMPORT,
     IMPORTABLE,
     SHOWN,
+    STEP,
     newest,
     open_checkpoint,
     resolve,
-    stored_step,
+    step_of,
 )
 from utility.config import config_file
 from utility.config.settings import Config
 from utility.errors import UserError
 from utility.files.text_files import shortened
 from utility.run.log import log
-
-# Which variable of a checkpoint fills which variable of the network.
 
 MISSING = "no counterpart in the checkpoint"
 
@@ -47,30 +46,26 @@ class Scopes(NamedTuple):
     exclude: tuple[str, ...] = ()  # a variable with one of these in its name keeps its random initial value
 
 
-def assign(
-    stored: dict[str, list[int]],
-    variables: Iterable[tf.Variable],
-    scopes: Scopes = Scopes(),  # noqa: B008 (immutable)
-) -> list[Assignment]:
-    """Find for each of the network's variables the one in a checkpoint that fills it.
+def assign(stored: dict[str, list[int]], scopes: Scopes | None = None) -> list[Assignment]:
+    """Find for each variable of the graph's network the one in a checkpoint that fills it.
 
     Args:
       stored: name -> shape of the checkpoint's variables.
-      variables: of the network.
-      scopes: how their names translate.
+      scopes: how their names translate; None: they are the same.
     """
+    scopes = scopes or Scopes()
     plan = []
-    for variable in variables:
-        name = variable.op.name
+    for variable in tf.trainable_variables() + tf.moving_average_variables():  # the latter are batch norm's
+        name, shape = variable.op.name, variable.shape.as_list()
         source = next((n for n in names_in_checkpoint(name, scopes) if n in stored), None)
         excluded = next((scope for scope in scopes.exclude if scope in name), None)
         if excluded:
             plan.append(Assignment(name, variable, None, f"excluded by --checkpoint_exclude_scopes={excluded}"))
         elif source is None:
             plan.append(Assignment(name, variable, None, MISSING))
-        elif stored[source] != variable.shape.as_list():
-            shapes = f"shape {_shape(variable.shape.as_list())}, in the checkpoint {_shape(stored[source])}"
-            plan.append(Assignment(name, variable, None, shapes))
+        elif stored[source] != shape:
+            ours, theirs = (shortened("x".join(map(str, sides))) or "scalar" for sides in (shape, stored[source]))
+            plan.append(Assignment(name, variable, None, f"shape {ours}, in the checkpoint {theirs}"))
         else:
             plan.append(Assignment(name, variable, source))
     return plan
@@ -87,54 +82,16 @@ def names_in_checkpoint(name: str, scopes: Scopes) -> tuple[str, str]:
     return translated, translated
 
 
-def network_variables() -> list[tf.Variable]:
-    """Return the graph's variables that belong to the network: trainable ones, and batch norm's moving averages."""
-    return tf.trainable_variables() + tf.moving_average_variables()
-
-
-def once_for_all_replicas(load: Callable[[], None]) -> None:
-    """Call `load` once where several replicas build the network: in the cross-replica context, with their variables."""
-    replica = tf.distribute.get_replica_context()
-    if replica is None:
-        load()
-    else:
-        replica.merge_call(lambda strategy: load())
-
-
-def scopes_in(stored: Iterable[str]) -> str:
-    """Return the outermost scopes of some variables, for a message."""
-    return shortened(", ".join(sorted({name.split("/")[0] for name in stored if "/" in name}))) or "none"
-
-
-def check_fits(checkpoint: str) -> list[Assignment]:
-    """Return the assignment of a checkpoint to the graph's network.
-
-    A UserError if a variable of the network is missing in it or has another shape.
-    """
-    stored = open_checkpoint(checkpoint).get_variable_to_shape_map()
-    plan = assign(stored, network_variables())
-    unfilled = unassigned(plan)
-    if unfilled:
-        remedy = "config.json and labels.txt must be the checkpoint's own, and lie beside it"
-        if all(assignment.reason == MISSING for assignment in plan):
-            remedy = f"--model_scope must be the scope of its network, one of {scopes_in(stored)}"
-        raise UserError(
-            f"checkpoint {checkpoint} is of another network: {unfilled[0].name} has {unfilled[0].reason}"
-            f" ({len(unfilled)} of {len(plan)} variables differ); {remedy}"
-        )
-    return plan
-
-
-def unassigned(plan: Sequence[Assignment]) -> list[Assignment]:
-    """Return the assignments without a source."""
-    return [assignment for assignment in plan if not assignment.source]
-
-
 def table(plan: Sequence[Assignment]) -> str:
     """Return a table with a line for the variables of a layer that have the same source or reason, and a summary."""
+
+    def layer_and_source(assignment: Assignment) -> tuple[str, str]:
+        source, layer = assignment.source, assignment.name.rpartition("/")[0]
+        return layer, f"random: {assignment.reason}" if source is None else f"from {source.rpartition('/')[0]}"
+
     lines = [
         (layer, " ".join(assignment.name.rpartition("/")[2] for assignment in assignments), what)
-        for (layer, what), assignments in _by_layer(plan)
+        for (layer, what), assignments in groupby(plan, layer_and_source)
     ]
     widths = [max((len(line[column]) for line in lines), default=0) for column in (0, 1)]
     rows = [f"  {layer:{widths[0]}}  {names:{widths[1]}}  {what}" for layer, names, what in lines]
@@ -143,20 +100,38 @@ def table(plan: Sequence[Assignment]) -> str:
     return "\n".join([*rows, f"  {loaded} of {len(plan)} variables loaded{at_random}"])
 
 
-def _by_layer(plan: Sequence[Assignment]) -> list[tuple[tuple[str, str], list[Assignment]]]:
-    def key(assignment: Assignment) -> tuple[str, str]:
-        if assignment.source is None:
-            return assignment.name.rpartition("/")[0], f"random: {assignment.reason}"
-        return assignment.name.rpartition("/")[0], f"from {assignment.source.rpartition('/')[0]}"
-
-    return [(layer, list(assignments)) for layer, assignments in groupby(plan, key)]
+def _scopes_in(stored: Iterable[str]) -> str:
+    return shortened(", ".join(sorted({name.split("/")[0] for name in stored if "/" in name}))) or "none"
 
 
-def _shape(shape: Sequence[int]) -> str:
-    return shortened("x".join(map(str, shape))) or "scalar"
+def _differences(plan: Sequence[Assignment]) -> str:
+    """Return how a checkpoint's variables differ from the network's; "" if all can be loaded."""
+    unfit = [assignment for assignment in plan if not assignment.source]
+    return f"{unfit[0].name} has {unfit[0].reason} ({len(unfit)} of {len(plan)} variables differ)" if unfit else ""
 
 
-# A warm start: training from the weights of another checkpoint.
+def check_fits(checkpoint: str) -> list[Assignment]:
+    """Return the assignment of a checkpoint to the graph's network.
+
+    A UserError if a variable of the network is missing in it or has another shape.
+    """
+    stored = open_checkpoint(checkpoint).get_variable_to_shape_map()
+    plan = assign(stored)
+    if differences := _differences(plan):
+        remedy = "config.json and labels.txt must be the checkpoint's own, and lie beside it"
+        if all(assignment.reason == MISSING for assignment in plan):
+            remedy = f"--model_scope must be the scope of its network, one of {_scopes_in(stored)}"
+        raise UserError(f"checkpoint {checkpoint} is of another network: {differences}; {remedy}")
+    return plan
+
+
+def _once_for_all_replicas(load: Callable[[], None]) -> None:
+    """Call `load` once where several replicas build the network: in the cross-replica context, with their variables."""
+    replica = tf.distribute.get_replica_context()
+    if replica is None:
+        load()
+    else:
+        replica.merge_call(lambda strategy: load())
 
 
 class WarmStart(NamedTuple):
@@ -177,56 +152,45 @@ class WarmStart(NamedTuple):
             UserError: no variable can be loaded; one is missing and `ignore_missing` is off; or the checkpoint is
                 damaged.
         """
-        once_for_all_replicas(self._load)
+        _once_for_all_replicas(self._load)
 
     def _load(self) -> None:
         stored = open_checkpoint(self.checkpoint).get_variable_to_shape_map()
-        plan = assign(stored, network_variables(), self.scopes)
-        log(f"starting from {self.checkpoint}\n{table(plan)}{_unused(self, plan, stored)}")
+        plan = assign(stored, self.scopes)
+        log(f"starting from {self.checkpoint}\n{table(plan)}")
+        counterparts = {name for assignment in plan for name in names_in_checkpoint(assignment.name, self.scopes)}
+        left = sorted(set(stored) - counterparts - {STEP})
+        slots = [name for name in left if name.rpartition("/")[0] in stored]
+        if slots or STEP in stored:
+            log(f"  not taken over: the source's step and {len(slots)} variables of its optimizer")
+        if others := [shortened(name) for name in left if name not in slots]:
+            names = ", ".join(others[:SHOWN]) + ", ..." * (len(others) > SHOWN)
+            log(f"  not in the network: {len(others)} of the checkpoint's variables: {names}")
         for scope in self.scopes.exclude:
             if not any(scope in assignment.name for assignment in plan):
                 log(f"  note: --checkpoint_exclude_scopes: no variable has '{scope}' in its name")
         for part, note in self.notes:
             if any(part in assignment.name and assignment.source for assignment in plan):
                 log(f"  note: {note}")
+
         loaded = {assignment.source: assignment.variable for assignment in plan if assignment.source}
         if not loaded:
-            raise UserError(_nothing_fits(self, stored))
+            names = shortened(", ".join(sorted(stored)[:3]))
+            raise UserError(
+                f"--checkpoint_path={self.checkpoint}: nothing of it was loaded. Its variables are {names}, ...;"
+                f" --checkpoint_model_scope={self.scopes.checkpoint} should be one of its scopes"
+                f" ({_scopes_in(stored)}), and --checkpoint_exclude_scopes must not leave out all"
+            )
         missing = [assignment.name for assignment in plan if assignment.reason == MISSING]
         if missing and not self.ignore_missing:
-            raise UserError(
-                f"--checkpoint_path={self.checkpoint} lacks {', '.join(missing[:SHOWN])}"
-                f"{', ...' * (len(missing) > SHOWN)}; --ignore_missing_vars leaves them at their random start"
-            )
+            names = ", ".join(missing[:SHOWN]) + ", ..." * (len(missing) > SHOWN)
+            remedy = "--ignore_missing_vars leaves them at their random start"
+            raise UserError(f"--checkpoint_path={self.checkpoint} lacks {names}; {remedy}")
         tf.train.init_from_checkpoint(self.checkpoint, loaded)
 
 
-def _nothing_fits(start: WarmStart, stored: dict[str, list[int]]) -> str:
-    names = shortened(", ".join(sorted(stored)[:3]))
-    return (
-        f"--checkpoint_path={start.checkpoint}: nothing of it was loaded. Its variables are {names}, ...;"
-        f" --checkpoint_model_scope={start.scopes.checkpoint} should be one of its scopes ({scopes_in(stored)}), and"
-        " --checkpoint_exclude_scopes must not leave out all"
-    )
-
-
-def _unused(start: WarmStart, plan: Sequence[Assignment], stored: dict[str, list[int]]) -> str:
-    """Return lines on the checkpoint's variables that are not used: optimizer slots, the step, and unknown ones."""
-    counterparts = {name for assignment in plan for name in names_in_checkpoint(assignment.name, start.scopes)}
-    left = sorted(set(stored) - counterparts - {"global_step"})
-    slots = [name for name in left if name.rpartition("/")[0] in stored]
-    others = [name for name in left if name not in slots]
-    lines = []
-    if slots or "global_step" in stored:
-        lines.append(f"  not taken over: the source's step and {len(slots)} variables of its optimizer")
-    if others:
-        names = ", ".join(map(shortened, others[:SHOWN])) + ", ..." * (len(others) > SHOWN)
-        lines.append(f"  not in the network: {len(others)} of the checkpoint's variables: {names}")
-    return "".join(f"\n{line}" for line in lines)
-
-
 class Resume(NamedTuple):
-    """The model directory's own checkpoint, from which the Estimator goes on with all of its variables."""
+    """The model directory's own checkpoint, with all of whose variables the Estimator resumes the training."""
 
     checkpoint: str  # prefix
 
@@ -236,21 +200,18 @@ class Resume(NamedTuple):
         Raises:
             UserError: the checkpoint is damaged, or of another network.
         """
-        once_for_all_replicas(self._check)
+        _once_for_all_replicas(self._check)
 
     def _check(self) -> None:
-        reader = open_checkpoint(self.checkpoint)
-        stored = reader.get_variable_to_shape_map()
-        plan = assign(stored, network_variables())
-        unfit = unassigned(plan)
-        if unfit:
+        plan = assign(open_checkpoint(self.checkpoint).get_variable_to_shape_map())
+        folder, name = Path(self.checkpoint).parent, Path(self.checkpoint).name
+        if differences := _differences(plan):
+            remedy = "choose another --model_dir, or the settings it was trained with"
             raise UserError(
-                f"--model_dir={Path(self.checkpoint).parent} has a checkpoint of another network,"
-                f" {Path(self.checkpoint).name}: {unfit[0].name} has {unfit[0].reason} ({len(unfit)} variables"
-                " differ); choose another --model_dir, or the settings it was trained with"
+                f"--model_dir={folder} has a checkpoint of another network, {name}: {differences}; {remedy}"
             )
-        step = "".join(f", step {step}" for step in [stored_step(reader)] if step is not None)
-        log(f"going on from {self.checkpoint}{step}, with the optimizer's variables\n{table(plan)}")
+        step = step_of(self.checkpoint)
+        log(f"going on from {self.checkpoint}, step {step}, with the optimizer's variables\n{table(plan)}")
 
 
 Start = WarmStart | Resume | None  # None: random weights
@@ -280,15 +241,27 @@ def starting_point(
         return Resume(own)
     try:
         checkpoint = resolve(path)
-        notes = _other_heads(config, checkpoint) if config else ()
-        return WarmStart(checkpoint, Scopes(*scopes), ignore_missing, notes)
     except FileNotFoundError:
         if not optional:
             raise
-    for file in sorted(Path(path).glob("*")):
-        if file.suffix in IMPORTABLE:
-            log(f"{file} is no checkpoint yet; convert it: {IMPORT}{file}")
-    return None
+        for file in sorted(Path(path).glob("*")):
+            if file.suffix in IMPORTABLE:
+                log(f"{file} is no checkpoint yet; convert it: {IMPORT}{file}")
+        return None
+    notes = []
+    for part, settings in _HEADS.items():
+        # no error: a head may learn other default boxes or classes from there
+        if config and (changes := config_file.differences(config, str(Path(checkpoint).parent), settings)):
+            remedy = "--checkpoint_exclude_scopes=multibox_head starts the heads at random"
+            notes.append((part, f"{part}* was trained with other settings: {'; '.join(changes)}; {remedy}"))
+    return WarmStart(checkpoint, Scopes(*scopes), ignore_missing, tuple(notes))
+
+
+# settings that give the outputs of a head, by a part of its name, their meaning
+_HEADS = {
+    "multibox_head/loc_": ("anchors", "targets.coordinates", "targets.prior_variances"),
+    "multibox_head/cls_": ("anchors", "class_names"),
+}
 
 
 def identity(start: Start) -> str:
@@ -298,25 +271,3 @@ def identity(start: Start) -> str:
     index = Path(f"{start.checkpoint}.index")  # holds a checksum of each variable
     digest = hashlib.sha256((index if index.is_file() else Path(start.checkpoint)).read_bytes()).hexdigest()
     return f"checkpoint of digest {digest[:12]} with {start._replace(checkpoint='', notes=())}"
-
-
-# settings that give the outputs of a head their meaning
-_HEADS = {
-    "multibox_head/loc_": ("anchors", "targets.coordinates", "targets.prior_variances"),
-    "multibox_head/cls_": ("anchors", "class_names"),
-}
-
-
-def _other_heads(config: Config, checkpoint: str) -> tuple[tuple[str, str], ...]:
-    """Return a note for each head, by a part of its name, that was trained for other default boxes or classes.
-
-    It is no error: a head may learn new ones from there.
-    """
-    folder = str(Path(checkpoint).parent)
-    found = {part: config_file.differences(config, folder, settings) for part, settings in _HEADS.items()}
-    remedy = "--checkpoint_exclude_scopes=multibox_head starts the heads at random"
-    return tuple(
-        (part, f"{part}* was trained with other settings: {'; '.join(lists)}; {remedy}")
-        for part, lists in found.items()
-        if lists
-    )

@@ -1,8 +1,8 @@
 """Each format of VGG-16 weights: the converted numbers, what a network computes with them, and what is refused."""
 
 import gzip
-import time
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -14,23 +14,18 @@ from tests.model.weight_formats.helpers import project_maps, refuse, source_imag
 
 
 @pytest.mark.parametrize("kind", VGG_WRITERS)
-def test_a_network_computes_the_same_in_the_files_layout_and_in_this_projects(tmp_path, weights, kind):
+def test_every_number_is_where_it_belongs_and_the_network_computes_the_same(tmp_path, weights, kind):
     write, order = VGG_WRITERS[kind]
     imported = recognise.read(str(write(tmp_path / "weights", weights)), SMALL)
-    expected = files.vgg_maps(source_image(order), files.reduced(weights), SMALL)
+    maps = files.vgg_maps(source_image(order), files.reduced(weights), SMALL)
     with tf.Graph().as_default():
-        found = project_maps(imported.variables)
+        computed = project_maps(imported.variables)
     for name in ("conv1_1", "conv4_3", "conv5_3", "fc7"):
         inside = np.s_[:, :, 1:-1, 1:-1] if name == "conv1_1" else np.s_[:]
         exact = order != "torchvision" or name == "conv1_1"
-        tolerance = (1e-4 if exact else 2e-2) * expected[name].std()
-        np.testing.assert_allclose(found[name][inside], expected[name][inside], rtol=1e-4, atol=tolerance)
+        tolerance = (1e-4 if exact else 2e-2) * maps[name].std()
+        np.testing.assert_allclose(computed[name][inside], maps[name][inside], rtol=1e-4, atol=tolerance)
 
-
-@pytest.mark.parametrize("kind", VGG_WRITERS)
-def test_every_number_is_where_it_belongs(tmp_path, weights, kind):
-    write, order = VGG_WRITERS[kind]
-    imported = recognise.read(str(write(tmp_path / "weights", weights)), SMALL)
     assert imported.config is None
     assert len(imported.variables) == 30
     for name, (kernel, bias) in files.reduced(weights).items():
@@ -73,7 +68,7 @@ def test_vgg19_is_not_taken_for_vgg16(tmp_path, weights, kind, monkeypatch):
     names = {**files.keras_names(), "conv3_4": "block3_conv4"}
     monkeypatch.setattr(files, "keras_names", lambda: names)
     path = VGG_WRITERS[kind][0](tmp_path / "weights", {**weights, "conv3_4": weights["conv3_3"]})
-    refuse(path, "conv3_4")
+    refuse(path, "block3_conv4" if kind == "keras" else "conv3_4")
 
 
 @pytest.mark.parametrize("name", ["conv2_1", "fc6"])
@@ -94,7 +89,7 @@ def test_numbers_that_are_infinite_in_float32_are_refused(tmp_path, weights, nam
 
 def test_one_of_fc6_and_fc7_alone_is_refused(tmp_path, weights):
     rest = {name: layer for name, layer in weights.items() if name != "fc7"}
-    refuse(files.write_keras(tmp_path / "w", rest), "only one of fc6 and fc7")
+    refuse(files.write_keras(tmp_path / "w", rest), "fc7/kernel is not in it")
 
 
 CONTENTS = {
@@ -103,11 +98,11 @@ CONTENTS = {
     "web page": (b"\n<!DOCTYPE html><html>Sign in</html>", "it is a web page"),
     "gzip": (gzip.compress(b"x"), "compressed .gzip.: unpack it first"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
-    "hdf5 cut off": (b"\x89HDF\r\n\x1a\n" + bytes(100), "cannot be read as HDF5"),
-    "zip cut off": (b"PK\x03\x04" + bytes(100), "zip archive is damaged"),
+    "hdf5 cut off": (b"\x89HDF\r\n\x1a\n" + bytes(100), "as HDF5 it cannot be read"),
+    "zip cut off": (b"PK\x03\x04" + bytes(100), "as a file of torch.save it cannot be read: .*BadZipFile"),
     "other pickle": (b"\x80\x02K\x01.", "none of the kinds of file"),
-    "pickle of torch cut off": (b"\x80\x02" + files.TORCH_MAGIC, "pickle is damaged"),
-    "caffe cut off": (b"\n\x20VGG", "as a caffemodel it is damaged or cut off"),
+    "pickle of torch cut off": (b"\x80\x02" + files.TORCH_MAGIC, "as a file of torch.save it cannot be read: "),
+    "caffe cut off": (b"\n\x20VGG", "as a caffemodel it cannot be read: it is damaged or cut off"),
     "caffe without weights": (b"\n\x03VGG", "no layer with weights"),
 }
 
@@ -122,21 +117,14 @@ def test_a_foreign_or_damaged_file_is_one_clear_line(tmp_path, kind):
     assert "\n" not in str(caught.value)
 
 
-HEAVY = {
-    "hash_nested.pth": "an object that is larger than any of a network, or nested",
-    "dims_300k.caffemodel": "an array of more than 32 axes",
-    "kernel_6GB.h5": r"conv1_1 has a kernel of \(3, 3, 30000, 6000\)",
-    "mob_scalar.h5": r"conv1/kernel has the shape \(\), but mobilenet_v1's has four sides",
-}
+def test_a_file_of_another_network_is_one_line_that_says_what_it_holds(tmp_path):
+    with h5py.File(tmp_path / "f", "w") as file:
+        file["group/images"] = np.zeros(3)
+    refuse(tmp_path / "f", "it holds no network that is known here, but group/images, ...: give a VGG-16 of Keras")
 
 
-@pytest.mark.parametrize("name", HEAVY)
-def test_a_small_file_that_stands_for_gigabytes_or_hours_is_one_line_at_once(cases, name):
-    start = time.process_time()
-    with pytest.raises(ValueError, match=HEAVY[name]) as caught:
-        recognise.read(str(cases / "weights" / name))
-    assert time.process_time() - start < 5
-    assert str(caught.value).isprintable() and len(str(caught.value)) < 300
+def test_the_cases_end_in_one_line(cases):
+    refuse(cases / "weights" / "mob_scalar.h5", r"conv1/kernel has the shape \(\), but mobilenet_v1's has four sides")
 
 
 def test_a_wrong_path_says_what_is_there(tmp_path):

@@ -6,10 +6,12 @@ import time
 from typing import Any
 
 import numpy as np
-import tensorflow.compat.v1 as tf
+import pytest
 
 from tests.builders.checkpoints import save
-from utility.checkpoints import contents
+from tests.builders.weight_files import floats
+from utility import checkpoint_inspect
+from utility.checkpoints import checkpoint_files
 from utility.run.command import ROOT
 
 SCRIPT = str(ROOT / "utility" / "checkpoint_inspect.py")
@@ -42,12 +44,32 @@ def test_lists_variables_sizes_and_the_step(tmp_path):
     ]
 
 
-def test_lists_the_optimizers_variables_on_request():
-    shapes = {name: np.shape(value) for name, value in VARIABLES.items()}
-    variables = contents.variables_of(shapes, dict.fromkeys(shapes, tf.float32))
-    lines = contents.describe(variables, None, slots=True).splitlines()
+def test_lists_the_optimizers_variables_on_request(tmp_path):
+    save(tmp_path / "model.ckpt", {name: value for name, value in VARIABLES.items() if name != "global_step"})
+    lines = run(f"--checkpoint_path={tmp_path}", "--slots").stdout.splitlines()
     assert lines[2].startswith("  ssd300/conv9/bias/Momentum  float32")
     assert lines[-2:] == ["1 optimizer's variable, 4 numbers, 16 B", "no global step"]
+
+
+@pytest.mark.parametrize(
+    ("step", "found"),
+    [
+        (np.int32(7), 7),
+        (floats(7), 7),
+        (np.array([7]), 7),
+        (np.full((1, 1), 7, np.float16), 7),
+        (floats(7.5), None),
+        (floats(np.nan), None),
+        (floats(np.inf), None),
+        (floats([1, 2]), None),
+        (np.array(b"7"), None),
+        (np.zeros((0, 2), np.int64), None),
+        (np.complex64(7), None),
+    ],
+)
+def test_the_step_of_another_project_is_any_one_whole_number(tmp_path, step, found):
+    prefix = save(tmp_path / "m.ckpt", {"global_step": step})
+    assert checkpoint_inspect._step(checkpoint_files.open_checkpoint(prefix), "global_step") == found
 
 
 def test_help_is_quick():

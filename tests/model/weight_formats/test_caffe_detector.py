@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model.weight_formats import recognise, tf_checkpoint
-from model.weight_formats.caffe import detectors
+from model.weight_formats import caffe_detector, recognise
 from net.default_boxes import default_boxes
 from net.matching import decode
 from net.ssd_net import ssd_network
@@ -16,6 +15,7 @@ from tests.builders import weight_files as files
 from tests.builders.weight_files import SSD_EXTRAS, SSD_MAPS, SSD_RATIOS
 from utility.config import checks, config_file
 from utility.config.feature_maps import feature_maps
+from utility.errors import UserError
 
 MIN_SIZES, MAX_SIZES = (30, 60, 111, 162, 213, 264), (60, 111, 162, 213, 264, 315)
 
@@ -76,7 +76,7 @@ def test_a_whole_ssd_detects_what_caffe_detects(caffe_ssd, imported, tmp_path):
     image = np.random.default_rng(3).uniform(-110, 130, (1, 300, 300, 3)).astype(np.float32)  # BGR minus means
     loc, conf = caffe_forward(image.transpose(0, 3, 1, 2), caffe_ssd[1])
     priors = caffe_priors()
-    tf_checkpoint.write(str(tmp_path / "model.ckpt"), imported.variables)
+    recognise.write(str(tmp_path / "model.ckpt"), imported.variables)
     config_file.save(imported.config, str(tmp_path))
     config = config_file.load(str(tmp_path))
     assert config is not None
@@ -137,23 +137,28 @@ def test_the_config_is_caffes(imported):
     ("ratios", "order"), [((1, 2, 1 / 2), [1, 0, 2, 3]), ((1, 2, 3, 1 / 2, 1 / 3), [1, 0, 2, 4, 3, 5])]
 )
 def test_order_of_a_cells_boxes(ratios, order):
-    assert detectors.box_order(ratios) == order
-
-
-def refuse(blobs, message):
-    with pytest.raises(ValueError, match=message):
-        detectors.detector(blobs)
+    assert caffe_detector.box_order(ratios) == order
 
 
 def test_other_detectors_are_refused(caffe_ssd):
-    blobs = caffe_ssd[1]
-    coco = {**blobs, "conv4_3_norm_mbox_conf": [np.zeros((4 * 81, 512, 3, 3)), np.zeros(4 * 81)]}
-    refuse(coco, "SSD300 for 81 classes, background included; only the models for VOC, with 21")
-    refuse({**blobs, "conv10_2_mbox_loc": blobs["fc7_mbox_loc"]}, "no SSD300: it has a conv10_2_mbox_loc")
-    refuse({n: b for n, b in blobs.items() if n != "conv9_2_mbox_conf"}, "it has no conv9_2_mbox_conf")
-    refuse({n: b for n, b in blobs.items() if n != "conv7_1"}, "conv7_1 has 0 blobs instead of weights and a bias")
-    refuse({**blobs, "conv4_3_norm": [np.ones(1)]}, "1 numbers instead of one for each of 512 channels")
-    refuse({**blobs, "fc7_mbox_loc": blobs["conv4_3_norm_mbox_loc"]}, "a head has 16 outputs instead of 24")
-    refuse({**blobs, "conv6_1": blobs["conv7_1"]}, r"conv8_1 would be \(1, 1, 512, 128\), but SSD300's is")
-    nan = [np.full_like(blobs["conv9_1"][0], np.nan), blobs["conv9_1"][1]]
-    refuse({**blobs, "conv9_1": nan}, "conv11_1/kernel holds values that are infinite or not a number")
+    arrays = {f"{name}/{index}": array for name, blobs in caffe_ssd[1].items() for index, array in enumerate(blobs)}
+
+    def refuse(changed, message):
+        with pytest.raises(UserError, match=message):
+            recognise.convert({name: values for name, values in {**arrays, **changed}.items() if values is not None})
+
+    refuse(
+        {"conv4_3_norm_mbox_conf/1": np.zeros(4 * 81)},
+        "an SSD300 for 81 classes, background included; only .*, with 21",
+    )
+    refuse({"conv10_2_mbox_loc/0": arrays["fc7_mbox_loc/0"]}, "no SSD300: it has a conv10_2_mbox_loc")
+    refuse(
+        {"conv9_2_mbox_conf/0": None},
+        r"SSD300's multibox_head/cls_5/kernel is not in it \(1 of 71 arrays are missing\)",
+    )
+    refuse({"conv7_1/1": None}, "SSD300's additional_layers/conv9/conv9_1/bias is not in it")
+    refuse({"conv4_3_norm/0": np.ones(1)}, r"conv4_3_scale/weights has the shape \(1,\), but SSD300's is \(512,\)")
+    refuse({"fc7_mbox_loc/0": arrays["conv4_3_norm_mbox_loc/0"]}, r"loc_1/kernel has the shape .*16\), but .*24\)")
+    refuse({"conv6_1/0": arrays["conv7_1/0"]}, r"conv8_1/kernel has the shape \(1, 1, 512, 128\), but SSD300's is")
+    nan = np.full_like(arrays["conv9_1/0"], np.nan)
+    refuse({"conv9_1/0": nan}, "conv11_1/kernel would hold values that are infinite or not a number")

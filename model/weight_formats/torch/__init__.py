@@ -1,1 +1,0 @@
-"""PyTorch: state dicts in files of torch.save, read without PyTorch, and the VGG-16 in them."""
