@@ -18,7 +18,6 @@ import msgspec
 
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
-from utility.config.memory import memory_bytes
 from utility.errors import UserError
 from utility.files.json_files import read_foreign_json
 from utility.files.text_files import shortened
@@ -31,8 +30,6 @@ FLAGS: tuple[SourceFlag, ...] = (
     SourceFlag("validation_images", "of COCO: folder with the validation images"),
 )
 _FLAGS_OF_SPLIT = {TRAIN: ("annotations", "images"), VALIDATION: ("validation_annotations", "validation_images")}
-_MEMORY_PER_BYTE = 2  # of a JSON file, at least, while it is read; COCO's largest has 450 MB
-_UNUSED = "segmentation"  # nine tenths of a file
 _REMEDY = "give COCO's instances_*.json, or one like it"
 _FAR = 1.05  # of the image's side
 _LEAST_AS_CORNERS = 0.95  # of the boxes; in COCO, few have a width above x and a height above y
@@ -166,7 +163,7 @@ def read_instances(path: str | Path) -> Instances:
                 "x, y, width, height: correct or remove the annotation"
             )
         if each.iscrowd not in (0, 1):
-            raise UserError(f"{path}: annotation {each.id}: 'iscrowd' is {each.iscrowd}, neither 0 nor 1")
+            raise UserError(f"{path}: annotation {each.id}: 'iscrowd' is {each.iscrowd:g}, neither 0 nor 1")
         objects[each.image_id].append(LabelledObject(names[each.category_id], edges, bool(each.iscrowd), False))
     annotations = {
         image_id: Annotation(str(image_id), path, _side_px(each.height), _side_px(each.width), tuple(objects[image_id]))
@@ -180,18 +177,12 @@ def load(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: it is larger than this machine can read, or `read_foreign_json` refuses it.
+        UserError: `read_foreign_json` refuses it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: {_REMEDY}")
-    needed, there = _MEMORY_PER_BYTE * path.stat().st_size, memory_bytes()
-    if needed > there:
-        raise UserError(
-            f"{path} takes {needed / 1e9:.1f} GB of memory or more, and this machine has {there / 1e9:.1f} GB: take the"
-            f" {_UNUSED}s out of the file, which are not used here"
-        )
-    return read_foreign_json(path, _REMEDY, _UNUSED)
+    return read_foreign_json(path, _REMEDY, "segmentation")
 
 
 def _entries(path: Path, document: Mapping[str, Any], kind: str, form: type[_Entry]) -> Iterator[_Entry]:
@@ -204,8 +195,10 @@ def _entries(path: Path, document: Mapping[str, Any], kind: str, form: type[_Ent
         try:
             found = msgspec.convert(entry, form)
         except msgspec.ValidationError as error:
+            used = {key: entry.get(key) for key in form.__struct_fields__} if isinstance(entry, dict) else entry
+            reason = str(error).replace("`$.", "`")  # msgspec names a key as in "at `$.bbox[3]`"
             raise UserError(
-                f"{path}: entry {number} of {kind!r}: {error}: correct or remove {shortened(entry)}"
+                f"{path}: entry {number} of {kind!r} is {shortened(used)}: {reason}: correct it, or remove the entry"
             ) from error
         if found.id in seen:
             raise UserError(f"{path}: entry {number} of {kind!r} has the id {found.id}, as one before it: change it")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from itertools import islice
 from typing import Any, Protocol
 
 from dataset.sources import coco, voc, yolo
@@ -25,14 +26,9 @@ class SourceFormat(Protocol):
     def read_data_set(self, values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
         """Read all annotations of a data set; no picture is decoded, but its size may be read from its header.
 
-        Args:
-            values: of the format's FLAGS, by name; None for a flag that is not given and has no default.
-            skip_bad_images: leave out images that are missing or whose annotation cannot be read, with a line for each
-                in `Split.skipped`.
-
-        Raises:
-            OSError: a file or folder is missing.
-            UserError: a flag, an annotation or a class name is wrong.
+        `values` are those of FLAGS by name, None for a flag that is not given and has no default. With
+        `skip_bad_images`, images that are missing or whose annotation cannot be read are left out, with a line for
+        each in `Split.skipped`. What is missing is an OSError, what is wrong a UserError.
         """
         ...
 
@@ -52,13 +48,12 @@ def read_data_set(
 ) -> DataSet:
     """Read a data set, take a part of its training images for validation if asked to, and look at the whole.
 
-    No picture is decoded; files are compared byte by byte where a training picture and a validation picture have the
-    same size.
+    Files are compared byte by byte where a training picture and a validation picture have the same size.
 
     Args:
         format_name: one of FORMATS.
         values: as in `SourceFormat.read_data_set`.
-        skip_bad_images: as in `SourceFormat.read_data_set`.
+        skip_bad_images: the same.
         validation_fraction: as in `divided`; None to leave the splits as they are.
 
     Raises:
@@ -71,9 +66,8 @@ def read_data_set(
     sources = [source for split in data.splits.values() for source in split.sources]
     refuse_fractions(sources)
     remarks = (*(data.remarks or boxes_far_beyond(sources)), *pictures_in_both(data.splits))
-    return replace(
-        data, remarks=remarks, notes=(*names_alike(data.class_names, sources), *classes_without_objects(data))
-    )
+    notes = (*names_alike(data.class_names, sources), *classes_without_objects(data))
+    return replace(data, remarks=remarks, notes=notes)
 
 
 def divided(data: DataSet, fraction: float) -> DataSet:
@@ -145,7 +139,7 @@ def _chosen_for_validation(sources: Sequence[Source], fraction: float) -> set[in
         for side in (True, False):
             if totals[name] > 1 and not counts[side][name]:
                 movable = (i for i in order if name in classes[i] and all(counts[not side][c] > 1 for c in classes[i]))
-                if (index := next(movable, None)) is not None:
+                for index in islice(movable, 1):
                     chosen ^= {index}
                     counts[side].update(classes[index])
                     counts[not side].subtract(classes[index])
@@ -161,30 +155,23 @@ def refuse_fractions(sources: Sequence[Source]) -> None:
     Raises:
         UserError: names the first such box.
     """
-    labelled = [source for source in sources if source.annotation.objects]
+    labelled = [each for each in sources if each.annotation.objects]
     within = [
-        source
-        for source in labelled
-        if all(min(item.box_yxyx_px) >= 0 and max(item.box_yxyx_px) <= 1 for item in source.annotation.objects)
+        each
+        for each in labelled
+        if all(0 <= side <= 1 for item in each.annotation.objects for side in item.box_yxyx_px)
     ]
-    broken = (
-        (source, item)
-        for source in within
-        for item in source.annotation.objects
-        if any(side != int(side) for side in item.box_yxyx_px)
-    )
-    source, item = next(broken, (None, None))
-    if source and item and 2 * len(within) >= len(labelled):
+    broken = [
+        (each, item) for each in within for item in each.annotation.objects if any(x % 1 for x in item.box_yxyx_px)
+    ]
+    if broken and 2 * len(within) >= len(labelled):
+        source, item = broken[0]
+        ymin, xmin, ymax, xmax = item.box_yxyx_px
         raise UserError(
-            f"{source.where}: the box {_told(item.box_yxyx_px)} ({item.name}) looks like fractions of the image, as do "
-            f"all boxes of {len(within)} of {len(labelled)} images with objects: multiply them by the image's width and "
-            "height, for boxes are in pixels"
+            f"{source.where}: the box xmin {xmin:g} ymin {ymin:g} xmax {xmax:g} ymax {ymax:g} ({item.name}) looks like "
+            f"fractions of the image, as do all boxes of {len(within)} of {len(labelled)} images with objects: "
+            "multiply them by the image's width and height, for boxes are in pixels"
         )
-
-
-def _told(box_yxyx_px: Sequence[float]) -> str:
-    ymin, xmin, ymax, xmax = box_yxyx_px
-    return f"xmin {xmin:g} ymin {ymin:g} xmax {xmax:g} ymax {ymax:g}"
 
 
 def boxes_far_beyond(sources: Sequence[Source]) -> tuple[str, ...]:
@@ -205,39 +192,34 @@ def boxes_far_beyond(sources: Sequence[Source]) -> tuple[str, ...]:
     if len(broken) <= max(_MOST_FAR, _MOST_FAR_SHARE * count):
         return ()
     source, item = broken[0]
+    ymin, xmin, ymax, xmax = item.box_yxyx_px
     return (
-        f"{len(broken)} of {count} boxes reach far beyond their image, the first in {source.where}: "
-        f"{_told(item.box_yxyx_px)} in {source.annotation.width}x{source.annotation.height} ({item.name}); they will be "
-        "clipped: look whether this format has its numbers in this order and unit, and whether the labels are of "
-        "pictures of this size",
+        f"{len(broken)} of {count} boxes reach far beyond their image, the first in {source.where}: xmin {xmin:g} ymin "
+        f"{ymin:g} xmax {xmax:g} ymax {ymax:g} in {source.annotation.width}x{source.annotation.height} ({item.name}); "
+        "they will be clipped: look whether this format has its numbers in this order and unit, and whether the labels "
+        "are of pictures of this size",
     )
 
 
 def pictures_in_both(splits: Mapping[str, Split]) -> tuple[str, ...]:
     """Return a remark, in a tuple, if training and validation have pictures with the same bytes; else ()."""
-    paths = {prefix: [each.image_path for each in split.sources] for prefix, split in splits.items()}
-    train, validation = paths.get(TRAIN, []), paths.get(VALIDATION, [])
-    size_of = {path: path.stat().st_size for path in (*train, *validation) if path.is_file()}
-    # only files of the same size are read; an empty one is told when it is converted
+    train, validation = (
+        [each.image_path for each in splits[prefix].sources] if prefix in splits else []
+        for prefix in (TRAIN, VALIDATION)
+    )
+    # files that are empty, missing or cannot be read are told when they are converted
+    readable = [path for path in {*train, *validation} if path.is_file() and os.access(path, os.R_OK)]
+    size_of = {path: path.stat().st_size for path in readable}
     common = {size_of.get(path, 0) for path in train} & {size_of.get(path, 0) for path in validation} - {0}
-    digests = {path: _digest(path) for path, size in size_of.items() if size in common}
-    twin_of = {digests[path]: path for path in reversed(train) if path in digests}
-    pairs = [(path, twin_of[digests[path]]) for path in validation if digests.get(path) in twin_of]
+    digest_of = {path: hashlib.sha256(path.read_bytes()).digest() for path, size in size_of.items() if size in common}
+    twin_of = {digest_of[path]: path for path in reversed(train) if path in digest_of}
+    pairs = [(path, twin_of[digest_of[path]]) for path in validation if digest_of.get(path) in twin_of]
     if not pairs:
         return ()
-    path, twin = pairs[0]
     return (
         f"{len(pairs)} of {len(validation)} validation pictures are training pictures too, by their bytes, the first: "
-        f"{path} and {twin}; the score would be too good: take them out of one of the two",
+        f"{pairs[0][0]} and {pairs[0][1]}; the score would be too good: take them out of one of the two",
     )
-
-
-def _digest(path: Path) -> bytes:
-    """Return a digest of a file's bytes, of its path if it cannot be read, which is said when it is converted."""
-    try:
-        return hashlib.sha256(path.read_bytes()).digest()
-    except OSError:
-        return str(path).encode()
 
 
 def names_alike(class_names: Sequence[str], sources: Sequence[Source]) -> tuple[str, ...]:
@@ -272,21 +254,20 @@ def classes_without_objects(data: DataSet) -> tuple[str, ...]:
         prefix: {item.name for each in split.sources for item in each.annotation.objects if not item.difficult}
         for prefix, split in data.splits.items()
     }
-    missing = {"training": set[str](), "validation": set[str]()}
-    if TRAIN in found:
-        missing["training"] = set(data.class_names) - found[TRAIN]
-    if VALIDATION in found:
-        missing["validation"] = found.get(TRAIN, set()) - found[VALIDATION]
-    consequences = {
-        "training": "so they cannot be learnt: label some, or leave the names out",
-        "validation": "so they have no score: add validation pictures with them, or let --validation_fraction, which "
-        "takes some of each class, choose",
-    }
     notes = []
-    for kind, names in missing.items():
-        told = [name for name in data.class_names if name in names]
-        if told:
-            more = f" and {len(told) - _MOST_NAMES} more" if len(told) > _MOST_NAMES else ""
-            counts = f"{len(told)} of {len(data.class_names)} classes have no {kind} object"
-            notes.append(f"{counts}, {consequences[kind]}: {', '.join(told[:_MOST_NAMES])}{more}")
+    for kind, expected, prefix, consequence in (
+        ("training", {*data.class_names}, TRAIN, "so they cannot be learnt: label some, or leave the names out"),
+        (
+            "validation",
+            found.get(TRAIN, set()),
+            VALIDATION,
+            "so they have no score: add validation pictures with them, or let --validation_fraction, which takes some "
+            "of each class, choose",
+        ),
+    ):
+        missing = [name for name in data.class_names if name in expected - found.get(prefix, expected)]
+        if missing:
+            more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
+            counts = f"{len(missing)} of {len(data.class_names)} classes have no {kind} object"
+            notes.append(f"{counts}, {consequence}: {', '.join(missing[:_MOST_NAMES])}{more}")
     return tuple(notes)

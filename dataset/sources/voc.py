@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lxml import etree
 from tqdm import tqdm
@@ -43,9 +44,9 @@ FLAGS: tuple[SourceFlag, ...] = (
     folders.LABELS_FLAG,
 )
 _SPLIT_FLAGS = {TRAIN: "--train_splits", VALIDATION: "--validation_splits"}
+_SUFFIXES = ", ".join(folders.SUFFIXES)
 _USUAL_TRAIN_SPLITS = ("VOC2007", "VOC2012")
 _USUAL_VALIDATION_SPLIT = "VOC2007TEST"
-_SUFFIXES = f"{', '.join(folders.SUFFIXES)}, in any case"
 _TRUE_WORDS = frozenset({"true", "yes"})
 _FALSE_WORDS = frozenset({"", "false", "no", "unspecified"})
 _MOST_UNKNOWN = 20  # class names in a message
@@ -55,48 +56,44 @@ class AnnotationError(UserError):
     """An annotation that is missing or cannot be read; the message names the file and the object."""
 
 
-class _Files(NamedTuple):
-    """The annotation and the picture of an image, None if missing; `fault` says what is wrong if one of them is."""
-
-    image_id: str
-    xml: Path | None
-    picture: Path | None
-    fault: str
-
-
 def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
-    """Read the training and validation images of a VOCROOT, as `formats.SourceFormat` says; no picture is opened.
-
-    Raises:
-        FileNotFoundError: a folder or file is missing.
-        UserError: no split, a bad annotation or class name, or a validation image in several splits.
-    """
+    """Read the training and validation images of a VOCROOT, as `formats.SourceFormat` says; no picture is opened."""
     root = Path(values["dataset_directory"])
     if not root.is_dir():
         raise FileNotFoundError(f"--dataset_directory: {root} is not a folder")
+    for flag in ("train_splits", "validation_splits"):
+        named = values[flag] or []
+        if missing := [name for name in named if not (root / name).is_dir()]:
+            there = _folders(root)
+            raise FileNotFoundError(f"--{flag}: no folder {', '.join(missing)} in {root}; folders there: {there}")
+        if len(set(named)) < len(named):
+            raise UserError(f"--{flag}={','.join(named)} names a split twice")
     image_sets = {TRAIN: values["train_image_set"], VALIDATION: values["validation_image_set"]}
-    names = {
-        TRAIN: _train_splits(root, values["train_splits"]),
-        VALIDATION: _validation_splits(root, values["validation_splits"], image_sets[VALIDATION]),
+    names, validation_names = values["train_splits"], values["validation_splits"]
+    chosen = {
+        TRAIN: _usual_train_splits(root) if names is None else names,
+        VALIDATION: _usual_validation_splits(root, image_sets[VALIDATION])
+        if validation_names is None
+        else validation_names,
     }
-    if not any(names.values()):
+    if not any(chosen.values()):
         raise UserError("--train_splits and --validation_splits are both empty: no split to convert")
     splits = {
-        prefix: read_split(root, found, image_sets[prefix], skip_bad_images) for prefix, found in names.items() if found
+        prefix: read_split(root, found, image_sets[prefix], skip_bad_images)
+        for prefix, found in chosen.items()
+        if found
     }
     if VALIDATION in splits:  # results files name its images by id only
         ids = Counter(source.annotation.image_id for source in splits[VALIDATION].sources)
         if doubled := [image_id for image_id, count in ids.items() if count > 1]:
-            several = ", ".join(names[VALIDATION])
+            several = ", ".join(chosen[VALIDATION])
             raise UserError(f"image {doubled[0]} is in several of the validation splits {several}: rename it")
     class_names = _class_names(values["labels_file"], [each for split in splits.values() for each in split.sources])
     return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS)
 
 
-def _train_splits(root: Path, named: Sequence[str] | None) -> Sequence[str]:
-    """Return the split folders to train on: those named, or, for None, those that the flag's text tells."""
-    if named is not None:
-        return _checked(root, named, "train_splits")
+def _usual_train_splits(root: Path) -> Sequence[str]:
+    """Return the split folders to train on where none is named, as the flag's text tells."""
     if usual := [name for name in _USUAL_TRAIN_SPLITS if (root / name).is_dir()]:
         return usual
     splits = folders.split_folders(root)
@@ -114,10 +111,8 @@ def _train_splits(root: Path, named: Sequence[str] | None) -> Sequence[str]:
     )
 
 
-def _validation_splits(root: Path, named: Sequence[str] | None, image_set: str) -> Sequence[str]:
-    """Return the split folders to evaluate on: those named, or, for None, those that the flag's text tells, if any."""
-    if named is not None:
-        return _checked(root, named, "validation_splits")
+def _usual_validation_splits(root: Path, image_set: str) -> Sequence[str]:
+    """Return the split folders to evaluate on where none is named, as the flag's text tells; there may be none."""
     if (root / _USUAL_VALIDATION_SPLIT).is_dir():
         return [_USUAL_VALIDATION_SPLIT]
     if any((root / name).is_dir() for name in _USUAL_TRAIN_SPLITS):
@@ -127,15 +122,6 @@ def _validation_splits(root: Path, named: Sequence[str] | None, image_set: str) 
     splits = folders.split_folders(root)
     found = splits.get(VALIDATION, splits.get(folders.TEST))
     return [found.name] if found else []
-
-
-def _checked(root: Path, named: Sequence[str], flag: str) -> Sequence[str]:
-    missing = [name for name in named if not (root / name).is_dir()]
-    if missing:
-        raise FileNotFoundError(f"--{flag}: no folder {', '.join(missing)} in {root}; folders there: {_folders(root)}")
-    if len(set(named)) < len(named):
-        raise UserError(f"--{flag}={','.join(named)} names a split twice")
-    return named
 
 
 def _folders(root: Path) -> str:
@@ -154,51 +140,43 @@ def read_split(root: Path, split_names: Sequence[str], image_set: str, skip_bad:
     sources: list[Source] = []
     skipped: list[str] = []
     listed = [name for name in split_names if has_image_sets(root / name)]
+    pairs: list[tuple[Path | None, Path | None]]
     for name in split_names:
-        files = _listed_files(root / name, image_set) if name in listed else _all_files(root, name)
-        for each in tqdm(files, desc=f"{name} annotations", unit="file", disable=None, leave=False):
+        folder = root / name
+        if name in listed:
+            ids = read_image_set(folder, image_set)
+            images = index_images(folder)
+            pairs = [(annotation_path(folder, each), images.get(each)) for each in ids]
+        else:
+            pairs = pair_files(folder)
+            if not any(xml for xml, _ in pairs):
+                raise FileNotFoundError(
+                    f"there is no picture with an .xml annotation in {folder}{folders.hint(root, 'voc')}"
+                )
+            ids = folders.image_ids([picture for _, picture in pairs if picture], folder)
+        unlabelled = sum(xml is None for xml, _ in pairs)
+        progress = tqdm(pairs, desc=f"{name} annotations", unit="file", disable=None, leave=False)
+        for (xml, picture), image_id in zip_longest(progress, ids):  # annotations without a picture come last
             try:
-                annotation = read_annotation(each.xml) if each.xml else None
-                if not (annotation and each.xml and each.picture):
-                    raise UserError(each.fault)
+                if xml is None:
+                    raise UserError(
+                        f"{picture} has no annotation, an .xml of its name; nor have {unlabelled - 1} others: write "
+                        "one without objects where there are none"
+                    )
+                annotation = read_annotation(xml)
+                if picture is None:
+                    place = folder / "JPEGImages" if (folder / "JPEGImages").is_dir() else folder
+                    raise UserError(f"{xml}: there is no picture of this name in {place} ({_SUFFIXES}, in any case)")
             except UserError as error:
                 if not skip_bad:
                     raise UserError(f"{error} (--skip_bad_images leaves such images out)") from error
                 skipped.append(str(error))
-                continue
-            where = each.xml.relative_to(root).as_posix()
-            sources.append(Source(where, replace(annotation, image_id=each.image_id), each.picture))
+            else:
+                where = xml.relative_to(root).as_posix()
+                sources.append(Source(where, replace(annotation, image_id=image_id), picture))
     origin = {"source_splits": list(split_names), "image_set": image_set if listed else None}
     names = ", ".join("the folder itself" if name == "." else name for name in split_names)
     return Split(f"{names} ({image_set if listed else 'all pictures'})", origin, tuple(sources), tuple(skipped))
-
-
-def _listed_files(split_dir: Path, image_set: str) -> list[_Files]:
-    """Return the files of an image set, in its order."""
-    ids = read_image_set(split_dir, image_set)
-    images = index_images(split_dir)
-    missing = f"there is no image of this name ({_SUFFIXES})"
-    folder = split_dir / "JPEGImages"
-    return [
-        _Files(each, annotation_path(split_dir, each), images.get(each), f"{folder / each}: {missing}") for each in ids
-    ]
-
-
-def _all_files(root: Path, split_name: str) -> list[_Files]:
-    """Return the files of a folder without image sets: each picture, then annotations without one."""
-    folder = root / split_name
-    pairs = pair_files(folder)
-    unlabelled = sum(xml is None for xml, _ in pairs)
-    if unlabelled == len(pairs):
-        raise FileNotFoundError(f"there is no picture with an .xml annotation in {folder}{folders.hint(root, 'voc')}")
-    ids = iter(folders.image_ids([picture for _, picture in pairs if picture], folder))
-    no_xml = f"nor have {unlabelled - 1} others: write one without objects where there are none"
-    return [
-        _Files(next(ids), xml, picture, f"{picture} has no annotation, an .xml of its name; {no_xml}")
-        if picture
-        else _Files("", xml, None, f"{xml}: there is no picture of this name ({_SUFFIXES})")
-        for xml, picture in pairs
-    ]
 
 
 def has_image_sets(split_dir: str | Path) -> bool:

@@ -212,43 +212,40 @@ def read_objects(
         UserError: the file is not UTF-8, or has a line of another length, with a text that is no number, a class id
             without a name, or numbers outside of [0, 1]; the message names file and line.
     """
-    lines = ((number, line.split()) for number, line in enumerate(read_utf8(path).split("\n"), start=1))
-    return tuple(
-        _read_object(fields[:5] if keypoints else fields, class_names, size, f"{path}, line {number}")
-        for number, fields in lines
-        if fields
-    )
-
-
-def _read_object(
-    fields: Sequence[str], class_names: Sequence[str], size: tuple[int, int], where: str
-) -> LabelledObject:
-    if len(fields) != 5 and (len(fields) < 7 or len(fields) % 2 == 0):
-        scored = "; a sixth may be a score, as of detections: leave it out" if len(fields) == 6 else ""
-        raise UserError(f"{where} has {len(fields)} numbers, not {_COUNTS}{scored}")
-    if broken := [field for field in fields if finite_number(field) is None]:
-        raise UserError(f"{where}: '{shortened(broken[0])}' is no number: write {_COUNTS}")
-    class_id, *numbers = map(Decimal, fields)
-    if class_id != int(class_id) or not 0 <= class_id < len(class_names):
-        raise UserError(
-            f"{where}: the class is {shortened(fields[0])}, but there are {len(class_names)} names, for 0 to "
-            f"{len(class_names) - 1}: correct it, or add the names that are missing"
-        )
-    for field, number in zip(fields[1:], numbers, strict=True):
-        if not -_BEYOND <= number <= 1 + _BEYOND:
+    objects = []
+    for line_number, line in enumerate(read_utf8(path).split("\n"), start=1):
+        where, fields = f"{path}, line {line_number}", line.split()[: 5 if keypoints else None]
+        if not fields:
+            continue
+        if len(fields) != 5 and (len(fields) < 7 or len(fields) % 2 == 0):
+            scored = "; a sixth may be a score, as of detections: leave it out" if len(fields) == 6 else ""
+            raise UserError(f"{where} has {len(fields)} numbers, not {_COUNTS}{scored}")
+        if broken := [field for field in fields if finite_number(field) is None]:
+            raise UserError(f"{where}: '{shortened(broken[0])}' is no number: write {_COUNTS}")
+        class_id, *numbers = map(Decimal, fields)
+        if class_id != int(class_id) or not 0 <= class_id < len(class_names):
             raise UserError(
-                f"{where}: {shortened(field)} is not from 0 to 1: divide pixels by the width and height of the picture"
+                f"{where}: the class is {shortened(fields[0])}, but there are {len(class_names)} names, for 0 to "
+                f"{len(class_names) - 1}: correct it, or add the names that are missing"
             )
-    if len(numbers) == 4:
-        xc, yc, width, height = numbers
-        fractions = (yc - height / 2, xc - width / 2, yc + height / 2, xc + width / 2)
-    else:  # the box around a polygon
-        xs, ys = numbers[::2], numbers[1::2]
-        fractions = (min(ys), min(xs), max(ys), max(xs))
-    edges = []
-    for fraction, side_px in zip(fractions, size * 2, strict=True):
-        edge_px = fraction * side_px
-        inside_px = min(max(edge_px, Decimal(0)), Decimal(side_px))
-        edges.append(float(inside_px if abs(edge_px - inside_px) <= _ROUNDING_PX else edge_px))
-    ymin, xmin, ymax, xmax = edges
-    return LabelledObject(class_names[int(class_id)], (ymin, xmin, ymax, xmax), difficult=False, truncated=False)
+        for field, number in zip(fields[1:], numbers, strict=True):
+            if not -_BEYOND <= number <= 1 + _BEYOND:
+                raise UserError(
+                    f"{where}: {shortened(field)} is not from 0 to 1: divide pixels by the width and height of the "
+                    "picture"
+                )
+        if len(numbers) == 4:
+            xc, yc, width, height = numbers
+            fractions = (yc - height / 2, xc - width / 2, yc + height / 2, xc + width / 2)
+        else:  # the box around a polygon
+            fractions = (min(numbers[1::2]), min(numbers[::2]), max(numbers[1::2]), max(numbers[::2]))
+        ymin, xmin, ymax, xmax = map(_edge_px, fractions, size * 2)
+        objects.append(LabelledObject(class_names[int(class_id)], (ymin, xmin, ymax, xmax), False, False))
+    return tuple(objects)
+
+
+def _edge_px(fraction: Decimal, side_px: int) -> float:
+    """Return where the edge of a box is, on the border of the picture if it is a little outside."""
+    edge_px = fraction * side_px
+    inside_px = min(max(edge_px, Decimal(0)), Decimal(side_px))
+    return float(inside_px if abs(edge_px - inside_px) <= _ROUNDING_PX else edge_px)
