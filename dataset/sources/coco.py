@@ -11,6 +11,7 @@ import math
 import posixpath
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
@@ -76,10 +77,6 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
     """Read the training set, the validation set, or both, as `formats.SourceFormat` says; no picture is opened.
 
     Class ids are 1 to C in the order of category ids; image ids in the records are the `id`s of the JSON.
-
-    Raises:
-        FileNotFoundError: a JSON file or a folder is missing.
-        UserError: no JSON file, one without folder, a bad one, different categories in two, or missing images.
     """
     pairs = {prefix: " and ".join(f"--{name}" for name in names) for prefix, names in _FLAGS_OF_SPLIT.items()}
     read: dict[str, Instances] = {}
@@ -101,15 +98,10 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
         prefix: _find_images(instances, Path(values[_FLAGS_OF_SPLIT[prefix][1]]), skip_bad_images)
         for prefix, instances in read.items()
     }
-    return DataSet(
-        class_names=tuple(first.category_names.values()),
-        origin={"category_ids": list(first.category_names)},
-        splits=splits,
-        split_flags={prefix: f"--{file}" for prefix, (file, _) in _FLAGS_OF_SPLIT.items()},
-        remarks=tuple(
-            remark for each in read.values() for remark in corners_for_sizes(str(each.path), each.annotations.values())
-        ),
-    )
+    names, origin = tuple(first.category_names.values()), {"category_ids": list(first.category_names)}
+    flags = {prefix: f"--{file}" for prefix, (file, _) in _FLAGS_OF_SPLIT.items()}
+    remarks = [corners_for_sizes(str(each.path), each.annotations.values()) for each in read.values()]
+    return DataSet(names, origin, splits, flags, tuple(chain(*remarks)))
 
 
 def _find_images(instances: Instances, folder: Path, skip_missing: bool) -> Split:
@@ -137,9 +129,8 @@ def read_instances(path: str | Path) -> Instances:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: the file is not JSON, or has a missing list or key, a repeated or non-integer id, an annotation of
-            an unknown image or category, a bad box, a bad class name, or a file name that is absolute or leads out of
-            the folder with the images.
+        UserError: the file is not JSON, or has a missing list or key, a bad or repeated id, an annotation of an unknown
+            image or category, a bad box or class name, or a file name that is not below the folder with the images.
     """
     path, document = Path(path), load(path)
     # runs of white space in a name are one space

@@ -74,19 +74,16 @@ def split_folders(root: Path) -> dict[str, Path]:
 def hint(root: Path, asked: str) -> str:
     """Return "; it looks like ..." where a folder looks like another label format than the one asked for, else ""."""
     near = [path for pattern in ("*", "*/*", "*/*/*") for path in sorted(root.glob(pattern))]
-    if asked != "voc":
-        for path in near:
-            if path.suffix.lower() == ".xml":
-                return f"; there is {path}, so it may be VOC's: give --format=voc"
-    if asked != "coco":
-        for path in near:
-            name = path.name.lower()
-            if name.endswith(".json") and any(word in name for word in ("annotation", "instances", "coco")):
-                images = path.parent if any(map(is_picture, path.parent.iterdir())) else "FOLDER"
-                flags = f"--format=coco --annotations={path} --images={images}"
-                return f"; there is {path}, so it may be COCO's: give {flags}"
-    if asked != "yolo":
-        for path in near:
-            if path.name.lower() in ("data.yaml", "data.yml", "classes.txt", "obj.names", "labels"):
-                return f"; there is {path}, so it may be YOLO's: give --format=yolo"
+    for path in near if asked != "voc" else []:
+        if path.suffix.lower() == ".xml":
+            return f"; there is {path}, so it may be VOC's: give --format=voc"
+    for path in near if asked != "coco" else []:
+        name = path.name.lower()
+        if name.endswith(".json") and any(word in name for word in ("annotation", "instances", "coco")):
+            images = path.parent if any(map(is_picture, path.parent.iterdir())) else "FOLDER"
+            flags = f"--annotations={path} --images={images}"
+            return f"; there is {path}, so it may be COCO's: give --format=coco {flags}"
+    for path in near if asked != "yolo" else []:
+        if path.name.lower() in ("data.yaml", "data.yml", "classes.txt", "obj.names", "labels"):
+            return f"; there is {path}, so it may be YOLO's: give --format=yolo"
     return ""

@@ -47,8 +47,7 @@ _SPLIT_FLAGS = {TRAIN: "--train_splits", VALIDATION: "--validation_splits"}
 _SUFFIXES = ", ".join(folders.SUFFIXES)
 _USUAL_TRAIN_SPLITS = ("VOC2007", "VOC2012")
 _USUAL_VALIDATION_SPLIT = "VOC2007TEST"
-_TRUE_WORDS = frozenset({"true", "yes"})
-_FALSE_WORDS = frozenset({"", "false", "no", "unspecified"})
+_WORDS = {"true": True, "yes": True, "": False, "false": False, "no": False, "unspecified": False}  # for 0 and 1
 _MOST_UNKNOWN = 20  # class names in a message
 
 
@@ -61,28 +60,22 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
     root = Path(values["dataset_directory"])
     if not root.is_dir():
         raise FileNotFoundError(f"--dataset_directory: {root} is not a folder")
-    for flag in ("train_splits", "validation_splits"):
-        named = values[flag] or []
-        if missing := [name for name in named if not (root / name).is_dir()]:
-            there = _folders(root)
-            raise FileNotFoundError(f"--{flag}: no folder {', '.join(missing)} in {root}; folders there: {there}")
-        if len(set(named)) < len(named):
-            raise UserError(f"--{flag}={','.join(named)} names a split twice")
     image_sets = {TRAIN: values["train_image_set"], VALIDATION: values["validation_image_set"]}
-    names, validation_names = values["train_splits"], values["validation_splits"]
-    chosen = {
-        TRAIN: _usual_train_splits(root) if names is None else names,
-        VALIDATION: _usual_validation_splits(root, image_sets[VALIDATION])
-        if validation_names is None
-        else validation_names,
-    }
+    chosen = {TRAIN: values["train_splits"], VALIDATION: values["validation_splits"]}
+    for prefix, named in chosen.items():
+        flag, names = _SPLIT_FLAGS[prefix], named or []
+        if missing := [name for name in names if not (root / name).is_dir()]:
+            there = _folders(root)
+            raise FileNotFoundError(f"{flag}: no folder {', '.join(missing)} in {root}; folders there: {there}")
+        if len(set(names)) < len(names):
+            raise UserError(f"{flag}={','.join(names)} names a split twice")
+    if chosen[TRAIN] is None:
+        chosen[TRAIN] = _usual_train_splits(root)
+    if chosen[VALIDATION] is None:
+        chosen[VALIDATION] = _usual_validation_splits(root, image_sets[VALIDATION])
     if not any(chosen.values()):
         raise UserError("--train_splits and --validation_splits are both empty: no split to convert")
-    splits = {
-        prefix: read_split(root, found, image_sets[prefix], skip_bad_images)
-        for prefix, found in chosen.items()
-        if found
-    }
+    splits = {key: read_split(root, names, image_sets[key], skip_bad_images) for key, names in chosen.items() if names}
     if VALIDATION in splits:  # results files name its images by id only
         ids = Counter(source.annotation.image_id for source in splits[VALIDATION].sources)
         if doubled := [image_id for image_id, count in ids.items() if count > 1]:
@@ -131,14 +124,11 @@ def _folders(root: Path) -> str:
 def read_split(root: Path, split_names: Sequence[str], image_set: str, skip_bad: bool) -> Split:
     """Read the annotations of an image set in each split folder, and find the images.
 
-    A folder without image sets is taken whole, in the order of its pictures' paths.
-
-    Raises:
-        FileNotFoundError: a split has no such image set, or no images or annotations.
-        UserError: an image is missing, or its annotation is missing or cannot be read; with `skip_bad` it is left out.
+    A folder without image sets is taken whole, in the order of its pictures' paths. A folder or list that is missing is
+    a FileNotFoundError; an image or annotation that is missing or cannot be read is a UserError or, with `skip_bad`,
+    left out.
     """
-    sources: list[Source] = []
-    skipped: list[str] = []
+    sources, skipped = [], []
     listed = [name for name in split_names if has_image_sets(root / name)]
     pairs: list[tuple[Path | None, Path | None]]
     for name in split_names:
@@ -221,9 +211,7 @@ def annotation_path(split_dir: str | Path, image_id: str) -> Path:
 
 
 def index_images(split_dir: str | Path) -> dict[str, Path]:
-    """Return the image file of each id in JPEGImages/, sorted by name; `folders.SUFFIXES` tells which are images.
-
-    An id is the file's name up to its last dot.
+    """Return the image file of each id, its name up to the last dot, in JPEGImages/, sorted by name.
 
     Raises:
         FileNotFoundError: the split has no folder JPEGImages.
@@ -328,9 +316,9 @@ def _read_flag(element: Any, tag: str, where: str) -> bool:
     value = finite_number(text)
     if value is not None:
         return value != 0
-    if text in _TRUE_WORDS or text in _FALSE_WORDS:
-        return text in _TRUE_WORDS
-    raise AnnotationError(f"{where}: <{tag}> is '{shortened(text)}', neither 0 nor 1")
+    if text not in _WORDS:
+        raise AnnotationError(f"{where}: <{tag}> is '{shortened(text)}', neither 0 nor 1")
+    return _WORDS[text]
 
 
 def _class_names(labels_file: str | None, sources: Sequence[Source]) -> tuple[str, ...]:

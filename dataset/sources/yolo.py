@@ -36,16 +36,10 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
     data.yaml, or the only other .yaml, says which pictures are for training and validation. Without one they are those
     below `images/` or below the folder itself, by its folders train/ and val/, if there are such. The test pictures are
     for validation where there are no others. Class ids are those of the labels, plus 1.
-
-    Raises:
-        OSError: a folder or file is missing.
-        UserError: no or bad class names, no pictures, no label file for any picture of a split, or bad labels.
     """
     root = Path(values["dataset_directory"])
     if not root.is_dir():
-        raise FileNotFoundError(
-            f"--dataset_directory: {root} is not a folder: give the one of data.yaml, or of images/"
-        )
+        raise FileNotFoundError(f"--dataset_directory: {root} is no folder: give the one of data.yaml, or of images/")
     files = sorted(path for path in root.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
     usual = [path for path in files if path.stem.lower() == "data"]
     if len(files) > 1 and len(usual) != 1:
@@ -66,18 +60,15 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
     return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS)
 
 
-def _pictures_by_entry(
-    root: Path, described: Path, entries: Mapping[str, Any]
-) -> dict[str, tuple[str, Sequence[Path]]]:
+def _pictures_by_entry(root: Path, described: Path, entries: Mapping[str, Any]) -> dict[str, tuple[str, list[Path]]]:
     """Return the pictures that data.yaml names, with a name for them, by TRAIN, VALIDATION and TEST."""
     base = root / _as_path(entries.get("path", ""), f"{described}: path")
     bases = [base, root] if base.is_dir() else [root]  # a data set that was moved keeps its old path
-    found: dict[str, tuple[str, Sequence[Path]]] = {}
+    found = {}
     for split, keys in _KEYS.items():
         key = next((key for key in keys if entries.get(key)), None)
         if key:
-            named = entries[key] if isinstance(entries[key], list) else [entries[key]]
-            where = f"{described}: {key}"
+            where, named = f"{described}: {key}", entries[key] if isinstance(entries[key], list) else [entries[key]]
             paths = {path for entry in named for path in _pictures_at(_as_path(entry, where), bases, where)}
             found[split] = (", ".join(map(str, named)), sorted(paths, key=lambda path: path.parts))
     if not found:
@@ -111,10 +102,10 @@ def _pictures_at(entry: str, bases: Sequence[Path], where: str) -> list[Path]:
     return found
 
 
-def _pictures_by_folder(root: Path) -> dict[str, tuple[str, Sequence[Path]]]:
+def _pictures_by_folder(root: Path) -> dict[str, tuple[str, list[Path]]]:
     """Return the pictures of a folder without data.yaml, as `_pictures_by_entry` does."""
     base = root / "images" if (root / "images").is_dir() else root
-    found: dict[str, tuple[str, Sequence[Path]]] = {}
+    found = {}
     for split, place in (folders.split_folders(base) or {TRAIN: base}).items():
         found[split] = (place.relative_to(root).as_posix(), folders.pictures_below(place))
         if not found[split][1]:
@@ -168,8 +159,7 @@ def _read_split(
             f"{looked_for}{folders.hint(root, 'yolo')}"
         )
     ids = folders.image_ids(paths, root)
-    sources: list[Source] = []
-    skipped: list[str] = []
+    sources, skipped = [], []
     progress = tqdm(files.items(), desc=f"{name} labels", unit="file", disable=None, leave=False)
     for image_id, (path, label_path) in zip(ids, progress, strict=True):
         try:
