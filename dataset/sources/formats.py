@@ -48,13 +48,8 @@ def read_data_set(
 ) -> DataSet:
     """Read a data set, take a part of its training images for validation if asked to, and look at the whole.
 
-    Files are compared byte by byte where a training picture and a validation picture have the same size.
-
-    Args:
-        format_name: one of FORMATS.
-        values: as in `SourceFormat.read_data_set`.
-        skip_bad_images: the same.
-        validation_fraction: as in `divided`; None to leave the splits as they are.
+    `format_name` is one of FORMATS, `validation_fraction` as in `divided`, or None to leave the splits as they are; the
+    rest is as in `SourceFormat.read_data_set`.
 
     Raises:
         OSError: a file or folder is missing.
@@ -73,15 +68,9 @@ def read_data_set(
 def divided(data: DataSet, fraction: float) -> DataSet:
     """Return a data set with a part of its training images as the validation split, both in their former order.
 
-    Each class is divided by images in this ratio, the rarest first, with an image on each side if it has two; images
-    without objects likewise. An image's side follows from the ids and classes of all, not from their order.
-
-    Args:
-        data: a data set without a validation split.
-        fraction: of the images, above 0 and below 1.
-
-    Raises:
-        UserError: there is a validation split, no training split, or a single image.
+    Each class is divided by images in this ratio, above 0 and below 1, the rarest first, with an image on each side if
+    it has two; images without objects likewise. An image's side follows from the ids and classes of all, not from their
+    order. A UserError if there is a validation split, or a single image.
     """
     flag = f"--validation_fraction={fraction:g}"
     if VALIDATION in data.splits:
@@ -151,9 +140,6 @@ def refuse_fractions(sources: Sequence[Source]) -> None:
 
     They are taken for fractions where half of the images with objects, or more, have all of their boxes within [0, 1],
     and these are not whole numbers: a box of a single pixel can be 0, 0, 1, 1.
-
-    Raises:
-        UserError: names the first such box.
     """
     labelled = [each for each in sources if each.annotation.objects]
     within = [

@@ -180,7 +180,7 @@ def read_image_set(split_dir: str | Path, image_set: str) -> list[str]:
     In VOC's lists for one class, with lines such as "000012 -1", the second column is ignored.
 
     Raises:
-        FileNotFoundError: there is no such list; the message names those that exist.
+        FileNotFoundError: there is no such list.
         UserError: the list is empty, or has an id twice or one that cannot name a file.
     """
     path = Path(split_dir) / "ImageSets" / "Main" / f"{image_set}.txt"
@@ -263,8 +263,7 @@ def read_annotation(path: str | Path) -> Annotation:
     parser read other files or exhaust the memory.
 
     Raises:
-        AnnotationError: the file is missing, is not XML, has a DOCTYPE, or has an object without a name, with a name
-            that cannot be one, or with a box coordinate that is missing or not a finite number.
+        AnnotationError: the file is missing, is no VOC annotation, or has an object without a usable name or box.
     """
     path = Path(path)
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)

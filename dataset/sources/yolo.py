@@ -192,15 +192,11 @@ def read_objects(
     they stand for whole pixels, the box has these. A pixel of a picture 500 wide is .002; with six decimals, as most
     tools write them, a picture of 375 rows keeps a pixel to .0004.
 
-    Args:
-        path: the label file; it may be empty.
-        class_names: by the class ids of the file, which begin with 0.
-        size: height and width of the upright picture in pixels.
-        keypoints: the numbers after the box are points of a skeleton, as `kpt_shape` in data.yaml says.
+    Class ids begin with 0; `size` is height and width of the upright picture in pixels. With `keypoints`, the numbers
+    after the box are points of a skeleton, as `kpt_shape` in data.yaml says.
 
     Raises:
-        UserError: the file is not UTF-8, or has a line of another length, with a text that is no number, a class id
-            without a name, or numbers outside of [0, 1]; the message names file and line.
+        UserError: the file is not UTF-8, or has a bad line, which the message names.
     """
     objects = []
     for line_number, line in enumerate(read_utf8(path).split("\n"), start=1):
