@@ -90,7 +90,7 @@ def _sample_records(folder: Path) -> str:
     sample.make(folder / "VOC")
     flags_of_voc = {flag.name: flag.default for flag in voc.FLAGS}
     flags_of_voc |= {"dataset_directory": str(folder / "VOC"), "labels_file": str(folder / "VOC" / LABELS_FILE)}
-    convert(voc.read(flags_of_voc, skip_bad_images=False), folder / "tfrecords")
+    convert(voc.read_data_set(flags_of_voc, skip_bad_images=False), folder / "tfrecords")
     return str(folder / "tfrecords")
 
 

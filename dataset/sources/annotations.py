@@ -50,8 +50,7 @@ class Source:
 class Split:
     """The images of the training or validation split, in order.
 
-    `name` describes their origin in the log, `origin` in `dataset.json`. `skipped` has a line for each image that is
-    left out, with the reason.
+    `name` describes their origin in the log, `origin` in `dataset.json`; `skipped` tells why others are left out.
     """
 
     name: str

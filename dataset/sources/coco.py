@@ -8,14 +8,16 @@ multiplying by the size gives COCO's edges again.
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Container, Mapping, Sequence
+import posixpath
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PureWindowsPath
+from typing import Any, TypeVar
 
-from dataset.sources import labels, plausibility
+import msgspec
+
+from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
 from utility.errors import UserError
 from utility.files.json_files import read_foreign_json
@@ -28,12 +30,11 @@ FLAGS: tuple[SourceFlag, ...] = (
     SourceFlag("validation_annotations", "of COCO: instances JSON of the validation images"),
     SourceFlag("validation_images", "of COCO: folder with the validation images"),
 )
-_SPLIT_FLAGS = {TRAIN: "--annotations", VALIDATION: "--validation_annotations"}
-_MOST_ID = 2**63 - 1
-_UNUSED = "segmentation"  # nine tenths of a file
-_PAIRS = ("--annotations and --images", "--validation_annotations and --validation_images")
-
-Entry = Mapping[str, Any]
+_FLAGS_OF_SPLIT = {TRAIN: ("annotations", "images"), VALIDATION: ("validation_annotations", "validation_images")}
+_REMEDY = "give COCO's instances_*.json, or one like it"
+_FAR = 1.05  # of the image's side
+_LEAST_AS_CORNERS = 0.95  # of the boxes; in COCO, few have a width above x and a height above y
+_LEAST_BEYOND = 0.25  # of the boxes; of corners read as sizes, about two thirds reach beyond the image
 
 
 @dataclass(frozen=True)
@@ -49,75 +50,62 @@ class Instances:
     file_names: dict[int, str]
 
 
-def read(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
-    """Read the data set that the flags name; see `formats.SourceFormat` and `read_data_set`."""
-    return read_data_set(*(values[flag.name] for flag in FLAGS), skip_missing=skip_bad_images)
+class _Category(msgspec.Struct):
+    id: int
+    name: str
 
 
-def read_data_set(
-    annotations: str | Path | None,
-    images: str | Path | None,
-    validation_annotations: str | Path | None,
-    validation_images: str | Path | None,
-    *,
-    skip_missing: bool,
-) -> DataSet:
-    """Read the training set, the validation set, or both; no picture is opened.
+class _Image(msgspec.Struct):
+    id: int
+    file_name: str
+    height: Any = 0
+    width: Any = 0
+
+
+class _Object(msgspec.Struct):
+    id: int
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    iscrowd: bool | float = 0
+
+
+_Entry = TypeVar("_Entry", _Category, _Image, _Object)
+
+
+def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
+    """Read the training set, the validation set, or both, as `formats.SourceFormat` says; no picture is opened.
 
     Class ids are 1 to C in the order of category ids; image ids in the records are the `id`s of the JSON.
-
-    Args:
-        annotations: instances JSON of the training images; None for none.
-        images: the folder of these images.
-        validation_annotations: instances JSON of the validation images; None for none.
-        validation_images: the folder of these images.
-        skip_missing: leave out missing images instead of raising.
-
-    Raises:
-        FileNotFoundError: a JSON file or a folder is missing.
-        UserError: no JSON file, one without folder, a bad one, different categories in two, or missing images.
     """
-    folders: dict[str, Path] = {}
+    pairs = {prefix: " and ".join(f"--{name}" for name in names) for prefix, names in _FLAGS_OF_SPLIT.items()}
     read: dict[str, Instances] = {}
-    for prefix, file, folder, flags in (
-        (TRAIN, annotations, images, _PAIRS[0]),
-        (VALIDATION, validation_annotations, validation_images, _PAIRS[1]),
-    ):
-        if file and folder:
-            read[prefix], folders[prefix] = read_instances(file), Path(folder)
-        elif file or folder:
-            raise UserError(f"{flags} go together: one is the JSON file, the other the folder with its images")
+    for prefix, (file, folder) in _FLAGS_OF_SPLIT.items():
+        if values[file] and values[folder]:
+            read[prefix] = read_instances(values[file])
+        elif values[file] or values[folder]:
+            raise UserError(f"{pairs[prefix]} go together: one is the JSON file, the other the folder with its images")
     if not read:
-        raise UserError(f"no images to convert: give {_PAIRS[0]}, or {_PAIRS[1]}, or all four")
-    first = _with_same_categories([*read.values()])
-    splits = {prefix: find_images(read[prefix], folder, skip_missing) for prefix, folder in folders.items()}
-    class_names, origin = tuple(first.category_names.values()), {"category_ids": list(first.category_names)}
-    corners = [plausibility.corners_for_sizes(str(each.path), each.annotations.values()) for each in read.values()]
-    return DataSet(class_names, origin, splits, _SPLIT_FLAGS, tuple(chain(*corners)))
+        raise UserError(f"no images to convert: give {pairs[TRAIN]}, or {pairs[VALIDATION]}, or all four")
+    first, last = next(iter(read.values())), next(reversed(read.values()))
+    if different := first.category_names.items() ^ last.category_names.items():
+        category_id, name = min(different)
+        raise UserError(
+            f"{first.path} and {last.path} have different categories: id {category_id}, {name!r}, is not the same in "
+            "both; make the lists equal"
+        )
+    splits = {
+        prefix: _find_images(instances, Path(values[_FLAGS_OF_SPLIT[prefix][1]]), skip_bad_images)
+        for prefix, instances in read.items()
+    }
+    names, origin = tuple(first.category_names.values()), {"category_ids": list(first.category_names)}
+    flags = {prefix: f"--{file}" for prefix, (file, _) in _FLAGS_OF_SPLIT.items()}
+    remarks = [corners_for_sizes(str(each.path), each.annotations.values()) for each in read.values()]
+    return DataSet(names, origin, splits, flags, tuple(chain(*remarks)))
 
 
-def _with_same_categories(read: Sequence[Instances]) -> Instances:
-    """Return the first; a UserError if the others have other categories."""
-    first, *others = read
-    for other in others:
-        different = first.category_names.items() ^ other.category_names.items()
-        if different:
-            category_id, name = min(different)
-            raise UserError(
-                f"{first.path} and {other.path} have different categories: id {category_id}, {name!r}, is not the same"
-                " in both; make the lists equal"
-            )
-    return first
-
-
-def find_images(instances: Instances, folder: str | Path, skip_missing: bool) -> Split:
-    """Return the images of an instances JSON, in its order, as a split.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-        UserError: an image is missing; with `skip_missing` it is left out.
-    """
-    folder = Path(folder)
+def _find_images(instances: Instances, folder: Path, skip_missing: bool) -> Split:
+    """Return the images of an instances JSON, in its order, as a split; missing ones are an error or skipped."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: give the one with the images of {instances.path}")
     sources, missing = [], []
@@ -141,35 +129,42 @@ def read_instances(path: str | Path) -> Instances:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: the file is not JSON, or has a missing list or key, a repeated or non-integer id, an annotation of
-            an unknown image or category, a bad box, a bad class name, or a file name that is absolute or leads out of
-            the folder with the images.
+        UserError: the file is not JSON, or has a missing list or key, a bad or repeated id, an annotation of an unknown
+            image or category, a bad box or class name, or a file name that is not below the folder with the images.
     """
     path, document = Path(path), load(path)
-    categories = _by_id(document, "categories", ("name",), path)
-    images = _by_id(document, "images", ("file_name",), path)
+    # runs of white space in a name are one space
+    names = {each.id: " ".join(each.name.split()) for each in _entries(path, document, "categories", _Category)}
+    names = dict(sorted(names.items()))
+    labels.check_names([*names.values()], f"{path}: 'categories' by id", "name")
+    images = {each.id: each for each in _entries(path, document, "images", _Image)}
     objects: dict[int, list[LabelledObject]] = {image_id: [] for image_id in images}
-    category_names = _category_names(categories, path)
-    for number, entry in _by_id(document, "annotations", ("image_id", "category_id", "bbox"), path).items():
-        where = f"{path}: annotation {number}"
-        image_id = _known_id(entry, "image_id", images, where)
-        name = category_names[_known_id(entry, "category_id", category_names, where)]
-        objects[image_id].append(LabelledObject(name, _box_yxyx_px(entry, where), _is_crowd(entry, where), False))
-    return Instances(
-        path=path,
-        category_names=category_names,
-        annotations={
-            image_id: Annotation(
-                str(image_id), path, _side_px(entry, "height"), _side_px(entry, "width"), tuple(objects[image_id])
+    for each in _entries(path, document, "annotations", _Object):
+        for key, value, known in (("image_id", each.image_id, images), ("category_id", each.category_id, names)):
+            if value not in known:
+                raise UserError(
+                    f"{path}: annotation {each.id}: {key!r} is {shortened(value)}, and the file has no such id: "
+                    "correct or remove the annotation"
+                )
+        x, y, width, height = each.bbox
+        edges = (y, x, y + height, x + width)  # whether they are a box with an area is checked with the picture
+        if not all(map(math.isfinite, edges)):
+            raise UserError(
+                f"{path}: annotation {each.id}: 'bbox' is {shortened(list(each.bbox))}, not four finite numbers "
+                "x, y, width, height: correct or remove the annotation"
             )
-            for image_id, entry in images.items()
-        },
-        file_names={image_id: _file_name(entry, f"{path}: image {image_id}") for image_id, entry in images.items()},
-    )
+        if each.iscrowd not in (0, 1):
+            raise UserError(f"{path}: annotation {each.id}: 'iscrowd' is {each.iscrowd:g}, neither 0 nor 1")
+        objects[each.image_id].append(LabelledObject(names[each.category_id], edges, bool(each.iscrowd), False))
+    annotations = {
+        image_id: Annotation(str(image_id), path, _side_px(each.height), _side_px(each.width), tuple(objects[image_id]))
+        for image_id, each in images.items()
+    }
+    return Instances(path, names, annotations, {image_id: _file_name(path, each) for image_id, each in images.items()})
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """Return the contents of an instances JSON without segmentations, which are nine tenths of it.
+    """Return the content of an instances JSON without segmentations, which are nine tenths of it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -177,99 +172,68 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give COCO's instances_*.json, or one like it")
-    return read_foreign_json(path, "give COCO's instances_*.json, or one like it", _UNUSED)
+        raise FileNotFoundError(f"{path} does not exist: {_REMEDY}")
+    return read_foreign_json(path, _REMEDY, "segmentation")
 
 
-def _by_id(document: Entry, kind: str, needed: tuple[str, ...], path: Path) -> dict[int, Entry]:
-    """Return the entries of a list in the document by id, in the list's order."""
+def _entries(path: Path, document: Mapping[str, Any], kind: str, form: type[_Entry]) -> Iterator[_Entry]:
+    """Yield the entries of a list in the document, each with the keys that are used, and an id of its own."""
     entries = document.get(kind)
-    if not isinstance(entries, list) or not (entries or kind == "annotations"):
-        raise UserError(f"{path} has no list {kind!r}, or it is empty: give COCO's instances_*.json, or one like it")
-    found: dict[int, Entry] = {}
+    if not isinstance(entries, list) or not (entries or form is _Object):
+        raise UserError(f"{path} has no list {kind!r}, or it is empty: {_REMEDY}")
+    seen: set[int] = set()
     for number, entry in enumerate(entries, start=1):
-        where = f"{path}: entry {number} of {kind!r}"
-        missing = [key for key in ("id", *needed) if not isinstance(entry, dict) or key not in entry]
-        if missing:
-            raise UserError(f"{where} has no {', '.join(map(repr, missing))}: add what is missing, or remove the entry")
-        if type(entry["id"]) is not int or abs(entry["id"]) > _MOST_ID:
-            raise UserError(f"{where}: 'id' is {_quoted(entry['id'])}, not a whole number of at most 64 bits")
-        if entry["id"] in found:
-            raise UserError(f"{where} has the id {entry['id']}, as one before it: give each its own")
-        found[entry["id"]] = entry
-    return found
+        try:
+            found = msgspec.convert(entry, form)
+        except msgspec.ValidationError as error:
+            used = {key: entry.get(key) for key in form.__struct_fields__} if isinstance(entry, dict) else entry
+            reason = str(error).replace("`$.", "`")  # msgspec names a key as in "at `$.bbox[3]`"
+            raise UserError(
+                f"{path}: entry {number} of {kind!r} is {shortened(used)}: {reason}: correct it, or remove the entry"
+            ) from error
+        if found.id in seen:
+            raise UserError(f"{path}: entry {number} of {kind!r} has the id {found.id}, as one before it: change it")
+        seen.add(found.id)
+        yield found
 
 
-def _category_names(categories: Mapping[int, Entry], path: Path) -> dict[int, str]:
-    """Return the category names by ascending id, with runs of white space as one space."""
-    found: dict[int, str] = {}
-    for category_id, entry in sorted(categories.items()):
-        where = f"{path}: category {category_id}"
-        name = " ".join(_text(entry, "name", where).split())
-        fault = labels.fault_of_name(name)
-        if fault:
-            raise UserError(f"{where}: 'name' is {_quoted(name)}, which {fault}: give it another name")
-        if name.lower() == labels.BACKGROUND:
-            raise UserError(f"{where} is {name!r}, which is always class id 0: remove it or give it another name")
-        if name in found.values():
-            raise UserError(f"{where} is {name!r}, as one before it: remove one, or give it another name")
-        found[category_id] = name
-    return found
-
-
-def _text(entry: Entry, key: str, where: str) -> str:
-    value = entry[key]
-    if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where}: {key!r} is {_quoted(value)}, not a text")
-    return value
-
-
-def _file_name(entry: Entry, where: str) -> str:
+def _file_name(path: Path, image: _Image) -> str:
     """Return the path of an image below the folder with the images; a backslash, as Windows writes it, is a slash."""
-    name = _text(entry, "file_name", where).replace("\\", "/")
-    fault = labels.fault_of_relative_path(name)
+    name = image.file_name.replace("\\", "/")
+    fault = labels.fault_of_characters(name)
+    if name.startswith("/") or PureWindowsPath(name).is_absolute():
+        fault = "is absolute"
+    elif posixpath.normpath(name).split("/")[0] == "..":
+        fault = "leads out of the folder"
     if fault:
-        raise UserError(f"{where}: 'file_name' is {_quoted(name)}, which {fault}: write it as below the images")
+        raise UserError(
+            f"{path}: image {image.id}: 'file_name' is '{shortened(name)}', which {fault}: write it as below the images"
+        )
     return name
 
 
-def _known_id(entry: Entry, key: str, ids: Container[int], where: str) -> int:
-    value = entry[key]
-    if type(value) is not int or value not in ids:
-        raise UserError(
-            f"{where}: {key!r} is {_quoted(value)}, and the file has no such id: correct or remove the annotation"
-        )
-    return value
+def _side_px(value: Any) -> int:
+    """Return the height or width of an image in pixels, 0 if it is missing or no positive number."""
+    return int(value) if isinstance(value, (int, float)) and 0 < value < 2**31 else 0
 
 
-def _box_yxyx_px(entry: Entry, where: str) -> tuple[float, float, float, float]:
-    """Return the edges of a `bbox`; `examples.make_example` checks whether they are a valid box."""
-    box = entry["bbox"]
-    usable = isinstance(box, list) and len(box) == 4 and all(map(_is_finite, box))
-    x, y, width, height = map(float, box) if usable else (math.nan,) * 4
-    edges = (y, x, y + height, x + width)
-    if not all(map(math.isfinite, edges)):
-        raise UserError(f"{where}: 'bbox' is {_quoted(box)}, not four finite numbers x, y, width, height")
-    return edges
+def corners_for_sizes(where: str, annotations: Collection[Annotation]) -> tuple[str, ...]:
+    """Return a remark, in a tuple, if boxes read as x, y, width, height look like x1, y1, x2, y2; else ().
 
-
-def _is_crowd(entry: Entry, where: str) -> bool:
-    value = entry.get("iscrowd", 0)
-    if value not in (0, 1):
-        raise UserError(f"{where}: 'iscrowd' is {_quoted(value)}, neither 0 nor 1")
-    return bool(value)
-
-
-def _side_px(entry: Entry, side: str) -> int:
-    """Return the height or width of the image in pixels, 0 if it is missing or no positive number."""
-    value = entry.get(side, 0)
-    return int(value) if _is_finite(value) and value > 0 else 0
-
-
-def _is_finite(value: Any) -> bool:
-    """Tell whether a value is a number that a float can hold: Python's whole numbers have no end."""
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max
-
-
-def _quoted(value: Any) -> str:
-    return f"'{shortened(value)}'" if isinstance(value, str) else shortened(value)
+    So it looks where nearly all boxes fit into their image as corners, and many reach far beyond it as x + width and
+    y + height. Images whose size the annotation does not give are left out.
+    """
+    count = fitting = beyond = 0
+    for each in annotations:
+        if each.height and each.width:
+            for item in each.objects:
+                ymin, xmin, ymax, xmax = item.box_yxyx_px
+                count += 1
+                fitting += ymin <= ymax - ymin <= each.height and xmin <= xmax - xmin <= each.width
+                beyond += ymax > _FAR * each.height or xmax > _FAR * each.width
+    if not count or fitting < _LEAST_AS_CORNERS * count or beyond < _LEAST_BEYOND * count:
+        return ()
+    return (
+        f"{where}: the boxes look like x1, y1, x2, y2, but COCO's are x, y, width, height: read so, {beyond} of "
+        f"{count} reach far beyond their image, and as corners {fitting} fit; if so, write x2 - x1 and y2 - y1",
+    )

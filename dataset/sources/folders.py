@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.sources.annotations import TRAIN, VALIDATION
@@ -42,6 +42,11 @@ def files_below(folder: Path) -> list[Path]:
     return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.parts)
 
 
+def pictures_below(folder: Path) -> list[Path]:
+    """Return the picture files in a folder and in its folders, sorted by their path."""
+    return [path for path in files_below(folder) if is_picture(path)]
+
+
 def image_ids(paths: Sequence[Path], root: Path) -> list[str]:
     """Return an id for each picture: its name without extension, with its folders below `root` where names repeat.
 
@@ -66,40 +71,19 @@ def split_folders(root: Path) -> dict[str, Path]:
     return {split: paths[0] for split, paths in found.items() if paths}
 
 
-def without_test(splits: dict[str, Path]) -> dict[str, Path]:
-    """Return the training and the validation split; TEST stands in for VALIDATION where that is missing."""
-    chosen = {TRAIN: splits.get(TRAIN), VALIDATION: splits.get(VALIDATION, splits.get(TEST))}
-    return {split: path for split, path in chosen.items() if path is not None}
-
-
 def hint(root: Path, asked: str) -> str:
     """Return "; it looks like ..." where a folder looks like another label format than the one asked for, else ""."""
-    signs = {"voc": _sign_of_voc, "coco": _sign_of_coco, "yolo": _sign_of_yolo}
-    found = (sign(root) for name, sign in signs.items() if name != asked)
-    return next((f"; {text}" for text in found if text), "")
-
-
-def _near(root: Path) -> Iterator[Path]:
-    """Yield what is in a folder, and in its folders and theirs."""
-    for pattern in ("*", "*/*", "*/*/*"):
-        yield from sorted(root.glob(pattern))
-
-
-def _sign_of_voc(root: Path) -> str:
-    found = next((path for path in _near(root) if path.suffix.lower() == ".xml"), None)
-    return f"there is {found}, so it may be VOC's: give --format=voc" if found else ""
-
-
-def _sign_of_coco(root: Path) -> str:
-    words = ("annotation", "instances", "coco")
-    for path in _near(root):
-        if path.suffix.lower() == ".json" and any(word in path.name.lower() for word in words):
+    near = [path for pattern in ("*", "*/*", "*/*/*") for path in sorted(root.glob(pattern))]
+    for path in near if asked != "voc" else []:
+        if path.suffix.lower() == ".xml":
+            return f"; there is {path}, so it may be VOC's: give --format=voc"
+    for path in near if asked != "coco" else []:
+        name = path.name.lower()
+        if name.endswith(".json") and any(word in name for word in ("annotation", "instances", "coco")):
             images = path.parent if any(map(is_picture, path.parent.iterdir())) else "FOLDER"
-            return f"there is {path}, so it may be COCO's: give --format=coco --annotations={path} --images={images}"
+            flags = f"--annotations={path} --images={images}"
+            return f"; there is {path}, so it may be COCO's: give --format=coco {flags}"
+    for path in near if asked != "yolo" else []:
+        if path.name.lower() in ("data.yaml", "data.yml", "classes.txt", "obj.names", "labels"):
+            return f"; there is {path}, so it may be YOLO's: give --format=yolo"
     return ""
-
-
-def _sign_of_yolo(root: Path) -> str:
-    names = ("data.yaml", "data.yml", "classes.txt", "obj.names", "labels")
-    found = next((path for path in _near(root) if path.name.lower() in names), None)
-    return f"there is {found}, so it may be YOLO's: give --format=yolo" if found else ""

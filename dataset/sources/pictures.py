@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,41 +17,13 @@ from PIL import Image, ImageOps
 from preprocessing.views import reduced_side
 from utility.errors import UserError
 
-# The markers of a JPEG file: TensorFlow reads them to the end, Pillow only until the pixels are complete.
-
-# Before a marker there may be more 0xff. Within compressed data, 0xff is written 0xff 0x00, and the markers 0xd0 to
-# 0xd7 are a part of it. (xff+ would mean the same, but takes seven times as long.)
-_MARKER = re.compile(rb"\xff\xff*([^\x00\xff\xd0-\xd7])", re.DOTALL)
-_END_OF_IMAGE = 0xD9
-_TABLES = frozenset({0xC4, 0xCC})
-_FRAMES = frozenset(range(0xC0, 0xD0)) - _TABLES
-# tables, scans, DNL, applications' data and comments (ITU T.81, table B.1)
-_SEGMENTS = _TABLES | frozenset({0xDA, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE})
-
-
-def fault_of_markers(data: bytes) -> str:
-    """Return what TensorFlow refuses in the markers of a JPEG that Pillow decodes, '' for nothing.
-
-    A few corrupt pictures are refused that TensorFlow takes: with restart markers, libjpeg skips some unknown markers.
-    """
-    position, frames = 2, 0
-    while marker := _MARKER.search(data, position):
-        code = marker[1][0]
-        frames += code in _FRAMES
-        if code == _END_OF_IMAGE:
-            return ""
-        if code not in _SEGMENTS and (code not in _FRAMES or frames > 1):
-            return f"its data is corrupt: the marker 0x{code:02x} is not one that may be at byte {marker.start()}"
-        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    return "it ends without an end-of-image marker, as if it were cut off"
-
-
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations that swap height and width
 _JPEG_FORMATS = frozenset({"JPEG", "MPO"})  # an MPO, as phones write it, is a JPEG followed by further pictures
 _JPEG_MODES = frozenset({"RGB", "L"})
 # what a picture file may be, whatever its extension; Pillow would start other programs for some of the others
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error)  # by Pillow, of a file
 _QUALITY = 95
 _MOST_PIXELS = 2**29 // 3  # TensorFlow refuses 512 MiB of RGB (tensorflow/core/lib/jpeg/jpeg_mem.cc)
 _MOST_PIXELS_PER_BYTE = 512  # a block of 8x8 pixels takes a bit, in each scan that is not left out
@@ -85,16 +60,32 @@ def read_picture(path: str | Path, annotated_size: tuple[int, int], max_side: in
         PictureError: the file is missing, or is not a whole picture.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise PictureError(f"{path}: the image cannot be read: {error.strerror}") from error
-    try:
-        with _opened(io.BytesIO(data)) as image:
-            return _as_jpeg(image, data, annotated_size, max_side)
-    except Exception as error:  # a broken file makes Pillow raise anything from OSError to struct.error
-        reason = str(error).replace(str(path), "").partition(" <")[0]
-        raise PictureError(f"{path}: the image cannot be decoded: {reason}") from error
+    with _opened(path) as image:
+        width, height = image.size
+        is_reduced = bool(max_side and max(width, height) > max_side)
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        if orientation in _SIDEWAYS and annotated_size == (width, height) != (height, width):
+            height, width, note = width, height, "turned upright"
+            rgb = _as_rgb(ImageOps.exif_transpose(image))
+        elif image.format not in _JPEG_FORMATS or image.mode not in _JPEG_MODES:
+            note = f"re-encoded {image.format} {image.mode}"
+            rgb = _as_rgb(image)
+        else:
+            data = path.read_bytes()
+            if width * height > len(data) * _MOST_PIXELS_PER_BYTE:
+                raise UserError(f"its header gives {width}x{height} pixels, too many for a file of {len(data)} bytes")
+            if fault := _fault_of_markers(data):
+                raise UserError(fault)
+            note = "" if orientation == 1 else "EXIF orientation ignored"
+            if not is_reduced:
+                # grey at an eighth of the size takes half the time, and still entropy-decodes every byte
+                image.draft("L", (1, 1))
+                image.load()
+                return Picture(data, height, width, note)
+            rgb = _as_rgb(image)
+    if is_reduced:
+        note += f"{', ' if note else ''}reduced to {max_side} pixels"
+    return Picture(_encoded(rgb, max_side), height, width, note)
 
 
 def cut_windows(picture: Picture, windows_px: Iterable[np.ndarray], max_side: int | None) -> list[bytes]:
@@ -113,49 +104,43 @@ def read_upright(path: str | Path) -> np.ndarray:
     Raises:
         PictureError: the file is missing, or is not a whole picture.
     """
+    with _opened(path) as image:
+        return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+
+
+def upright_size(path: str | Path) -> tuple[int, int]:
+    """Return height and width in pixels of a picture file with its EXIF orientation applied, from its header.
+
+    Raises:
+        PictureError: the file is missing, or is no picture.
+    """
+    with _opened(path) as image:
+        # Pillow would decode a PNG to its end in search of an orientation
+        is_sideways = image.format != "PNG" and image.getexif().get(_ORIENTATION) in _SIDEWAYS
+        return (image.width, image.height) if is_sideways else (image.height, image.width)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """Open a picture without decoding it; what Pillow raises, now or when it decodes, becomes a PictureError."""
     try:
-        with _opened(path) as image:
-            return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
-    except Exception as error:  # as in read_picture
-        raise PictureError(f"{path}: the image cannot be read: {str(error).partition(' <')[0]}") from error
+        with Path(path).open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                size = f"{image.width}x{image.height}"
+                raise UserError(f"its header gives {size} pixels, more than {_MOST_PIXELS}: make it smaller")
+            yield image
+    except _BROKEN as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise PictureError(f"{path}: the image cannot be read: {error.strerror}") from error
+        raise PictureError(f"{path}: the image cannot be decoded: {str(error).partition(' <')[0]}") from error
 
 
-def _opened(file: io.BytesIO | str | Path) -> Image.Image:
-    """Open a picture without decoding it; a UserError if it has more pixels than TensorFlow decodes."""
-    image = Image.open(file, formats=_FORMATS)
-    if image.width * image.height > _MOST_PIXELS:
-        raise UserError(
-            f"its header gives {image.width}x{image.height} pixels, more than {_MOST_PIXELS}: make it smaller"
-        )
-    return image
-
-
-def _as_jpeg(image: Image.Image, data: bytes, annotated_size: tuple[int, int], max_side: int | None) -> Picture:
-    width, height = image.size
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    if orientation in _SIDEWAYS and annotated_size == (width, height) != (height, width):
-        return _made(ImageOps.exif_transpose(image), "turned upright", max_side)
-    if image.format not in _JPEG_FORMATS or image.mode not in _JPEG_MODES:
-        return _made(image, f"re-encoded {image.format} {image.mode}", max_side)
-    if width * height > len(data) * _MOST_PIXELS_PER_BYTE:
-        raise UserError(f"its header gives {width}x{height} pixels, too many for a file of {len(data)} bytes")
-    fault = fault_of_markers(data)
-    if fault:
-        raise UserError(fault)
-    note = "" if orientation == 1 else "EXIF orientation ignored"
-    if max_side and max(image.size) > max_side:
-        return _made(image, note, max_side)
-    # grey at an eighth of the size takes half the time, and still entropy-decodes every byte
-    image.draft("L", (1, 1))
-    image.load()
-    return Picture(data, height, width, note)
-
-
-def _made(image: Image.Image, note: str, max_side: int | None) -> Picture:
-    """Encode a picture, reduced if it is large."""
-    reduced = f"reduced to {max_side} pixels" if max_side and max(image.size) > max_side else ""
-    notes = ", ".join(part for part in (note, reduced) if part)
-    return Picture(_encoded(_as_rgb(image), max_side), image.height, image.width, notes)
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # Pillow would clip 16 bits to 255 instead of scaling them
+        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "P":  # by way of RGBA, because a palette may have transparent colours
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def _encoded(image: Image.Image, max_side: int | None) -> bytes:
@@ -170,25 +155,29 @@ def _encoded(image: Image.Image, max_side: int | None) -> bytes:
     return buffer.getvalue()
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # Pillow would clip 16 bits to 255 instead of scaling them
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "P":  # by way of RGBA, because a palette may have transparent colours
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+# Before a marker there may be more 0xff. Within compressed data, 0xff is written 0xff 0x00, and the markers 0xd0 to
+# 0xd7 are a part of it. (xff+ would mean the same, but takes seven times as long.)
+_MARKER = re.compile(rb"\xff\xff*([^\x00\xff\xd0-\xd7])", re.DOTALL)
+_END_OF_IMAGE = 0xD9
+_TABLES = frozenset({0xC4, 0xCC})
+_FRAMES = frozenset(range(0xC0, 0xD0)) - _TABLES
+# tables, scans, DNL, applications' data and comments (ITU T.81, table B.1)
+_SEGMENTS = _TABLES | frozenset({0xDA, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE})
 
 
-def upright_size(path: str | Path) -> tuple[int, int]:
-    """Return height and width in pixels of a picture file with its EXIF orientation applied, from its header.
+def _fault_of_markers(data: bytes) -> str:
+    """Return what TensorFlow refuses in the markers of a JPEG that Pillow decodes, '' for nothing.
 
-    Raises:
-        PictureError: the file is missing, or is no picture.
+    TensorFlow reads them to the end, Pillow only until the pixels are complete. A few corrupt pictures are refused that
+    TensorFlow takes: with restart markers, libjpeg skips some unknown markers.
     """
-    try:
-        with _opened(path) as image:
-            # Pillow would decode a PNG to its end in search of an orientation
-            sideways = image.format != "PNG" and image.getexif().get(_ORIENTATION) in _SIDEWAYS
-            return (image.width, image.height) if sideways else (image.height, image.width)
-    except Exception as error:  # as in read_picture
-        reason = getattr(error, "strerror", None) or str(error).replace(str(path), "").partition(" <")[0]
-        raise PictureError(f"{path}: the image cannot be read: {reason}") from error
+    position, frames = 2, 0
+    while marker := _MARKER.search(data, position):
+        code = marker[1][0]
+        frames += code in _FRAMES
+        if code == _END_OF_IMAGE:
+            return ""
+        if code not in _SEGMENTS and (code not in _FRAMES or frames > 1):
+            return f"its data is corrupt: the marker 0x{code:02x} is not one that may be at byte {marker.start()}"
+        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return "it ends without an end-of-image marker, as if it were cut off"

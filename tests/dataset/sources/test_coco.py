@@ -1,12 +1,14 @@
 """COCO's instances JSON as a source of the converter."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dataset.records import record_files
 from dataset.sources import coco
+from dataset.sources.annotations import Annotation, LabelledObject
 from tests.builders.coco import CocoBuilder
 from tests.builders.convert import convert_coco
 from tests.builders.files import contents, examples_by_id
@@ -113,27 +115,31 @@ def twice(kind):
         (lambda document: document.pop("images"), "no list 'images', or it is empty"),
         (lambda document: document.update(categories=[]), "no list 'categories', or it is empty"),
         (lambda document: document.update(annotations={}), "no list 'annotations'"),
-        (lambda document: document["images"].append("a.jpg"), "entry 3 of 'images' has no 'id', 'file_name'"),
-        (entry("annotations", bbox=None), "entry 1 of 'annotations' has no 'bbox'"),
-        (entry("categories", 1, id="3"), "entry 2 of 'categories': 'id' is '3', not a whole number"),
+        (lambda document: document["images"].append("a.jpg"), "entry 3 of 'images' is a.jpg: Expected `object`"),
+        (entry("images", file_name=None), "entry 1 of 'images' is .*: Object missing required field `file_name`"),
+        (entry("annotations", bbox=None), "entry 1 of 'annotations' is .*: Object missing required field `bbox`"),
+        (entry("categories", 1, id="3"), "entry 2 of 'categories' is .*'id': '3'.*: Expected `int`, .* `id`"),
         (twice("images"), "entry 3 of 'images' has the id 7, as one before it"),
         (twice("annotations"), "entry 2 of 'annotations' has the id 1000"),
         (twice("categories"), "entry 3 of 'categories' has the id 90"),
         (entry("annotations", image_id=999), "annotation 1000: 'image_id' is 999, and the file has no such id"),
         (entry("annotations", category_id=4), "annotation 1000: 'category_id' is 4, and the file has no such id"),
-        (entry("annotations", category_id=[3]), r"'category_id' is \[3\]"),
-        (entry("annotations", bbox=[1, 2, 3]), r"annotation 1000: 'bbox' is \[1, 2, 3\], not four finite numbers"),
-        (entry("annotations", bbox=[1, 2, 3, float("nan")]), r"'bbox' is \[1, 2, 3, nan\], not four finite numbers"),
-        (entry("annotations", bbox=[1, 2, 3, 10**400]), r"'bbox' is \[1, 2, 3, 10+\.\.\.0+\], not four finite numbers"),
-        (entry("annotations", image_id=float("nan")), "'image_id' is nan, and the file has no such id"),
-        (entry("annotations", category_id=10**400), "'category_id' is 10+.*, and the file has no such id"),
-        (entry("annotations", iscrowd=float("nan")), "'iscrowd' is nan, neither 0 nor 1"),
-        (entry("images", id=10**400), "'id' is 10+.*, not a whole number of at most 64 bits"),
+        (
+            entry("annotations", category_id=[3]),
+            r"'category_id': \[3\].*Expected `int`, got `array` - at `category_id`",
+        ),
+        (entry("annotations", bbox=[1, 2, 3]), r"'bbox': \[1, 2, 3\].*length 4, got 3 - at `bbox`"),
+        (entry("annotations", bbox=[1, 2, 3, "4"]), r"'bbox': \[1, 2, 3, '4'\].*Expected `float`.* `bbox\[3\]`"),
+        (entry("annotations", bbox="9" * 10**6), "'bbox': '9+.*Expected `array`, got `str` - at `bbox`"),
+        (entry("annotations", bbox=[1, 2, 3, 10**400]), r"out of range - at `bbox\[3\]`"),
+        (entry("annotations", bbox=[1, 2, 3, float("nan")]), r"annotation 1000: 'bbox' is .*nan\], not four finite"),
         (entry("annotations", bbox=[1e308, 2, 1e308, 3]), "not four finite numbers"),
-        (entry("annotations", bbox="9" * 10**6), r"'bbox' is '9+\.\.\.', not four"),
-        (entry("annotations", image_id=10**30), "'image_id' is 10+, and the file has no such id"),
-        (entry("images", id=2**63), "'id' is 9223372036854775808, not a whole number of at most 64 bits"),
-        (entry("images", id=True), "'id' is True, not a whole number"),
+        (entry("annotations", image_id=float("nan")), "Expected `int`, got `float` - at `image_id`"),
+        (entry("annotations", iscrowd=float("nan")), "annotation 1000: 'iscrowd' is nan, neither 0 nor 1"),
+        (entry("annotations", iscrowd=2), "annotation 1000: 'iscrowd' is 2, neither 0 nor 1"),
+        (entry("annotations", iscrowd="yes"), "got `str` - at `iscrowd`"),
+        (entry("images", id=True), "'id': True.*Expected `int`, got `bool` - at `id`"),
+        (entry("images", file_name=5), "'file_name': 5.*Expected `str`, got `int` - at `file_name`"),
         (
             entry("images", file_name="../a.jpg"),
             r"image 7: 'file_name' is '\.\./a\.jpg', which leads out of the folder",
@@ -142,14 +148,11 @@ def twice(kind):
         (entry("images", file_name="/etc/passwd"), "is absolute"),
         (entry("images", file_name="C:\\a.jpg"), "is absolute"),
         (entry("images", file_name="\ud800.jpg"), r"has the character '\\ud800'"),
-        (entry("categories", name="a\0b"), r"category 90: 'name' is .*, which has the character '\\x00'"),
+        (entry("categories", name="a\0b"), r"'categories' by id: name 2 is .*, which has the character '\\x00'"),
         (entry("categories", name="x" * 10**6), "which has 1000000 characters, more than 200"),
-        (entry("annotations", bbox=[1, 2, 3, "4"]), "not four finite numbers"),
-        (entry("annotations", iscrowd="yes"), "annotation 1000: 'iscrowd' is 'yes', neither 0 nor 1"),
-        (entry("images", file_name=5), "image 7: 'file_name' is 5, not a text"),
-        (entry("categories", name=" "), "category 90: 'name' is ' ', not a text"),
-        (entry("categories", name="hot  dog"), "category 90 is 'hot dog', as one before it"),
-        (entry("categories", name="Background"), "category 90 is 'Background', which is always class id 0"),
+        (entry("categories", name=" "), "'categories' by id: name 2 is blank"),
+        (entry("categories", name="hot  dog"), "'hot dog' is on names 1 and 2"),
+        (entry("categories", name="Background"), "name 2 is 'Background'; background is always id 0"),
     ],
 )
 def test_a_json_with_a_fault_is_refused_with_its_place(builder, tmp_path, spoil, message):
@@ -184,6 +187,26 @@ def test_a_file_that_is_no_instances_json_is_named(builder, tmp_path):
     builder.save()
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         convert_coco(annotations=builder.path, images=tmp_path / "nowhere", output_directory=tmp_path / "records")
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("sub/./a..b.jpg", "sub/a..b.jpg"), ("sub/../a.jpg", "a.jpg"), ("..a.jpg", "..a.jpg"), ("a:b.jpg", "a:b.jpg")],
+)
+def test_names_of_files_below_the_images(builder, tmp_path, name, place):
+    (builder.folder / "sub").mkdir()
+    (builder.folder / "000000000007.jpg").rename(builder.folder / place)
+    entry("images", file_name=name)(builder.document)
+    builder.save()
+    assert convert(builder, tmp_path / "records")["splits"]["train"]["images"] == 2
+
+
+@pytest.mark.parametrize("value", [0, 1, False, True, 0.0, 1.0])
+def test_a_crowd_is_difficult(builder, value):
+    entry("annotations", iscrowd=value)(builder.document)
+    builder.save()
+    (found,) = coco.read_instances(builder.path).annotations[7].objects
+    assert found.difficult is bool(value)
 
 
 def test_what_is_not_used_may_be_anything(builder, tmp_path):
@@ -276,3 +299,33 @@ def test_fractions_of_the_image_are_refused(builder, tmp_path):
     builder.save()
     with pytest.raises(ValueError, match=r"instances\.json, image 7: the box xmin 0\.1 .* looks like fractions"):
         convert(builder, tmp_path / "records")
+
+
+def annotation(*boxes_yxyx, height=100, width=200):
+    objects = tuple(LabelledObject("cat", box, False, False) for box in boxes_yxyx)
+    return Annotation("a", Path("a.xml"), height, width, objects)
+
+
+def read_as_sizes(corners_xyxy, **size):
+    x1, y1, x2, y2 = corners_xyxy
+    return annotation((y1, x1, y1 + y2, x1 + x2), **size)
+
+
+def random_corners(number, seed=0):
+    rng = np.random.default_rng(seed)
+    return [(*np.minimum(a, b), *np.maximum(a, b)) for a, b in rng.uniform(0, (200, 100), (number, 2, 2))]
+
+
+def test_corners_in_the_place_of_sizes_are_told():
+    found = [read_as_sizes(corners) for corners in random_corners(50)]
+    (remark,) = coco.corners_for_sizes("a.json", found)
+    assert remark.startswith("a.json: the boxes look like x1, y1, x2, y2, but COCO's are x, y, width, height")
+    assert "as corners 50 fit" in remark
+
+
+def test_sizes_are_not_taken_for_corners():
+    genuine = [annotation((y1, x1, y2, x2)) for x1, y1, x2, y2 in random_corners(50)]
+    assert coco.corners_for_sizes("a.json", genuine) == ()
+    assert coco.corners_for_sizes("a.json", []) == ()
+    unsized = [read_as_sizes(corners, height=0, width=0) for corners in random_corners(50)]
+    assert coco.corners_for_sizes("a.json", unsized) == ()

@@ -56,3 +56,25 @@ def test_names_that_would_not_be_read_back_are_not_written(tmp_path, names):
     with pytest.raises(ValueError, match=r"labels\.txt"):
         labels.write_labels(tmp_path / "labels.txt", names)
     assert not (tmp_path / "labels.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["cat", "traffic light", "Käfer", "猫", "می‌خواهم", "👩‍👩‍👧", "a/b", "$\\x$", "x" * 200]
+)
+def test_names(name):
+    assert labels.fault_of_name(name) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("a\0", r"has the character '\x00'"),
+        ("a\nb", r"has the character '\n'"),
+        ("\x85", r"has the character '\x85'"),
+        ("a\u2028b", r"has the character '\u2028'"),
+        ("\ud800", r"has the character '\ud800'"),
+        ("x" * 201, "has 201 characters, more than 200"),
+    ],
+)
+def test_faults_of_names(name, fault):
+    assert labels.fault_of_name(name) == fault

@@ -261,5 +261,5 @@ def test_labels_that_are_nowhere_are_an_error_with_the_place(builder, output):
 def test_a_folder_that_is_not_there_or_empty(builder, output, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no data\.yaml in .*, and no picture \(.*\) below"):
         convert(builder, output)
-    with pytest.raises(FileNotFoundError, match=r"--dataset_directory: .*nowhere is not a folder"):
+    with pytest.raises(FileNotFoundError, match=r"--dataset_directory: .*nowhere is no folder"):
         convert_yolo(dataset_directory=tmp_path / "nowhere", output_directory=output)
