@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from dataset.input import eval_input_fn, ground_truth_of
-from dataset.records.parsing import faults_named, parse, without_faults
+from dataset.input import eval_input_fn
+from dataset.records.parsing import faults_named, ground_truth_of, parse, without_faults
 from dataset.records.record_files import count_records
 from dataset.scores import average_precision, voc_results
 from dataset.sources.annotations import Annotation
