@@ -51,26 +51,27 @@ def parse(serialized: tf.Tensor, num_classes: int | None = None) -> dict[str, tf
     lengths = tf.stack([tf.size(lists[name]) for name in _LISTS])
     conditions, faults = [], []
 
-    def must(condition: tf.Tensor, otherwise: str, *values: tf.Tensor) -> None:
+    def must(condition: tf.Tensor, otherwise: str | tf.Tensor) -> None:
         conditions.append(tf.reduce_all(condition))
-        faults.append(tf.strings.format(otherwise, values, summarize=len(_LISTS)))
+        faults.append(otherwise)
 
     for name in _SCALARS:
         count = tf.size(lists[name])
-        must(tf.equal(count, 1), f"the feature {name} has {{}} values instead of one", count)
+        must(tf.equal(count, 1), tf.strings.format(f"the feature {name} has {{}} values instead of one", count))
     must(tf.strings.length(lists["image/encoded"]) > 0, "the feature image/encoded is empty")
-    must((size >= 1) & (size <= tf.int32.max), "its height and width are {}", size)
+    must((size >= 1) & (size <= tf.int32.max), tf.strings.format("its height and width are {}", size))
     is_name = tf.strings.regex_full_match(filename, _NAME)
     must(is_name, "the name in image/filename is empty, is not UTF-8 or has a control character")
     names = ", ".join(name.rpartition("/")[2] for name in _LISTS)
-    must(tf.equal(lengths, lengths[0]), f"its lists {names} have unequal lengths: {{}}", lengths)
+    unequal = tf.strings.format(f"its lists {names} have unequal lengths: {{}}", lengths, summarize=len(_LISTS))
+    must(tf.equal(lengths, lengths[0]), unequal)
     must(tf.math.is_finite(sides), "a side of its boxes is not finite")
     known = "class ids begin with 1" if num_classes is None else f"there are {num_classes} class names"
+    hint = "the records and labels.txt may be of different data sets"
+    ids = tf.strings.format("from {} to {}", (tf.reduce_min(labels), tf.reduce_max(labels)))
     must(
         (labels >= 1) & (labels <= (tf.int64.max if num_classes is None else num_classes)),
-        f"image {{}} has class ids from {{}} to {{}}, but {known}: the records and labels.txt may be"
-        " of different data sets",
-        *(image_id, tf.reduce_min(labels), tf.reduce_max(labels)),
+        tf.strings.join(["image ", image_id, " has class ids ", ids, f", but {known}: {hint}"]),
     )
     first = tf.where(tf.logical_not(tf.stack([*conditions, False])))[0, 0]
     # not tf.Assert, which would be a condition in the graph
@@ -144,10 +145,11 @@ def _checked(
 
     `decoded_for` "training" decodes the pictures too, which must be JPEGs, and "evaluation" those of any format.
     """
-    with cpu_session() as session, ThreadPoolExecutor(_THREADS) as pool:
+    with tf.Graph().as_default() as graph:
         serialized, encoded = tf.placeholder(tf.string, []), tf.placeholder(tf.string, [])
         example = parse(serialized, num_classes)
         pixels = tf.io.decode_jpeg(encoded, channels=3) if decoded_for == "training" else decode(encoded)
+    with cpu_session(graph) as session, ThreadPoolExecutor(_THREADS) as pool:
 
         def checked(record: bytes, checksum: bytes) -> dict[str, Any] | str:
             if masked_crc(record) != checksum:
@@ -167,13 +169,15 @@ def _checked(
 
         for shard in shards:
             spans, end = record_spans(shard)
-            for start in range(0, len(spans[:most]), _AT_ONCE):
-                records = _read_records(shard, spans[:most][start : start + _AT_ONCE])
+            if most is not None and len(spans) >= most:
+                spans, end = spans[:most], ""
+            for start in range(0, len(spans), _AT_ONCE):
+                records = _read_records(shard, spans[start : start + _AT_ONCE])
                 with filtered_stderr(_NOISE):
                     results = [*pool.map(checked, *zip(*records, strict=True))]
                 for number, result in enumerate(results, start=start + 1):
                     yield Fault(shard, number, result) if isinstance(result, str) else result
-            if end and (most is None or len(spans) < most):
+            if end:
                 yield Fault(shard, len(spans) + 1, end, ends_file=True)
 
 

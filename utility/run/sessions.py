@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,9 +11,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def cpu_session() -> Iterator[tf.Session]:
-    """Make a new graph the default, and yield a session on it that leaves the GPUs and their memory alone."""
+def cpu_session(graph: tf.Graph | None = None) -> Iterator[tf.Session]:
+    """Yield a session that leaves the GPUs and their memory alone.
+
+    It is on a new graph, which is the default one meanwhile; or on `graph`, which does not become the default: so a
+    generator can keep the session while it hands over its items.
+    """
     import tensorflow.compat.v1 as tf  # noqa: PLC0415 (so that command lines may import this module before TensorFlow)
 
-    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={"GPU": 0})) as session:
+    without_gpu = tf.ConfigProto(device_count={"GPU": 0})
+    with nullcontext() if graph else tf.Graph().as_default(), closing(tf.Session("", graph, without_gpu)) as session:
         yield session

@@ -1,19 +1,22 @@
-"""A broken record is found and named, in Python and in the graph, or left out."""
+"""A broken record is found and named, or left out; objects are read back as annotations."""
 
 import io
-import random
+import json
 
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from dataset import input
 from dataset.input import eval_input_fn
-from dataset.records import contents, parsing, record_files, schema
-from dataset.sources import labels
-from preprocessing.ssd_preprocessing import decode
+from dataset.records import parsing, record_files, schema
+from dataset.records.parsing import first_examples, ground_truth_of, read_examples
+from dataset.records.schema import RecordObject, frame, serialize
+from dataset.sources import labels, voc
 from tests.builders import broken_records
-from tests.builders.records import CAT, DIFFICULT, config, elements, encoded, ids_of, record, train_input
+from tests.builders.convert import convert_voc
+from tests.builders.records import config, elements, encoded, ids_of, mixed_images, record, train_input
 
 OF_ONE_RECORD = [*broken_records.RECORDS, *broken_records.BYTES]
 WITHOUT_NAMES = [kind for kind in OF_ONE_RECORD if kind != "label 21"]
@@ -26,19 +29,19 @@ def named(reason):
 @pytest.mark.parametrize("kind", [*OF_ONE_RECORD, *broken_records.ENDS])
 def test_a_fault_is_found_where_it_is(tmp_path, kind):
     (_, shard), reason = broken_records.write(tmp_path, kind)
-    (fault,) = schema.faults_in(shard, 20)
-    assert fault.number == 2 and fault.ends_file == (kind in broken_records.ENDS)
     with pytest.raises(ValueError, match=named(reason)) as caught, parsing.faults_named([shard], 20):
         raise tf.errors.DataLossError(None, None, "somewhere")
     message = str(caught.value)
     assert "--skip_bad_records" in message and "\n" not in message and len(message) < 400 + len(shard)
+    assert "{{node" not in message and "assertion failed" not in message
+    assert ("the rest of the file is lost" in message) == (kind in broken_records.ENDS)
 
 
 @pytest.mark.parametrize("kind", OF_ONE_RECORD)
 def test_training_and_evaluation_stop_at_it_and_name_it(tmp_path, kind):
     shards, reason = broken_records.write(tmp_path, kind)
     with pytest.raises(ValueError, match=named(reason)):
-        input.ground_truth_of(shards, labels.VOC_CLASSES)
+        ground_truth_of(shards, labels.VOC_CLASSES)
     for skip_empty_images in (False, True):
         with pytest.raises(ValueError, match=named(reason)):
             input.training_records(shards, config(), skip_empty_images)
@@ -50,12 +53,12 @@ def test_training_and_evaluation_stop_at_it_and_name_it(tmp_path, kind):
 def test_the_inspector_names_it(tmp_path, kind):
     shards, reason = broken_records.write(tmp_path, kind)
     with pytest.raises(ValueError, match=named(reason.replace("there are 20 class names", "class ids begin with 1"))):
-        list(contents.read_examples(shards))
+        list(read_examples(shards))
 
 
 @pytest.mark.parametrize("kind", ["flipped bit", "NaN", "more labels", "label 21"])
 def test_a_fault_beyond_the_first_records_is_found_in_the_training(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(input, "_CHECKED_PER_FILE", 1)
+    monkeypatch.setattr(parsing, "_FIRST", 1)
     shards, reason = broken_records.write(tmp_path, kind)
     records = input.training_records(shards, config())
     with pytest.raises(ValueError, match=named(reason)), records.faults_named(config()):
@@ -82,7 +85,9 @@ def test_another_error_stays_what_it_is(tmp_path):
 @pytest.mark.parametrize("kind", [*OF_ONE_RECORD, *broken_records.ENDS])
 def test_broken_records_are_left_out_counted_and_logged(tmp_path, capsys, kind):
     shards, _ = broken_records.write(tmp_path, kind)
-    (tmp_path / "dataset.json").write_text('{"splits": {"train": {"images": 6}}}')
+    (tmp_path / "dataset.json").write_text(
+        json.dumps({"class_names": [], "splits": {"train": {"images": 6, "skipped": []}}})
+    )
     records = input.training_records(shards, config(), skip_bad_records=True)
     assert [*records.images_by_file.values()] == [1, 1 if kind in broken_records.ENDS else 4]
     assert next(iter(records.images_by_file)) == shards[0], "a file without faults is read where it is"
@@ -145,50 +150,24 @@ def test_evaluation_takes_a_png_and_training_names_it(tmp_path):
     assert input.training_records(shards, config(), skip_bad_records=True).images == 3
 
 
-def test_a_picture_is_refused_where_decoding_it_fails():
-    """Damaged ones, decoded whole as in evaluation, and in parts as in training."""
-    rng, counts = random.Random(1), {True: 0, False: 0}
-    with parsing.fault_of_picture(jpeg_only=False) as fault, tf.Graph().as_default(), tf.Session() as session:
-        given, crop = tf.placeholder(tf.string, []), tf.placeholder(tf.int32, [4])
-        whole, part = decode(given), tf.image.decode_and_crop_jpeg(given, crop, channels=3)
-        for case in range(400):
-            data = damaged_picture(rng, encoded(case % 5))
-            refused = bool(fault(with_picture(data)))
-            assert refused == fails(session, whole, {given: data})
-            window = [rng.randrange(20), 3, 7, rng.randint(1, 9)]
-            assert refused or not fails(session, part, {given: data, crop: window})
-            counts[refused] += 1
-    assert min(counts.values()) > 50
-
-
-def damaged_picture(rng, data):
-    changed = bytearray(data if rng.random() < 0.7 else data[: rng.randrange(3, len(data))])
-    for _ in range(rng.choice((0, 1, 3))):
-        changed[rng.randrange(3, len(changed))] = rng.randrange(256)
-    return bytes(changed)
-
-
-def fails(session, fetched, fed):
-    try:
-        session.run(fetched, fed)
-    except tf.errors.InvalidArgumentError:
-        return True
-    return False
-
-
-def test_a_picture_that_tensorflow_finds_too_large_is_refused():
+def test_a_picture_that_tensorflow_finds_too_large_is_refused(tmp_path):
     buffer = io.BytesIO()
     Image.new("L", (14_000, 14_000)).save(buffer, "JPEG")
-    with parsing.fault_of_picture(jpeg_only=True) as fault:
-        assert fault(with_picture(buffer.getvalue())) == "its picture cannot be decoded"
+    shards = write_with(tmp_path, with_picture(buffer.getvalue()))
+    for jpeg_only in (False, True):
+        with (
+            pytest.raises(ValueError, match=named("its picture cannot be decoded")),
+            parsing.faults_named(shards, 20, jpeg_only),
+        ):
+            raise tf.errors.InvalidArgumentError(None, None, "somewhere")
 
 
 def test_what_tensorflow_says_on_the_way_of_an_error_is_not_printed(tmp_path, capfd):
     shards, _ = broken_records.write(tmp_path, "flipped bit")
     with pytest.raises(ValueError, match=named("its bytes are damaged")):
-        input.ground_truth_of(shards, labels.VOC_CLASSES)
+        ground_truth_of(shards, labels.VOC_CLASSES)
     with pytest.raises(ValueError, match=named("its bytes are damaged")):
-        list(contents.read_examples(shards))
+        list(read_examples(shards))
     assert "rendezvous" not in capfd.readouterr().err
 
 
@@ -203,12 +182,14 @@ def twenty_records(tmp_path):
     return [str(path)]
 
 
-def test_a_record_without_objects_or_with_unset_lists_is_sound():
-    assert schema.fault_of(record(1, ())) == ""
-    none = [name for name in schema.decode_example(record(1)) if "/object/" in name]
-    features = {name: value for name, value in schema.decode_example(record(1)).items() if name not in none}
-    assert schema.fault_of(broken_records.encode(features)) == ""
-    assert schema.fault_of(broken_records.with_values("image/filename", "bytes", ["漢\ufffd😀.jpg".encode()])) == ""
+def test_a_record_without_objects_or_with_unset_lists_is_sound(tmp_path):
+    lists = [name for name in tf.train.Example.FromString(record(1)).features.feature if "/object/" in name]
+    name = broken_records.with_values("image/filename", "bytes", ["漢\ufffd😀.jpg".encode()])
+    path = tmp_path / "shard"
+    path.write_bytes(b"".join(map(schema.frame, [record(1, ()), broken_records.without(*lists), name])))
+    found = [*read_examples([str(path)], 20)]
+    assert [len(example["labels"]) for example in found] == [0, 0, 1]
+    assert found[2]["image_id"].decode() == "漢\ufffd😀"
 
 
 def test_the_flipped_bit_of_a_genuine_photograph(tmp_path):
@@ -221,16 +202,39 @@ def test_the_flipped_bit_of_a_genuine_photograph(tmp_path):
     assert input.training_records(shards, config(), skip_bad_records=True).images == 4
 
 
-def test_records_are_counted_in_batches(tmp_path):
-    """Padding in a batch is no object; a record with a fault is found in any batch."""
-    objects = [(), (CAT,), (DIFFICULT,), (CAT, DIFFICULT, CAT), (DIFFICULT, DIFFICULT)]
-    path = tmp_path / "train-00000-of-00001"
-    frames = [schema.frame(record(number % 5, objects[number % 5])) for number in range(70)]
-    path.write_bytes(b"".join(frames))
-    with parsing.image_counter(20) as count:
-        assert count([str(path)]) == (70, 56, 28)
-        for kind in broken_records.RECORDS:
-            frames[50] = schema.frame(broken_records.RECORDS[kind][0])
-            path.write_bytes(b"".join(frames))
-            with pytest.raises((tf.errors.InvalidArgumentError, UnicodeDecodeError)):
-                count([str(path)])
+def test_records_with_labels_without_a_name_are_an_error(tmp_path):
+    shards = mixed_images(tmp_path)
+    assert len(first_examples(shards, labels.VOC_CLASSES[:15])) == 5
+    with pytest.raises(ValueError, match="image 002 has class ids from 8 to 15, but there are 14 class names"):
+        first_examples(shards, labels.VOC_CLASSES[:14])
+
+
+def test_ground_truth_is_exactly_that_of_the_annotations(tmp_path, voc_sample):
+    """Whole pixels go through float32 parts of the image and come back as they were."""
+    convert_voc(dataset_directory=voc_sample, output_directory=tmp_path, train_splits=[], validation_shards=3)
+    found = ground_truth_of(record_files.find_shards(tmp_path, "val"), labels.VOC_CLASSES)
+    split = voc_sample / "VOC2007TEST"
+    ids = voc.read_image_set(split, "test")
+    assert [annotation.image_id for annotation in found] == ids
+    objects = 0
+    for annotation in found:
+        wanted = voc.read_annotation(voc.annotation_path(split, annotation.image_id))
+        assert (annotation.height, annotation.width) == (wanted.height, wanted.width)
+        assert [(each.name, each.box_yxyx_px, each.difficult) for each in annotation.objects] == [
+            (each.name, each.box_yxyx_px, each.difficult) for each in wanted.objects
+        ]
+        objects += len(annotation.objects)
+    assert objects > 300
+
+
+def test_pixels_of_the_widest_images_come_back_too(tmp_path):
+    sides = np.array([[1, 1, 6000, 5999], [17, 4999, 3333, 5000]])
+    boxes = sides / 6000
+    objects = [RecordObject(boxes[0], 1, "a", True, False), RecordObject(boxes[1], 2, "b", False, False)]
+    serialized = serialize(b"never decoded", "wide.jpg", 6000, 6000, objects)
+    (tmp_path / "val").write_bytes(frame(serialized))
+    (annotation,) = ground_truth_of([str(tmp_path / "val")], ("a", "b"))
+    assert [each.box_yxyx_px for each in annotation.objects] == [tuple(map(float, box)) for box in sides.tolist()]
+    assert [(each.name, each.difficult) for each in annotation.objects] == [("a", True), ("b", False)]
+    with pytest.raises(ValueError, match="image wide has class ids from 1 to 2, but there are 1 class names"):
+        ground_truth_of([str(tmp_path / "val")], ("a",))
