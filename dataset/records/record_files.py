@@ -73,7 +73,8 @@ def record_spans(shard: str) -> tuple[list[tuple[int, int]], str]:
     Only the lengths and their checksums are read, which takes a fraction of a second. A frame is uint64 length, uint32
     checksum, record, uint32 checksum.
     """
-    spans, position, size = [], 0, Path(shard).stat().st_size
+    spans: list[tuple[int, int]] = []
+    position, size = 0, Path(shard).stat().st_size
     with Path(shard).open("rb") as file:
         while position < size:
             file.seek(position)

@@ -77,7 +77,7 @@ def _feature(values: Sequence[bytes] | np.ndarray) -> bytes:
     if values.dtype == np.float32:
         kind, packed = 2, values.astype("<f4").tobytes()
     else:
-        kind, packed = 3, b"".join(_varint(value) for value in values.astype(np.int64).tolist())
+        kind, packed = 3, b"".join(_varint(int(value)) for value in values)
     return _field(kind, _field(1, packed) if packed else b"")
 
 

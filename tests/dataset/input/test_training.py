@@ -238,7 +238,8 @@ def test_images_with_objects_are_read_once_or_not_if_the_converter_has_counted_t
 
     assert counted() == wanted and files_read == []
     used = "with_objects" if use_difficult else "with_objects_not_difficult"
-    for wrong in ({"images": [2, 3]}, {"images": []}, {used: [1]}):
+    cases: tuple[dict, ...] = ({"images": [2, 3]}, {"images": []}, {used: [1]})
+    for wrong in cases:
         assert counted(**wrong) == wanted and files_read == shards
     (tmp_path / "dataset.json").unlink()
     files_read.clear()

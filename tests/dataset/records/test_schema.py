@@ -1,5 +1,7 @@
 """Records are written by the reference's schema, as TensorFlow writes them, and read back."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -51,7 +53,7 @@ def test_examples_are_those_of_tensorflow(texts, numbers, floats, name):
 
 
 def test_features_may_be_given_in_any_order():
-    features = {"b": np.array([1, 0]), "a": [b"x"]}
+    features: dict[str, Any] = {"b": np.array([1, 0]), "a": [b"x"]}
     assert schema.encode_example(features) == schema.encode_example(dict(reversed(features.items())))
 
 
