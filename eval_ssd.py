@@ -61,7 +61,7 @@ def main() -> None:
     for folder in config_file.folders_beside(FLAGS.checkpoint_path or FLAGS.model_dir):
         _config(folder, class_names)
     start_tensorflow()
-    from dataset.records.contents import pictures_of
+    from dataset.contents import pictures_of
     from dataset.report.page import write_report
     from dataset.scores import coco_results, voc_results
     from dataset.sources import labels

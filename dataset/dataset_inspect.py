@@ -40,21 +40,21 @@ def main() -> None:
     class_names = _class_names(Path(FLAGS.data_dir))
     config = asked_config(class_names, NETWORK)
     start_tensorflow()
-    from dataset.records import contents
+    from dataset.contents import described, draw_example
+    from dataset.records.parsing import read_examples
     from net import advice
     from net.coverage import objects_of
 
-    counts, examples = contents.Contents(), []
-    for number, example in enumerate(contents.read_examples(shards)):
-        counts.add(example)
+    examples = []
+    for number, example in enumerate(read_examples(shards)):
         if FLAGS.output and number < FLAGS.count:
-            contents.draw_example(example, class_names, Path(FLAGS.output))
+            draw_example(example, class_names, Path(FLAGS.output))
         examples.append({name: value for name, value in example.items() if name != "image_encoded"})
     objects = objects_of(examples, config.targets.use_difficult)
-    for line in (*counts.lines(class_names), *advice.report(objects, config, class_names)):
+    for line in (*described(examples, class_names), *advice.report(objects, config, class_names)):
         log(line)
     if FLAGS.output:
-        log(f"drew {min(FLAGS.count, counts.images)} pictures into {FLAGS.output}")
+        log(f"drew {min(FLAGS.count, len(examples))} pictures into {FLAGS.output}")
 
 
 def _class_names(data_dir: Path) -> tuple[str, ...]:

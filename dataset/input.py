@@ -1,118 +1,46 @@
-"""The input function of training: an endless stream of augmented batches that starts at any global step."""
+"""The input functions: every image once for evaluation and demo, and an endless augmented stream for training."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dataset.records import parsing
-from dataset.records.parsing import faults_named, image_counter, parse, quiet, without_faults
+from dataset.records.parsing import parse
 from dataset.records.record_files import count_by_file, image_counts_in_info
-from dataset.sources.annotations import Annotation, LabelledObject
 from preprocessing import box_ops
 from preprocessing.ssd_preprocessing import decode, preprocess_for_eval, preprocess_for_train
-from preprocessing.views import MOST_CUT, tile_windows
+from preprocessing.views import is_cut, tile_windows
 from utility.config.settings import Config, ViewConfig
 from utility.errors import UserError
 from utility.run.layout import RunLayout
-
-# Counts and checks of TFRecords, their ground truth, and steps that all input functions share.
-
-_CHECKED_PER_FILE = 64  # records of a file that are looked at before training starts
+from utility.run.sessions import cpu_session
 
 InputFn = Callable[[], tf.data.Dataset]
 
 # For functions of TensorFlow operations only: AutoGraph would take seconds to rewrite them, without effect.
-without_autograph = tf.autograph.experimental.do_not_convert
+_without_autograph = tf.autograph.experimental.do_not_convert
 
 
-def learnable(example: dict[str, tf.Tensor], use_difficult: bool) -> dict[str, tf.Tensor]:
+def _learnable(example: dict[str, tf.Tensor], use_difficult: bool) -> dict[str, tf.Tensor]:
     """Remove difficult objects from an example's boxes and labels, unless `use_difficult`."""
     keep = tf.logical_or(tf.logical_not(example["difficult"]), use_difficult)
     return {**example, **{key: tf.boolean_mask(example[key], keep) for key in ("boxes_yxyx", "labels")}}
 
 
-@without_autograph
-def examples_of(make_dataset: InputFn) -> list[dict[str, Any]]:
-    """Return a data set's examples as numpy values, without the pictures; no GPU is used."""
-    elements, without_gpu = [], tf.ConfigProto(device_count={"GPU": 0})
-    with tf.Graph().as_default(), tf.Session(config=without_gpu) as session:
-        example = tf.data.make_one_shot_iterator(make_dataset()).get_next()
-        del example["image_encoded"]
-        with contextlib.suppress(tf.errors.OutOfRangeError), quiet():
-            while True:
-                elements.append(session.run(example))
-    return elements
-
-
-def element(image: tf.Tensor, example: dict[str, tf.Tensor], boxes: tf.Tensor, labels: tf.Tensor):
-    """Return (features, labels) of one image, before batching."""
-    return {"image": image, "image_id": example["image_id"]}, {"boxes_yxyx": boxes, "labels": labels}
-
-
-def configured(dataset: tf.data.Dataset, deterministic: bool) -> tf.data.Dataset:
+def _configured(dataset: tf.data.Dataset, deterministic: bool) -> tf.data.Dataset:
     """Make a data set keep its order, or let it yield elements as soon as they are ready."""
     options = tf.data.Options()
     options.deterministic = deterministic
     return dataset.with_options(options)
 
 
-def ground_truth_of(shards: list[str], class_names: Sequence[str]) -> list[Annotation]:
-    """Read the objects of records back as annotations; no picture is decoded.
-
-    Boxes are the annotation's raw pixels, rounded to a thousandth. A UserError names a broken record, also one with a
-    label without a name in `class_names`.
-    """
-    names = len(class_names)
-    with faults_named(shards, names):
-        records = lambda: tf.data.TFRecordDataset(shards)  # noqa: E731
-        examples = examples_of(lambda: records().map(lambda record: parse(record, names), num_parallel_calls=2))
-    return [_annotation(example, class_names) for example in examples]
-
-
-def _annotation(example: dict[str, Any], class_names: Sequence[str]) -> Annotation:
-    image_id, height, width = example["image_id"].decode(), int(example["height"]), int(example["width"])
-    # float32 fractions of the image are exact to about a thousandth of a pixel
-    boxes = np.round(example["boxes_yxyx"].astype(np.float64) * [height, width, height, width], 3)
-    objects = zip(boxes.tolist(), example["labels"].tolist(), example["difficult"].tolist(), strict=True)
-    return Annotation(
-        image_id,
-        Path(image_id),
-        height,
-        width,
-        tuple(
-            LabelledObject(class_names[label - 1], tuple(box), difficult, False) for box, label, difficult in objects
-        ),
-    )
-
-
-def first_examples(shards: list[str], class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the examples of the first records of each file as numpy values, without the pictures.
-
-    They are enough to recognise another data set's labels.txt; reading all records could take minutes.
-
-    Raises:
-        UserError: one of them is broken or has a label without a name.
-    """
-    names = len(class_names)
-
-    def firsts() -> tf.data.Dataset:
-        files = tf.data.Dataset.from_tensor_slices(shards)
-        records = files.flat_map(lambda shard: tf.data.TFRecordDataset(shard).take(_CHECKED_PER_FILE))
-        return records.map(lambda record: parse(record, names), num_parallel_calls=2)
-
-    with faults_named(shards, names):
-        return examples_of(firsts)
-
-
-# The input functions of evaluation and demo: every image once, in order, without augmentation.
+# Evaluation and demo: every image once, in order, without augmentation.
 
 _TILES_AT_ONCE = 8  # of the demo's pictures
 _LARGE_PICTURES_AT_ONCE = 2  # decoded, before tiles are cut from them
@@ -134,25 +62,21 @@ def eval_input_fn(shards: list[str], config: Config, batch_size: int, threads: i
     """
 
     def picture(record: tf.Tensor) -> Picture:
-        example = learnable(parsing.parse(record, len(config.class_names)), use_difficult=False)
+        example = _learnable(parse(record, len(config.class_names)), use_difficult=False)
         size = tf.stack([example["height"], example["width"]])
         ground_truth = {name: example[name] for name in _GROUND_TRUTH}
-        return {
-            "image": decode(example["image_encoded"]),
-            "image_id": example["image_id"],
-            "size": size,
-            **ground_truth,
-        }
+        image = decode(example["image_encoded"])
+        return {"image": image, "image_id": example["image_id"], "size": size, **ground_truth}
 
     def element(view: Picture) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         labels = {name: view.pop(name) for name in _GROUND_TRUTH}
         return view, labels
 
-    @without_autograph
+    @_without_autograph
     def input_fn() -> tf.data.Dataset:
         # one file after the other, because reading several at once would mix their records
         views = _views(tf.data.TFRecordDataset(shards), picture, config, threads)
-        return configured(views.map(element).padded_batch(batch_size), deterministic=True).prefetch(2)
+        return _configured(views.map(element).padded_batch(batch_size), deterministic=True).prefetch(2)
 
     return input_fn
 
@@ -166,7 +90,7 @@ def pictures_input_fn(pictures: Callable[[], Iterable[tuple[str, np.ndarray]]], 
     def picture(name: tf.Tensor, image: tf.Tensor) -> Picture:
         return {"image": image, "image_id": name, "size": tf.shape(image)[:2]}
 
-    @without_autograph
+    @_without_autograph
     def input_fn() -> tf.data.Dataset:
         dataset = tf.data.Dataset.from_generator(pictures, (tf.string, tf.uint8), ([], [None, None, 3]))
         return _views(dataset, picture, config, 1).batch(_TILES_AT_ONCE if config.views.tile_size else 1).prefetch(1)
@@ -198,26 +122,25 @@ def _tiles(picture: Picture, views: ViewConfig) -> tf.data.Dataset:
     def tile(window: tf.Tensor, window_yxyx: tf.Tensor) -> Picture:
         ymin, xmin, ymax, xmax = tf.unstack(window)
         image = picture["image"][ymin:ymax, xmin:xmax]
-        shown = _ground_truth_in(window_yxyx, picture) if "labels" in picture else {}
-        return {**picture, **shown, "image": image, "window_yxyx": window_yxyx, "windows": tf.shape(windows)[0]}
+        view = {**picture, "image": image, "window_yxyx": window_yxyx, "windows": tf.shape(windows)[0]}
+        if "labels" in picture:  # what the tile shows of the objects, in its coordinates
+            boxes = picture["boxes_yxyx"]
+            start, end = tf.split(window_yxyx, 2)
+            shown = box_ops.clip(boxes, window_yxyx)
+            keep = tf.logical_not(is_cut(box_ops.area(shown), box_ops.area(boxes)))
+            relative_to_tile = (shown - tf.tile(start, [2])) / tf.tile(end - start, [2])
+            view["boxes_yxyx"] = tf.boolean_mask(relative_to_tile, keep)
+            view["labels"] = tf.boolean_mask(picture["labels"], keep)
+        return view
 
     return tf.data.Dataset.from_tensor_slices((windows, relative)).map(tile)
 
 
-def _ground_truth_in(window_yxyx: tf.Tensor, picture: Picture) -> Picture:
-    """Return the ground truth that a tile shows, in its coordinates; without what would be difficult there."""
-    boxes = picture["boxes_yxyx"]
-    start, end = tf.split(window_yxyx, 2)
-    shown = box_ops.clip(boxes, window_yxyx)
-    keep = box_ops.area(shown) >= (1 - MOST_CUT) * box_ops.area(boxes)
-    relative = (shown - tf.tile(start, [2])) / tf.tile(end - start, [2])
-    return {"boxes_yxyx": tf.boolean_mask(relative, keep), "labels": tf.boolean_mask(picture["labels"], keep)}
-
+# Training: an endless stream of shuffled, augmented batches that starts at any global step.
 
 SHUFFLE_BUFFER = 1024  # encoded records; about 100 MB of VOC
-_INTERLEAVED_FILES = (
-    16  # record files whose records are interleaved; a constant, because the order of images depends on it
-)
+# record files whose records are interleaved; a constant, because the order of images depends on it
+_INTERLEAVED_FILES = 16
 
 
 @dataclass(frozen=True)
@@ -226,7 +149,7 @@ class TrainingRecords:
 
     images_by_file: Mapping[str, int]
     skip_empty_images: bool = False
-    examples: Sequence[Mapping[str, Any]] = ()  # of the first records of each file, see `first_examples`
+    examples: Sequence[Mapping[str, Any]] = ()  # of the first records of each file, see `parsing.first_examples`
 
     @property
     def images(self) -> int:
@@ -235,15 +158,7 @@ class TrainingRecords:
 
     def faults_named(self, config: Config) -> AbstractContextManager[None]:
         """Return a context in which a broken record that TensorFlow stumbles over is a UserError that names it."""
-        return faults_named([*self.images_by_file], len(config.class_names), jpeg_only=True)
-
-
-class Parallelism(NamedTuple):
-    """How many records are read and preprocessed at once, and whether their order is exact."""
-
-    readers: int = 8  # record files read at once
-    threads: int = 24  # images preprocessed at once
-    deterministic: bool = False  # the same seed gives the same batches; else the order varies a little, for speed
+        return parsing.faults_named([*self.images_by_file], len(config.class_names), jpeg_only=True)
 
 
 def training_records(
@@ -259,11 +174,12 @@ def training_records(
         UserError: as `count_by_file` and `first_examples`; or no image is left, so the first batch would never come.
     """
     if skip_bad_records:
-        shards = without_faults(shards, len(config.class_names), jpeg_only=True)
+        shards = parsing.without_faults(shards, len(config.class_names), jpeg_only=True)
     counts = count_by_file(shards)
-    examples = first_examples(shards, config.class_names)
+    examples = parsing.first_examples(shards, config.class_names)
     if skip_empty_images:
-        counts = _count_with_objects(counts, config)
+        kind = "with_objects" if config.targets.use_difficult else "with_objects_not_difficult"
+        counts = image_counts_in_info(counts, kind) or _count_with_objects(shards, config)
         if not any(counts.values()):
             raise UserError(
                 f"--skip_empty_images leaves none of the images in {shards[0]}, ...: none has an object to learn from;"
@@ -272,14 +188,22 @@ def training_records(
     return TrainingRecords(counts, skip_empty_images, examples)
 
 
-def _count_with_objects(counts: Mapping[str, int], config: Config) -> dict[str, int]:
-    """Count the images with objects to learn from in each record file; the files hold `counts` records."""
-    kind, shards = "with_objects" if config.targets.use_difficult else "with_objects_not_difficult", [*counts]
-    written = image_counts_in_info(counts, kind)
-    if written is not None:
-        return written
-    with faults_named(shards, len(config.class_names)), image_counter(len(config.class_names)) as count:
-        return {shard: getattr(count([shard]), kind) for shard in shards}
+def _count_with_objects(shards: list[str], config: Config) -> dict[str, int]:
+    """Return how many images with objects to learn from each record file holds, by reading all records."""
+    counts = {}
+    with parsing.faults_named(shards, len(config.class_names)), cpu_session() as session:
+        for shard in shards:
+            examples = _examples(tf.data.TFRecordDataset(shard), config, skip_empty_images=True, threads=4)
+            counts[shard] = int(session.run(examples.reduce(np.int64(0), lambda count, _: count + 1)))
+    return counts
+
+
+class Parallelism(NamedTuple):
+    """How many records are read and preprocessed at once, and whether their order is exact."""
+
+    readers: int = 8  # record files read at once
+    threads: int = 24  # images preprocessed at once
+    deterministic: bool = False  # the same seed gives the same batches; else the order varies a little, for speed
 
 
 def training_input_fn(
@@ -302,10 +226,22 @@ def training_input_fn(
     """
     if layout.batch_size != config.schedule.batch_size:
         raise UserError(f"the layout has batches of {layout.batch_size} images, not {config.schedule.batch_size}")
-    shard = layout.data_shard(records.images_by_file)
-    augmented = _augmentation(config, layout, seed)
+    shard, network = layout.data_shard(records.images_by_file), config.network
 
-    @without_autograph
+    def augmented(index: tf.Tensor, example: dict[str, tf.Tensor]) -> tuple[dict, dict]:
+        """Return the element of this worker's n-th example; workers draw different random numbers."""
+        image, boxes, kept = preprocess_for_train(
+            example["image_encoded"],
+            example["boxes_yxyx"],
+            tf.stack([tf.constant(seed, tf.int64), index * layout.workers + layout.worker]),
+            network.image_size,
+            network.channel_means_rgb,
+            config.augment,
+        )
+        labels = tf.boolean_mask(example["labels"], kept)
+        return {"image": image, "image_id": example["image_id"]}, {"boxes_yxyx": boxes, "labels": labels}
+
+    @_without_autograph
     def input_fn() -> tf.data.Dataset:
         first = first_step() * layout.batch_size // layout.workers  # this worker's images before the first step
         start = first * shard.stride  # and their position in the stream over the shard's files
@@ -315,35 +251,34 @@ def training_input_fn(
         dataset = dataset.shard(shard.stride, shard.index) if shard.stride > 1 else dataset
         dataset = dataset.enumerate(first).map(augmented, num_parallel_calls=parallelism.threads)
         dataset = dataset.padded_batch(layout.per_replica_batch_size, drop_remainder=True)
-        dataset = configured(dataset, parallelism.deterministic).prefetch(2)
+        dataset = _configured(dataset, parallelism.deterministic).prefetch(2)
         # the strategy prefetches for several replicas, so the time would mean nothing; and no time is repeatable
         return dataset if parallelism.deterministic or layout.replicas > 1 else _timed(dataset)
 
     return input_fn
 
 
-def _augmentation(config: Config, layout: RunLayout, seed: int) -> Callable:
-    """Return the function from this worker's n-th example to its element; workers draw different random numbers."""
-    network = config.network
+def _shuffled_records(shards: list[str], seed: int, first_epoch: int, readers: int) -> tf.data.Dataset:
+    """Read all shards epoch after epoch, each epoch in its own order, which depends on `seed` and its number only."""
 
-    def augmented(index: tf.Tensor, example: dict[str, tf.Tensor]) -> tuple[dict, dict]:
-        image, boxes, kept = preprocess_for_train(
-            example["image_encoded"],
-            example["boxes_yxyx"],
-            tf.stack([tf.constant(seed, tf.int64), index * layout.workers + layout.worker]),
-            network.image_size,
-            network.channel_means_rgb,
-            config.augment,
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        files = tf.data.Dataset.from_tensor_slices(shards).shuffle(len(shards), seed=seed + number)
+        dataset = files.interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=_INTERLEAVED_FILES,
+            num_parallel_calls=min(readers, _INTERLEAVED_FILES),
+            deterministic=True,  # always, because resuming depends on it; decoding, not reading, is the bottleneck
         )
-        return element(image, example, boxes, tf.boolean_mask(example["labels"], kept))
+        return dataset.shuffle(SHUFFLE_BUFFER, seed=seed + number)
 
-    return augmented
+    return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch)
 
 
-def _examples(dataset: tf.data.Dataset, config: Config, skip_empty_images: bool, threads: int = 2) -> tf.data.Dataset:
+@_without_autograph
+def _examples(dataset: tf.data.Dataset, config: Config, skip_empty_images: bool, threads: int) -> tf.data.Dataset:
     """Parse records to examples with their usable objects; `skip_empty_images` leaves out those without any."""
     dataset = dataset.map(
-        lambda record: learnable(parse(record, len(config.class_names)), config.targets.use_difficult),
+        lambda record: _learnable(parse(record, len(config.class_names)), config.targets.use_difficult),
         num_parallel_calls=threads,
         deterministic=True,
     )
@@ -365,19 +300,3 @@ def _timed(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False  # a prefetch buffer would read the clock too early
     return tf.data.Dataset.zip((clock, dataset)).map(add_wait).with_options(options)
-
-
-def _shuffled_records(shards: list[str], seed: int, first_epoch: int, readers: int) -> tf.data.Dataset:
-    """Read all shards epoch after epoch, each epoch in its own order, which depends on `seed` and its number only."""
-
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        files = tf.data.Dataset.from_tensor_slices(shards).shuffle(len(shards), seed=seed + number)
-        dataset = files.interleave(
-            tf.data.TFRecordDataset,
-            cycle_length=_INTERLEAVED_FILES,
-            num_parallel_calls=min(readers, _INTERLEAVED_FILES),
-            deterministic=True,  # always, because resuming depends on it; decoding, not reading, is the bottleneck
-        )
-        return dataset.shuffle(SHUFFLE_BUFFER, seed=seed + number)
-
-    return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch)

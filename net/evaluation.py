@@ -8,8 +8,8 @@ from pathlib import Path
 
 import tensorflow.compat.v1 as tf
 
-from dataset.input import eval_input_fn, ground_truth_of
-from dataset.records.parsing import faults_named, without_faults
+from dataset.input import eval_input_fn
+from dataset.records.parsing import faults_named, ground_truth_of, without_faults
 from dataset.records.record_files import count_records
 from dataset.scores.average_precision import EvaluationResult, evaluate, format_report
 from dataset.scores.detection_store import ClassDetections, StoredDetections

@@ -6,13 +6,13 @@ the same pixels in training and in use. Without TensorFlow, for the converter ha
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-MOST_CUT = 0.3  # of an object's area that the edge of a tile may cut off; one that is cut more is difficult there
+_MOST_CUT = 0.3  # of an object's area that the edge of a tile may cut off
 
-Number = TypeVar("Number", int, np.ndarray)  # or an integer tensor
+Number = TypeVar("Number", int, np.ndarray)  # or a tensor
 
 
 def reduced_side(side: Number, longer_side: Number, max_side: int) -> Number:
@@ -42,3 +42,11 @@ def _starts(side: int, tile_size: int, tile_overlap: float) -> tuple[np.ndarray,
     stride = max(1, int(tile_size * (1 - tile_overlap)))
     last = -((extent - side) // stride)  # the number of the last tile
     return np.arange(last + 1) * (side - extent) // max(last, 1), extent
+
+
+def is_cut(shown_area: Number, area: Number) -> Any:
+    """Return whether a tile shows too little of an object, given the areas of the part and of the whole.
+
+    Such an object is difficult there: training and evaluation leave it out. Areas are numbers, arrays or tensors.
+    """
+    return shown_area < (1 - _MOST_CUT) * area

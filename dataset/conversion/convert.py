@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from dataset.conversion import examples
-from dataset.conversion.examples import Example, Tally, make_examples
+from dataset.conversion.examples import CLIPPED, SIZE_DIFFERS, Converted, Remark, make_records
 from dataset.records import record_files, schema
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source, Split
@@ -28,66 +26,12 @@ from utility.files import text_files
 from utility.run.folder_lock import locked
 from utility.run.log import log
 
-# A staging folder: shards get their final names only when the whole data set is written.
-
-_STAGING_NAME = ".converting"
-
-
-@contextlib.contextmanager
-def staging_folder(output_directory: Path) -> Iterator[Path]:
-    """Create an empty folder inside `output_directory`, and remove it on exit, also after an error.
-
-    It is on the same file system, so that each file moves to its final name in one step. A folder that a killed run
-    has left is emptied.
-
-    Raises:
-        UserError: another program is writing to `output_directory`.
-    """
-    folder = output_directory / _STAGING_NAME
-    with locked(output_directory, "--output_directory"):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_shards(paths: Sequence[Path], planned: Sequence[int], serialized: Iterator[Sequence[bytes]]) -> None:
-    """Write the records of the next `planned[i]` pictures to the shard `paths[i]`; a skipped picture has none."""
-    for path, count in zip(paths, planned, strict=True):
-        with path.open("wb") as shard:
-            for records in islice(serialized, count):
-                shard.writelines(map(schema.frame, records))
-
-
-def balanced(total: int, parts: int) -> list[int]:
-    """Split a total into parts that differ by one at most, the larger ones first."""
-    return [total // parts + (part < total % parts) for part in range(parts)]
-
-
-def publish(staging: Path, output_directory: Path) -> None:
-    """Move a finished data set from the staging folder to `output_directory`, replacing an older one.
-
-    `dataset.json` marks a finished data set: the old one is removed first, the new one moved last. An interruption
-    leaves an incomplete set of shards, or a complete one with its own labels.
-    """
-    (output_directory / record_files.INFO_NAME).unlink(missing_ok=True)
-    for old in record_files.all_shards(output_directory):
-        old.unlink()
-    shards = [path.name for path in record_files.all_shards(staging)]
-    for name in (LABELS_FILE, *shards, record_files.INFO_NAME):
-        (staging / name).replace(output_directory / name)
-
-
 SHARDS: Mapping[str, int] = {TRAIN: 16, VALIDATION: 16}
-_SHUFFLE_SEED = 20180503
-_AHEAD_PER_THREAD = 4  # images read ahead of the writer
 _MAX_NUMBER = 99999  # a shard's name has five digits
-_SKIP_HINT = "--skip_bad_images leaves such images out"
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
+_STAGING_NAME = ".converting"
+_SHUFFLE_SEED = 20180503
+_AT_ONCE_PER_THREAD = 8  # images whose records are in memory
+_MAX_DETAILS = 20  # lines on skipped images and remarks in the log
 
 
 def check_numbers(**numbers: int) -> None:
@@ -111,7 +55,7 @@ def convert(
 
     The same input gives the same bytes, whatever `num_threads`. `views` (None: pictures as they are) is kept in
     `dataset.json`; tiles are cut from training pictures, while validation pictures stay whole, because evaluation cuts
-    their tiles itself. `Converter.write_split` describes the entry of a split.
+    their tiles itself. `_write_split` describes the entry of a split.
 
     Raises:
         OSError: a file is missing or cannot be written.
@@ -120,109 +64,6 @@ def convert(
             `output_directory` is left unchanged.
     """
     check_numbers(train_shards=shards[TRAIN], validation_shards=shards[VALIDATION], num_threads=num_threads)
-    _check_and_log_plan(data, shards, strict)
-    class_ids = {name: class_id for class_id, name in enumerate(data.class_names, start=1)}
-    output, views = Path(output_directory), views or ViewConfig()
-    info = {"class_names": list(data.class_names), **data.origin, "views": asdict(views)}
-    info |= {"remarks": [*data.remarks, *data.notes]} if data.remarks or data.notes else {}
-    with staging_folder(output) as folder:
-        labels.write_labels(folder / LABELS_FILE, data.class_names)
-        converter = Converter(folder, class_ids, num_threads, strict, skip_bad_images, views)
-        info["splits"] = {prefix: converter.write_split(prefix, split, shards) for prefix, split in data.splits.items()}
-        text_files.write_whole(folder / record_files.INFO_NAME, json.dumps(info, indent=1, ensure_ascii=False) + "\n")
-        publish(folder, output)
-    log(f"wrote {output}")
-    return info
-
-
-@dataclass(frozen=True)
-class Converter:
-    """The settings that all splits of a data set share."""
-
-    staging: Path
-    class_ids: dict[str, int]
-    num_threads: int
-    strict: bool
-    skip_bad_images: bool
-    views: ViewConfig
-
-    def write_split(self, prefix: str, split: Split, requested_shards: Mapping[str, int]) -> dict[str, Any]:
-        """Write the shards of a split to the staging folder, log its summary, and return it.
-
-        The summary holds the split's `origin`; numbers of `shards`, `images` and `images_without_objects`; numbers of
-        images in each shard, `images_by_shard`: all, those with objects, and those with objects that are not difficult;
-        numbers of `objects` by class, and of the `difficult` ones among them; numbers of boxes `dropped`, by reason,
-        and boxes `clipped`; the number of wrong image sizes in annotations, `size_differs`; numbers of `pictures` by
-        what was done to them; and, as lines of text, images `skipped` and `remarks` on annotations.
-        """
-        sources = split.sources
-        if prefix == TRAIN:
-            # training shuffles about 1000 images at a time, which should be of all years and scenes
-            order = np.random.RandomState(_SHUFFLE_SEED).permutation(len(sources))
-            sources = tuple(sources[i] for i in order)
-        shards = min(requested_shards[prefix], len(sources))
-        planned, tally = balanced(len(sources), shards), Tally(skipped=list(split.skipped))
-        write_shards(
-            record_files.shard_paths(self.staging, prefix, shards),
-            planned,
-            self._records(sources, np.repeat(range(shards), planned).tolist(), tally, prefix),
-        )
-        if not tally.images:
-            first = tally.skipped[len(split.skipped)]
-            raise UserError(f"none of the {len(sources)} images for {prefix} can be read, the first: {first}")
-        summary = {**split.origin, "shards": shards, **tally.summary(list(self.class_ids), shards)}
-        for line in examples.lines(prefix, summary, all_remarks=self.strict):
-            log(line)
-        if self.strict and tally.remarks:
-            raise UserError(
-                f"--strict: {len(tally.remarks)} faults in the annotations for {prefix}, listed above; "
-                f"the first: {summary['remarks'][0]}"
-            )
-        return summary
-
-    def _records(
-        self, sources: Sequence[Source], shard_of: Sequence[int], tally: Tally, prefix: str
-    ) -> Iterator[list[bytes]]:
-        """Yield the records of each source in order, none of a skipped one, and count them by shard in `tally`."""
-        cut_later = prefix == VALIDATION and self.views.tile_size is not None
-        views = ViewConfig() if cut_later else self.views
-
-        def try_examples(source: Source) -> list[Example] | PictureError:
-            try:
-                return make_examples(source, self.class_ids, views)
-            except PictureError as error:
-                return error
-
-        results = _in_order(try_examples, sources, self.num_threads)
-        progress = tqdm(results, desc=prefix, total=len(sources), unit="image", disable=None)
-        for shard, result in zip(shard_of, progress, strict=True):
-            if isinstance(result, PictureError):
-                if not self.skip_bad_images:
-                    raise UserError(f"{result} ({_SKIP_HINT})")
-                tally.skipped.append(str(result))
-                yield []
-            else:
-                for example in result:
-                    tally.add(example, shard)
-                yield [example.serialized for example in result]
-
-
-def _in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int) -> Iterator[_Result]:
-    """Apply a function in threads, a bounded number of items ahead, and yield the results in order."""
-    waiting: deque[Future[_Result]] = deque()
-    with ThreadPoolExecutor(num_threads) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > num_threads * _AHEAD_PER_THREAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _check_and_log_plan(data: DataSet, requested_shards: Mapping[str, int], strict: bool) -> None:
     for prefix, split in data.splits.items():
         if not split.sources:
             raise UserError(f"no image is left for {prefix}: all are skipped, the first: {split.skipped[0]}")
@@ -230,7 +71,7 @@ def _check_and_log_plan(data: DataSet, requested_shards: Mapping[str, int], stri
     for remark in (*data.remarks, *data.notes):
         log(f"WARNING: {remark}")
     for prefix, split in data.splits.items():
-        images, requested = len(split.sources), requested_shards[prefix]
+        images, requested = len(split.sources), shards[prefix]
         fewer = f", not {requested}: a shard needs at least one image" if images < requested else ""
         log(f"{prefix}: {split.name}, {images} images to {min(requested, images)} shards{fewer}")
     for prefix, flag in data.split_flags.items():
@@ -238,3 +79,167 @@ def _check_and_log_plan(data: DataSet, requested_shards: Mapping[str, int], stri
             log(f"{prefix}: none; set {flag}{', or --validation_fraction' if prefix == VALIDATION else ''}")
     if strict and data.remarks:
         raise UserError(f"--strict: {data.remarks[0]}")
+
+    output, views = Path(output_directory), views or ViewConfig()
+    info = {"class_names": list(data.class_names), **data.origin, "views": asdict(views)}
+    if data.remarks or data.notes:
+        info["remarks"] = [*data.remarks, *data.notes]
+    with _staging_folder(output) as folder:
+        labels.write_labels(folder / LABELS_FILE, data.class_names)
+        info["splits"] = {}
+        for prefix, split in data.splits.items():
+            count, split_views = min(shards[prefix], len(split.sources)), views
+            if prefix == VALIDATION and views.tile_size is not None:
+                split_views = ViewConfig()
+            paths = record_files.shard_paths(folder, prefix, count)
+            summary = _write_split(prefix, split, data.class_names, paths, split_views, num_threads, skip_bad_images)
+            _log_summary(prefix, summary, all_remarks=strict)
+            if strict and summary["remarks"]:
+                raise UserError(
+                    f"--strict: {len(summary['remarks'])} faults in the annotations for {prefix}, listed above; "
+                    f"the first: {summary['remarks'][0]}"
+                )
+            info["splits"][prefix] = summary
+        text_files.write_whole(folder / record_files.INFO_NAME, json.dumps(info, indent=1, ensure_ascii=False) + "\n")
+        _publish(folder, output)
+    log(f"wrote {output}")
+    return info
+
+
+def _write_split(
+    prefix: str,
+    split: Split,
+    class_names: Sequence[str],
+    shards: Sequence[Path],
+    views: ViewConfig,
+    num_threads: int,
+    skip_bad_images: bool,
+) -> dict[str, Any]:
+    """Write the shards of a split, and return its summary for `dataset.json`.
+
+    The summary holds the split's `origin`; numbers of `shards`, `images` and `images_without_objects`; numbers of
+    images in each shard, `images_by_shard`: all, those with objects, and those with objects that are not difficult;
+    numbers of `objects` by class, and of the `difficult` ones among them; numbers of boxes `dropped`, by reason,
+    and boxes `clipped`; the number of wrong image sizes in annotations, `size_differs`; numbers of `pictures` by
+    what was done to them; and, as lines of text, images `skipped` and `remarks` on annotations.
+    """
+    sources, class_ids = split.sources, {name: class_id for class_id, name in enumerate(class_names, start=1)}
+    if prefix == TRAIN:
+        # training shuffles about 1000 images at a time, which should be of all years and scenes
+        sources = tuple(sources[i] for i in np.random.RandomState(_SHUFFLE_SEED).permutation(len(sources)))
+    number_of_shard = [
+        number for number, part in enumerate(np.array_split(np.arange(len(sources)), len(shards))) for _ in part
+    ]
+    images, with_objects, not_difficult = ([0] * len(shards) for _ in range(3))
+    objects, difficult, picture_notes = Counter[str](), Counter[str](), Counter[str]()
+    remarks: list[Remark] = []
+    skipped = list(split.skipped)
+
+    def converted(source: Source) -> Converted | PictureError:
+        try:
+            return make_records(source, class_ids, views)
+        except PictureError as error:
+            return error
+
+    for path in shards:
+        path.touch()
+    at_once = num_threads * _AT_ONCE_PER_THREAD
+    with ThreadPoolExecutor(num_threads) as pool, tqdm(sources, prefix, unit="image", disable=None) as progress:
+        for start in range(0, len(sources), at_once):
+            results = pool.map(converted, sources[start : start + at_once])
+            for number, result in zip(number_of_shard[start : start + at_once], results, strict=True):
+                progress.update()
+                if isinstance(result, PictureError):
+                    if not skip_bad_images:
+                        raise UserError(f"{result} (--skip_bad_images leaves such images out)")
+                    skipped.append(str(result))
+                    continue
+                with shards[number].open("ab") as shard:
+                    shard.writelines(schema.frame(record.serialized) for record in result.records)
+                for record in result.records:
+                    images[number] += 1
+                    with_objects[number] += bool(record.objects)
+                    not_difficult[number] += not all(each.difficult for each in record.objects)
+                    objects.update(each.name for each in record.objects)
+                    difficult.update(each.name for each in record.objects if each.difficult)
+                remarks += result.remarks
+                picture_notes.update([result.picture_note] if result.picture_note else [])
+    if not sum(images):
+        first = skipped[len(split.skipped)]
+        raise UserError(f"none of the {len(sources)} images for {prefix} can be read, the first: {first}")
+    reasons = Counter(remark.reason for remark in remarks)
+    clipped, size_differs = reasons.pop(CLIPPED, 0), reasons.pop(SIZE_DIFFERS, 0)
+    return {
+        **split.origin,
+        "shards": len(shards),
+        "images": sum(images),
+        "images_without_objects": sum(images) - sum(with_objects),
+        "images_by_shard": {
+            "images": images,
+            "with_objects": with_objects,
+            "with_objects_not_difficult": not_difficult,
+        },
+        "objects": {name: objects[name] for name in class_names},
+        "difficult": {name: difficult[name] for name in class_names},
+        "dropped": dict(sorted(reasons.items())),
+        "clipped": clipped,
+        "size_differs": size_differs,
+        "pictures": dict(sorted(picture_notes.items())),
+        "skipped": skipped,
+        "remarks": sorted(remark.text for remark in remarks),
+    }
+
+
+def _log_summary(prefix: str, summary: Mapping[str, Any], *, all_remarks: bool) -> None:
+    """Log a split's counts, then the skipped images and the remarks."""
+    log(
+        f"{prefix}: {summary['images']} images, {summary['images_without_objects']} of them without objects; "
+        f"{sum(summary['objects'].values())} objects, {sum(summary['difficult'].values())} of them difficult"
+    )
+    faults = {
+        **{f"boxes dropped, {reason}": count for reason, count in summary["dropped"].items()},
+        "boxes clipped": summary["clipped"],
+        "wrong image sizes": summary["size_differs"],
+        **{f"pictures {note}": count for note, count in summary["pictures"].items()},
+        "images skipped": len(summary["skipped"]),
+    }
+    for fault, count in faults.items():
+        if count:
+            log(f"  {fault}: {count}")
+    details = summary["skipped"] + summary["remarks"]
+    logged = details if all_remarks else details[:_MAX_DETAILS]
+    for line in logged:
+        log(f"    {line}")
+    if len(details) > len(logged):
+        log(f"    and {len(details) - len(logged)} more in dataset.json")
+
+
+@contextlib.contextmanager
+def _staging_folder(output_directory: Path) -> Iterator[Path]:
+    """Create an empty folder inside `output_directory`, and remove it on exit, also after an error.
+
+    It is on the same file system, so that each file moves to its final name in one step. A folder that a killed run
+    has left is emptied. A UserError if another program is writing to `output_directory`.
+    """
+    folder = output_directory / _STAGING_NAME
+    with locked(output_directory, "--output_directory"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(staging: Path, output_directory: Path) -> None:
+    """Move a finished data set from the staging folder to `output_directory`, replacing an older one.
+
+    `dataset.json` marks a finished data set: the old one is removed first, the new one moved last. An interruption
+    leaves an incomplete set of shards, or a complete one with its own labels.
+    """
+    (output_directory / record_files.INFO_NAME).unlink(missing_ok=True)
+    for old in record_files.all_shards(output_directory):
+        old.unlink()
+    shards = [path.name for path in record_files.all_shards(staging)]
+    for name in (LABELS_FILE, *shards, record_files.INFO_NAME):
+        (staging / name).replace(output_directory / name)

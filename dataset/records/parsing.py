@@ -1,170 +1,225 @@
-"""Parses a record with TensorFlow operations: the inverse of schema.py."""
+"""Reads records: what a sound one is, its parser in TensorFlow, and which records of a file are broken."""
 
 from __future__ import annotations
 
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dataset.records import schema
-from dataset.records.record_files import records_in
-from dataset.records.schema import BOX, LISTS, SCALARS, SIDES, Fault
+from dataset.records.record_files import record_spans
+from dataset.records.schema import BOX, SIDES, frame, masked_crc
+from dataset.sources.annotations import Annotation, LabelledObject
 from preprocessing.ssd_preprocessing import decode
 from utility.errors import UserError
 from utility.run.log import log
+from utility.run.sessions import cpu_session
 from utility.startup.start import filtered_stderr
 
-# Finds pictures in records that training or evaluation cannot decode.
+_SCALARS = {
+    "image/encoded": tf.string, "image/filename": tf.string, "image/height": tf.int64, "image/width": tf.int64
+}  # fmt: skip
+_LISTS = {**{BOX + side: tf.float32 for side in SIDES}, BOX + "label": tf.int64, BOX + "difficult": tf.int64}
+_NAME = r"[^\x00-\x1f\x7f\x{D800}-\x{DFFF}]+"  # of UTF-8; RE2 matches no bytes that are none
 
-_JPEG = b"\xff\xd8\xff"
-_EIGHTH = 8  # an eighth of the size takes half the time, and still reads every byte
-_MOST_BYTES = 2**29  # of RGB, that TensorFlow decodes (tensorflow/core/lib/jpeg/jpeg_mem.cc)
 
+def parse(serialized: tf.Tensor, num_classes: int | None = None) -> dict[str, tf.Tensor]:
+    """Parse one record, a string scalar, to a dictionary of tensors; the inverse of `schema.serialize`.
 
-def look(jpeg_only: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return a function of an image's file, string [], that is an InvalidArgumentError if it cannot be decoded.
+    `image_encoded` string []; `image_id` string [], the file name without its last extension; `height` and
+    `width` int32 [] in pixels; `boxes_yxyx` float32 [N, 4] in [0, 1]; `labels` int64 [N]; `difficult` bool
+    [N]. N is 0 for an image without objects.
 
-    Otherwise it returns True. What training or evaluation refuses, it refuses too; `jpeg_only` is for training, which
-    decodes a part of a picture and takes JPEGs alone.
+    A broken record is an InvalidArgumentError; `faults_named` names it. A sound one has a picture, a name, a size, and
+    for each object four finite sides, a mark as difficult or not, and a class id from 1 to `num_classes` (None: any
+    from 1 on).
     """
-    if jpeg_only:
-        return _jpeg_decodes
-    return lambda encoded: tf.cond(
-        tf.io.is_jpeg(encoded), lambda: _jpeg_decodes(encoded), lambda: _is_there(decode(encoded))
+    kinds = {**_SCALARS, **_LISTS}
+    features = {name: tf.io.FixedLenSequenceFeature([], kind, allow_missing=True) for name, kind in kinds.items()}
+    lists = tf.io.parse_single_example(serialized, features)
+    filename, labels = lists["image/filename"], lists[BOX + "label"]
+    image_id = tf.strings.reduce_join(tf.strings.regex_replace(filename, r"\.[^.]*$", ""))
+    size = tf.concat([lists["image/height"], lists["image/width"]], axis=0)
+    sides = tf.concat([lists[BOX + side] for side in SIDES], axis=0)
+    lengths = tf.stack([tf.size(lists[name]) for name in _LISTS])
+    conditions, faults = [], []
+
+    def must(condition: tf.Tensor, otherwise: str | tf.Tensor) -> None:
+        conditions.append(tf.reduce_all(condition))
+        faults.append(otherwise)
+
+    for name in _SCALARS:
+        count = tf.size(lists[name])
+        must(tf.equal(count, 1), tf.strings.format(f"the feature {name} has {{}} values instead of one", count))
+    must(tf.strings.length(lists["image/encoded"]) > 0, "the feature image/encoded is empty")
+    must((size >= 1) & (size <= tf.int32.max), tf.strings.format("its height and width are {}", size))
+    is_name = tf.strings.regex_full_match(filename, _NAME)
+    must(is_name, "the name in image/filename is empty, is not UTF-8 or has a control character")
+    names = ", ".join(name.rpartition("/")[2] for name in _LISTS)
+    unequal = tf.strings.format(f"its lists {names} have unequal lengths: {{}}", lengths, summarize=len(_LISTS))
+    must(tf.equal(lengths, lengths[0]), unequal)
+    must(tf.math.is_finite(sides), "a side of its boxes is not finite")
+    known = "class ids begin with 1" if num_classes is None else f"there are {num_classes} class names"
+    hint = "the records and labels.txt may be of different data sets"
+    ids = tf.strings.format("from {} to {}", (tf.reduce_min(labels), tf.reduce_max(labels)))
+    must(
+        (labels >= 1) & (labels <= (tf.int64.max if num_classes is None else num_classes)),
+        tf.strings.join(["image ", image_id, " has class ids ", ids, f", but {known}: {hint}"]),
     )
+    first = tf.where(tf.logical_not(tf.stack([*conditions, False])))[0, 0]
+    # not tf.Assert, which would be a condition in the graph
+    sound = tf.raw_ops.Assert(condition=tf.equal(first, len(faults)), data=[tf.stack([*faults, ""])[first]])
+    with tf.control_dependencies([sound]):
+        lists = {name: tf.identity(values) for name, values in lists.items()}
+    return {
+        "image_encoded": tf.reshape(lists["image/encoded"], []),
+        "image_id": image_id,
+        "height": tf.cast(tf.reshape(lists["image/height"], []), tf.int32),
+        "width": tf.cast(tf.reshape(lists["image/width"], []), tf.int32),
+        "boxes_yxyx": tf.stack([lists[BOX + side] for side in SIDES], axis=-1),
+        "labels": lists[BOX + "label"],
+        "difficult": tf.cast(lists[BOX + "difficult"], tf.bool),
+    }
 
 
-def _jpeg_decodes(encoded: tf.Tensor) -> tf.Tensor:
-    shape = tf.cast(tf.image.extract_jpeg_shape(encoded), tf.int64)
-    fits = tf.debugging.Assert(shape[0] * shape[1] * 3 < _MOST_BYTES, ["a picture is too large"])
-    with tf.control_dependencies([fits]):
-        return _is_there(tf.io.decode_jpeg(encoded, channels=3, ratio=_EIGHTH))
+class Fault(NamedTuple):
+    """What is wrong with a record, whose `number` in its file counts from 1."""
+
+    shard: str
+    number: int
+    reason: str
+    ends_file: bool = False  # the records after it cannot be found any more
+
+    def __str__(self) -> str:
+        """Return a line that names file, record, and fix."""
+        return (
+            f"{self.where()}. Copy or convert the data set again; train_ssd.py and eval_ssd.py leave broken records out"
+            " with --skip_bad_records"
+        )
+
+    def where(self) -> str:
+        """Return file, record, and reason."""
+        lost = ", so the rest of the file is lost" if self.ends_file else ""
+        return f"the record file {self.shard}, record {self.number}: {self.reason}{lost}"
 
 
-def _is_there(pixels: tf.Tensor) -> tf.Tensor:
-    """Return True in a way that TensorFlow cannot find out without the pixels, uint8; it could leave them out."""
-    return tf.reduce_max(tf.cast(pixels, tf.int32)) >= 0
+_AT_ONCE = 32  # records in memory
+_THREADS = 4
+_NOISE = ("rendezvous is aborting", "OP_REQUIRES failed", "[[{{node", "jpeg_mem.cc")  # TensorFlow's lines on an error
+_JPEG = b"\xff\xd8\xff"
 
 
-@contextmanager
-def fault_of_picture(jpeg_only: bool) -> Iterator[Callable[[bytes], str]]:
-    """Yield a function that returns what is wrong with the picture of a serialized record, "" for nothing."""
-    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={"GPU": 0})) as session:
-        given = tf.placeholder(tf.string, [])
-        decoded = look(jpeg_only)(given)
+def read_examples(
+    shards: Sequence[str], num_classes: int | None = None, *, with_pictures: bool = True, most: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the examples of record files in order: what `parse` returns, as numpy values.
 
-        def fault(serialized: bytes) -> str:
-            (encoded,) = schema.decode_example(serialized)["image/encoded"][1]
-            try:
-                session.run(decoded, {given: encoded})
-            except tf.errors.InvalidArgumentError:
-                other = jpeg_only and not encoded.startswith(_JPEG)
-                return "its picture is no JPEG, which training needs" if other else "its picture cannot be decoded"
-            return ""
+    Args:
+        shards: the record files.
+        num_classes: as in `parse`.
+        with_pictures: False leaves `image_encoded` out.
+        most: read so many records of each file; None: all.
 
-        yield fault
-
-
-# Reads whole record files with TensorFlow: counts their images, and finds broken records or leaves them out.
-
-# what TensorFlow raises at a broken record; the last where its message quotes the record, as bytes that are no text
-_FAULTS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, UnicodeDecodeError)
-
-
-class ImageCounts(NamedTuple):
-    """Numbers of images: all, those with an object, and those with an object that is not difficult."""
-
-    images: int
-    with_objects: int
-    with_objects_not_difficult: int
-
-
-@contextmanager
-def image_counter(
-    num_classes: int | None,
-    read: Callable[[tf.Tensor], tf.data.Dataset] = tf.data.TFRecordDataset,
-    look: Callable[[tf.Tensor], tf.Tensor] | None = None,
-) -> Iterator[Callable[[Sequence[str]], ImageCounts]]:
-    """Yield a function that counts the images in record files; it checks all records that `read` gives of the files.
-
-    `look` checks pictures, as in `checked_batches`. A broken record is one of TensorFlow's errors.
+    Raises:
+        UserError: names the first broken record.
     """
-    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={"GPU": 0})) as session:
-        shards = tf.placeholder(tf.string, [None])
-        batches = checked_batches(read(shards), num_classes, look)
-        counts = batches.reduce(np.zeros(3, np.int64), _add)
-
-        def count(paths: Sequence[str]) -> ImageCounts:
-            with quiet():
-                return ImageCounts(*session.run(counts, {shards: [*paths]}).tolist())
-
-        yield count
+    for found in _checked(shards, num_classes, most=most):
+        if isinstance(found, Fault):
+            raise UserError(str(found))
+        if not with_pictures:
+            del found["image_encoded"]
+        yield found
 
 
-def quiet() -> AbstractContextManager[None]:
-    """Return a context without TensorFlow's lines on the way of an error through its parts, which say nothing more."""
-    return filtered_stderr(("rendezvous is aborting with status",))
+def _checked(
+    shards: Sequence[str], num_classes: int | None, decoded_for: str = "", most: int | None = None
+) -> Iterator[dict[str, Any] | Fault]:
+    """Yield the example of each record, as numpy values, or its fault; a fault of a file's end comes last.
+
+    `decoded_for` "training" decodes the pictures too, which must be JPEGs, and "evaluation" those of any format.
+    """
+    with tf.Graph().as_default() as graph:
+        serialized, encoded = tf.placeholder(tf.string, []), tf.placeholder(tf.string, [])
+        example = parse(serialized, num_classes)
+        pixels = tf.io.decode_jpeg(encoded, channels=3) if decoded_for == "training" else decode(encoded)
+    with cpu_session(graph) as session, ThreadPoolExecutor(_THREADS) as pool:
+
+        def checked(record: bytes, checksum: bytes) -> dict[str, Any] | str:
+            if masked_crc(record) != checksum:
+                return "its bytes are damaged, for they have another checksum"
+            try:
+                values = session.run(example, {serialized: record})
+            except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
+                return _reason(error)
+            if decoded_for == "training" and not values["image_encoded"].startswith(_JPEG):
+                return "its picture is no JPEG, which training needs"
+            if decoded_for:
+                try:
+                    session.run(pixels.op, {encoded: values["image_encoded"]})
+                except tf.errors.InvalidArgumentError:
+                    return "its picture cannot be decoded"
+            return values
+
+        for shard in shards:
+            spans, end = record_spans(shard)
+            if most is not None and len(spans) >= most:
+                spans, end = spans[:most], ""
+            for start in range(0, len(spans), _AT_ONCE):
+                records = _read_records(shard, spans[start : start + _AT_ONCE])
+                with filtered_stderr(_NOISE):
+                    results = [*pool.map(checked, *zip(*records, strict=True))]
+                for number, result in enumerate(results, start=start + 1):
+                    yield Fault(shard, number, result) if isinstance(result, str) else result
+            if end:
+                yield Fault(shard, len(spans) + 1, end, ends_file=True)
 
 
-@tf.autograph.experimental.do_not_convert
-def _add(total: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-    some = [
-        tf.ones_like(batch["objects"], tf.bool),
-        batch["objects"] > 0,
-        tf.reduce_any(tf.logical_not(batch["difficult"]), axis=1),
-    ]
-    return total + tf.reduce_sum(tf.cast(tf.stack(some), tf.int64), axis=1)
+def _read_records(shard: str, spans: Sequence[tuple[int, int]]) -> list[tuple[bytes, bytes]]:
+    """Return the records at these positions of a file, of these lengths, each with its checksum."""
+    found = []
+    with Path(shard).open("rb") as file:
+        for position, length in spans:
+            file.seek(position)
+            found.append((file.read(length), file.read(4)))
+    return found
+
+
+def _reason(error: tf.errors.InvalidArgumentError | UnicodeDecodeError) -> str:
+    """Return why a record cannot be parsed: the text of the rule in `parse`, or what TensorFlow says of a feature.
+
+    Of bytes that are no Example it quotes them, which need not be text.
+    """
+    for line in str(error).splitlines():
+        if line.startswith("assertion failed: ["):
+            return line.removeprefix("assertion failed: [").removesuffix("]")
+        if line.startswith("Key: "):
+            return f"a feature of another kind: {line.removeprefix('Key: ')}"
+    return "it is no tf.train.Example"
 
 
 @contextmanager
 def faults_named(shards: Sequence[str], num_classes: int | None = None, jpeg_only: bool = False) -> Iterator[None]:
     """Turn an error of TensorFlow that comes of a broken record in these files into a UserError that names it.
 
-    The files are searched for the first one, and for a picture that cannot be decoded; `jpeg_only`, for training, means
-    also one that is no JPEG. If there is none, the error stays what it is.
+    The files are searched for the first one, also for a picture that cannot be decoded; `jpeg_only`, for training,
+    means also one that is no JPEG. If there is none, the error stays what it is.
     """
     try:
         yield
-    except _FAULTS as error:
-        fault = _first_fault(shards, num_classes)
-        if fault is None and not isinstance(error, tf.errors.DataLossError):
-            fault = _first_bad_picture(shards, num_classes, jpeg_only)
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
+        log(f"looking for the broken record in {len(shards)} record files")
+        results = _checked(shards, num_classes, "training" if jpeg_only else "evaluation")
+        fault = next((result for result in results if isinstance(result, Fault)), None)
         if fault is None:
             raise
         raise UserError(str(fault)) from error
-
-
-def _first_fault(shards: Sequence[str], num_classes: int | None) -> Fault | None:
-    log(f"looking for the broken record in {len(shards)} record files")
-    with image_counter(num_classes) as count:
-        broken = (shard for shard in shards if not _can_be_read(shard, count))
-        return next((fault for shard in broken for fault in schema.faults_in(shard, num_classes)), None)
-
-
-def _first_bad_picture(shards: Sequence[str], num_classes: int | None, jpeg_only: bool) -> Fault | None:
-    log("all records are whole: looking for one with a picture that cannot be decoded")
-    with image_counter(num_classes, look=look(jpeg_only)) as count:
-        broken = next((shard for shard in shards if not _can_be_read(shard, count)), None)
-    if broken is None:
-        return None
-    with fault_of_picture(jpeg_only) as of_picture:
-        return next(schema.faults_in(broken, num_classes, of_picture), None)
-
-
-def _can_be_read(shard: str, count: Callable[[Sequence[str]], ImageCounts]) -> bool:
-    try:
-        records_in(shard)  # TensorFlow takes what is too short for the length of a record for the end of the file
-        count([shard])
-    except (*_FAULTS, ValueError):
-        return False
-    return True
 
 
 def without_faults(shards: Sequence[str], num_classes: int, jpeg_only: bool = False) -> list[str]:
@@ -174,128 +229,56 @@ def without_faults(shards: Sequence[str], num_classes: int, jpeg_only: bool = Fa
     copies are removed when the process ends.
     """
     log(f"--skip_bad_records: reading and decoding all of {len(shards)} record files once")
-    with image_counter(num_classes, look=look(jpeg_only)) as count:
-        broken = [shard for shard in shards if not _can_be_read(shard, count)]
-    if not broken:
+    results = _checked(shards, num_classes, "training" if jpeg_only else "evaluation")
+    faults = [result for result in results if isinstance(result, Fault)]
+    if not faults:
         return [*shards]
     folder = Path(tempfile.mkdtemp(prefix="ssd_records_"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    copies = {shard: folder / Path(shard).name for shard in broken}
-    with fault_of_picture(jpeg_only) as of_picture:
-        each = (schema.copy_without_faults(shard, copy, num_classes, of_picture) for shard, copy in copies.items())
-        found = [fault for of_file in each for fault in of_file]
-    if found:
-        ends = sum(fault.ends_file for fault in found)
-        rest = f" and all that follows in {ends} of the files" if ends else ""
-        log(
-            f"--skip_bad_records: {len(found)} broken records in {len(broken)} of {len(shards)} record files are left"
-            f" out{rest}; the first: {found[0].where()}"
-        )
-    return [str(copies.get(shard, shard)) for shard in shards]
-
-
-_DTYPES = {"bytes": tf.string, "float": tf.float32, "int64": tf.int64}
-_LENGTHS = "lengths"  # of the lists of a record
-_BATCH = 32  # records checked at once; as many as a training pads to the most objects of one
-_NAME = r"[^\x00-\x1f\x7f\x{D800}-\x{DFFF}]+"  # of UTF-8; RE2 matches no bytes that are none
-
-
-def parse(serialized: tf.Tensor, num_classes: int | None = None) -> dict[str, tf.Tensor]:
-    """Parse one record, a string scalar, to a dictionary of tensors; the inverse of `serialize`.
-
-    `image_encoded` string []; `image_id` string [], the file name without its last extension; `height` and
-    `width` int32 [] in pixels; `boxes_yxyx` float32 [N, 4] in [0, 1]; `labels` int64 [N]; `difficult` bool
-    [N]. N is 0 for an image without objects.
-
-    A record in which `faults.fault_of` finds something is an InvalidArgumentError; `scanning.faults_named` names it.
-    """
-    example = _sound(_features(serialized), num_classes)
-    return {
-        "image_encoded": example["image/encoded"],
-        "image_id": tf.strings.regex_replace(example["image/filename"], r"\.[^.]*$", ""),
-        "height": tf.cast(example["image/height"], tf.int32),
-        "width": tf.cast(example["image/width"], tf.int32),
-        "boxes_yxyx": tf.stack([example[BOX + side] for side in SIDES], axis=-1),
-        "labels": example[BOX + "label"],
-        "difficult": tf.cast(example[BOX + "difficult"], tf.bool),
-    }
-
-
-def checked_batches(
-    records: tf.data.Dataset, num_classes: int | None = None, look: Callable[[tf.Tensor], tf.Tensor] | None = None
-) -> tf.data.Dataset:
-    """Check serialized records as `parse` does, many at once, which takes a third of the time.
-
-    Batches have `objects` int64 [B], the number of objects, and `difficult` bool [B, N], padded with True. `look` is
-    called with each image's file, string []; it returns False or raises an error for one that is not to be taken.
-    """
-
-    def features_of(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        example = _features(serialized)
-        looks = [tf.debugging.Assert(look(example["image/encoded"]), ["a picture"])] if look else []
-        with tf.control_dependencies(looks):
-            # what the check needs of it; whole pictures would be copied into the batch
-            example["image/encoded"] = tf.strings.substr(example["image/encoded"], 0, 1)
-        return example
-
-    def checked(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        batch = _sound(batch, num_classes)
-        return {"objects": batch[_LENGTHS][:, 0], "difficult": tf.cast(batch[BOX + "difficult"], tf.bool)}
-
-    kinds = {**SCALARS, **LISTS, _LENGTHS: "int64"}
-    padding = {"bytes": "", "float": 0.0, "int64": tf.constant(1, tf.int64)}  # as of a good record
-    features = records.map(tf.autograph.experimental.do_not_convert(features_of), num_parallel_calls=4)
-    batches = features.padded_batch(_BATCH, padding_values={name: padding[kind] for name, kind in kinds.items()})
-    return batches.map(tf.autograph.experimental.do_not_convert(checked))
-
-
-def _features(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Return the features of a serialized Example: scalars, lists [N], and their `lengths` int64 [lists].
-
-    An InvalidArgumentError if it is none.
-
-    An Example reads as a SequenceExample that has nothing but a context. TensorFlow parses that with protobuf; for
-    Examples it has a parser of its own, which ends the process at a text that claims to have over 2 GB, and takes some
-    records for Examples that are none.
-    """
-    parsed = tf.raw_ops.ParseSingleSequenceExample(
-        serialized=serialized,
-        feature_list_dense_missing_assumed_empty=tf.constant([], tf.string),
-        context_sparse_keys=[*LISTS],
-        context_dense_keys=[*SCALARS],
-        feature_list_sparse_keys=[],
-        feature_list_dense_keys=[],
-        context_dense_defaults=[tf.constant([], _DTYPES[kind]) for kind in SCALARS.values()],  # none
-        debug_name="",
-        context_sparse_types=[_DTYPES[kind] for kind in LISTS.values()],
-        context_dense_shapes=[[] for _ in SCALARS],
+    copies = {fault.shard: str(folder / Path(fault.shard).name) for fault in faults}
+    for shard, copy in copies.items():
+        left_out = {fault.number for fault in faults if fault.shard == shard}
+        with Path(copy).open("wb") as file:
+            for number, span in enumerate(record_spans(shard)[0], start=1):
+                if number not in left_out:
+                    file.writelines(frame(record) for record, _ in _read_records(shard, [span]))
+    ends = sum(fault.ends_file for fault in faults)
+    rest = f" and all that follows in {ends} of the files" if ends else ""
+    log(
+        f"--skip_bad_records: {len(faults)} broken records in {len(copies)} of {len(shards)} record files are left"
+        f" out{rest}; the first: {faults[0].where()}"
     )
-    return {
-        **dict(zip(SCALARS, parsed.context_dense_values, strict=True)),
-        **dict(zip(LISTS, parsed.context_sparse_values, strict=True)),
-        _LENGTHS: tf.concat(parsed.context_sparse_shapes, axis=0),
-    }
+    return [copies.get(shard, shard) for shard in shards]
 
 
-def _sound(example: dict[str, tf.Tensor], num_classes: int | None) -> dict[str, tf.Tensor]:
-    """Return the features of a record, or of a batch of padded ones; an InvalidArgumentError if one has a fault."""
-    with tf.control_dependencies([tf.debugging.Assert(_is_sound(example, num_classes), ["a record has a fault"])]):
-        return {name: tf.identity(value) for name, value in example.items()}
+_FIRST = 64  # records of a file that are looked at before training starts
 
 
-def _is_sound(example: dict[str, tf.Tensor], num_classes: int | None) -> tf.Tensor:
-    """Return whether all records are what `faults.fault_of` takes for good ones, a bool scalar.
+def first_examples(shards: list[str], class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the examples of the first records of each file as numpy values, without the pictures.
 
-    Lists of unequal length are an InvalidArgumentError or False.
+    They are enough to recognise another data set's labels.txt; reading all records could take minutes.
+
+    Raises:
+        UserError: one of them is broken or has a label without a name.
     """
-    labels, size = example[BOX + "label"], tf.stack([example["image/height"], example["image/width"]])
-    conditions = [
-        tf.reduce_all(tf.equal(example[_LENGTHS], example[_LENGTHS][..., :1])),
-        tf.reduce_all(tf.math.is_finite(tf.stack([example[BOX + side] for side in SIDES]))),
-        tf.reduce_all(labels >= 1),
-        tf.reduce_all(labels <= (tf.int64.max if num_classes is None else num_classes)),
-        tf.reduce_all((size >= 1) & (size <= tf.int32.max)),
-        tf.reduce_all(tf.strings.length(example["image/encoded"]) > 0),
-        tf.reduce_all(tf.strings.regex_full_match(example["image/filename"], _NAME)),
-    ]
-    return tf.reduce_all(tf.stack(conditions))
+    return [*read_examples(shards, len(class_names), with_pictures=False, most=_FIRST)]
+
+
+def ground_truth_of(shards: list[str], class_names: Sequence[str]) -> list[Annotation]:
+    """Read the objects of records back as annotations; no picture is decoded.
+
+    Boxes are the annotation's raw pixels, rounded to a thousandth. A UserError names a broken record, also one with a
+    label without a name in `class_names`.
+    """
+    found = []
+    for example in read_examples(shards, len(class_names), with_pictures=False):
+        image_id, height, width = example["image_id"].decode(), int(example["height"]), int(example["width"])
+        # float32 fractions of the image are exact to about a thousandth of a pixel
+        boxes = np.round(example["boxes_yxyx"].astype(np.float64) * [height, width, height, width], 3)
+        rows = zip(boxes.tolist(), example["labels"].tolist(), example["difficult"].tolist(), strict=True)
+        objects = [
+            LabelledObject(class_names[label - 1], tuple(box), difficult, False) for box, label, difficult in rows
+        ]
+        found.append(Annotation(image_id, Path(image_id), height, width, tuple(objects)))
+    return found

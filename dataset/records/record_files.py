@@ -6,11 +6,11 @@ Shards are named as in HiKapok/SSD.TensorFlow.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypedDict
+from typing import Any, TypedDict
 
-from dataset.records import schema
+from dataset.records.schema import masked_crc
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION
 from utility.config.settings import LABELS_FILE, ViewConfig
@@ -51,7 +51,8 @@ def find_shards(data_dir: str | Path, split_prefix: str) -> list[str]:
         raise UserError(f"no record files {pattern}: write them with dataset/convert_tfrecords.py")
     counts = sorted({int(path.name[-5:]) for path in shards})
     if len(counts) > 1:
-        raise UserError(f"record files {pattern} belong to sets of {_joined(counts)} shards: remove the old set")
+        several = " and ".join(map(str, counts))
+        raise UserError(f"record files {pattern} belong to sets of {several} shards: remove the old set")
     names = {path.name for path in shards}
     missing = [name for name in shard_names(split_prefix, counts[0]) if name not in names]
     if missing:
@@ -64,52 +65,56 @@ def find_shards(data_dir: str | Path, split_prefix: str) -> list[str]:
     return [str(path) for path in shards]
 
 
+def record_spans(shard: str) -> tuple[list[tuple[int, int]], str]:
+    """Return position and length, bytes, of each record in a file, and what is wrong after the last, '' for nothing.
+
+    Only the lengths and their checksums are read, which takes a fraction of a second. A frame is uint64 length, uint32
+    checksum, record, uint32 checksum.
+    """
+    spans: list[tuple[int, int]] = []
+    position, size = 0, Path(shard).stat().st_size
+    with Path(shard).open("rb") as file:
+        while position < size:
+            file.seek(position)
+            head = file.read(12)
+            if len(head) < 12 or masked_crc(head[:8]) != head[8:]:
+                return spans, "its length is cut off or damaged"
+            length = int.from_bytes(head[:8], "little")
+            if position + 16 + length > size:
+                return spans, "it is cut off"
+            spans.append((position + 12, length))
+            position += 16 + length
+    return spans, ""
+
+
 def count_by_file(shards: list[str]) -> dict[str, int]:
     """Return how many records each shard of a split holds.
-
-    Only the lengths of the records are read, which takes a fraction of a second.
 
     Raises:
         UserError: there is no record, a file is cut off or no TFRecord file, or `dataset.json` has another number.
             Files of several folders are not held against it, because some are copies without broken records.
     """
-    counts = {shard: records_in(shard) for shard in shards}
-    total, first = sum(counts.values()), Path(shards[0])
+    counts = {}
+    for shard in shards:
+        spans, fault = record_spans(shard)
+        if fault:
+            raise UserError(
+                f"the record file {shard} is cut off or no TFRecord, record {len(spans) + 1}: copy or convert it"
+                " again, or leave out what is lost with --skip_bad_records"
+            )
+        counts[shard] = len(spans)
+    total = sum(counts.values())
     if not total:
         raise UserError(f"the record files {shards[0]}, ... hold no record: convert the data set again")
-    if _folder_with_info(shards):
-        split = first.name.split("-")[0]
-        written = read_dataset_info(first.parent)["splits"].get(split, {}).get("images", total)
-        if total != written:
-            empty = [shard for shard, count in counts.items() if not count]
-            raise UserError(
-                f"the record files {first.parent / split}-*-of-* hold {total} images, but {INFO_NAME}"
-                f" lists {written}{f'; {empty[0]} is empty' if empty else ''}: copy or convert the data set again"
-            )
+    written = _split_info(counts).get("images", total)
+    if total != written:
+        folder, split = Path(shards[0]).parent, Path(shards[0]).name.split("-")[0]
+        empty = [shard for shard, count in counts.items() if not count]
+        raise UserError(
+            f"the record files {folder / split}-*-of-* hold {total} images, but {INFO_NAME}"
+            f" lists {written}{f'; {empty[0]} is empty' if empty else ''}: copy or convert the data set again"
+        )
     return counts
-
-
-def image_counts_in_info(counts: Mapping[str, int], key: str) -> dict[str, int] | None:
-    """Return how many images of each shard `dataset.json` lists under a key of `images_by_shard`.
-
-    None if it does not, or if it was written with other shards: `counts` are the records of each, in order.
-    """
-    folder, split = _folder_with_info([*counts]), Path(next(iter(counts))).name.split("-")[0]
-    written = read_dataset_info(folder)["splits"].get(split, {}).get("images_by_shard") if folder else None
-    if not isinstance(written, dict) or written.get("images") != [*counts.values()]:
-        return None
-    listed = written.get(key)
-    if not isinstance(listed, list) or len(listed) != len(counts):
-        return None
-    sound = all(isinstance(n, int) and 0 <= n <= most for n, most in zip(listed, counts.values(), strict=True))
-    return dict(zip(counts, listed, strict=True)) if sound else None
-
-
-def _folder_with_info(shards: Sequence[str]) -> Path | None:
-    """Return the folder of the shards, None if they have several or there is no `dataset.json` in it."""
-    folder = Path(shards[0]).parent
-    together = all(Path(shard).parent == folder for shard in shards)
-    return folder if together and (folder / INFO_NAME).is_file() else None
 
 
 def count_records(shards: list[str]) -> int:
@@ -117,47 +122,43 @@ def count_records(shards: list[str]) -> int:
     return sum(count_by_file(shards).values())
 
 
-def records_in(shard: str) -> int:
-    """Count a file's records; a frame is uint64 length, uint32 checksum, record, uint32 checksum."""
-    size, position, count = Path(shard).stat().st_size, 0, 0
-    with Path(shard).open("rb") as file:
-        while position < size:
-            file.seek(position)
-            length = int.from_bytes(file.read(8), "little")
-            if not length:  # lost disk blocks read as zeros, which would count as empty records
-                break
-            position += 16 + length
-            count += 1
-    if position != size:
-        fault = next(schema.faults_in(shard), None)
-        raise UserError(
-            f"the record file {shard} is cut off or no TFRecord, record {fault.number if fault else count}: copy or"
-            " convert it again, or leave out what is lost with --skip_bad_records"
-        )
-    return count
+def image_counts_in_info(counts: Mapping[str, int], key: str) -> dict[str, int] | None:
+    """Return how many images of each shard `dataset.json` lists under a key of `images_by_shard`.
+
+    None if it does not, or if it was written with other shards: `counts` are the records of each, in order.
+    """
+    by_shard = _split_info(counts).get("images_by_shard", {})
+    if by_shard.get("images") != [*counts.values()] or len(by_shard.get(key, ())) != len(counts):
+        return None
+    return dict(zip(counts, by_shard[key], strict=True))
 
 
-class _SplitInfo(TypedDict, total=False):
+def _split_info(shards: Mapping[str, int]) -> dict[str, Any]:
+    """Return what `dataset.json` has of the split of these shards; {} without it, or if they are in several folders."""
+    folders = {Path(shard).parent for shard in shards}
+    first = Path(next(iter(shards)))
+    if len(folders) > 1 or not (first.parent / INFO_NAME).is_file():
+        return {}
+    return read_dataset_info(first.parent)["splits"].get(first.name.split("-")[0], {})
+
+
+class _RequiredOfSplit(TypedDict):
     images: int
     skipped: list[str]
 
 
-class _DatasetInfo(TypedDict, total=False):
+class _SplitInfo(_RequiredOfSplit, total=False):
+    images_by_shard: dict[str, list[int]]
+
+
+class _RequiredInfo(TypedDict):
     class_names: list[str]
-    category_ids: list[int]  # of COCO, by class id
-    views: ViewConfig
     splits: dict[str, _SplitInfo]
 
 
-class _Entries(dict):
-    """The entries of a file; asking for one that it lacks is a UserError with the remedy."""
-
-    def __init__(self, entries: Mapping[str, Any], source: str):
-        super().__init__(entries)
-        self._source = source
-
-    def __missing__(self, key: str) -> NoReturn:
-        raise UserError(f"{self._source} has no {key!r}: {_CONVERT_AGAIN}")
+class _DatasetInfo(_RequiredInfo, total=False):
+    category_ids: list[int]  # of COCO, by class id
+    views: ViewConfig
 
 
 def read_dataset_info(data_dir: str | Path) -> dict[str, Any]:
@@ -166,18 +167,13 @@ def read_dataset_info(data_dir: str | Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is no such file, because another program wrote the records or the conversion was
             interrupted.
-        UserError: the file is not JSON, or an entry has another type; also when a missing one is asked for.
+        UserError: the file is not JSON, or an entry is missing or has another type.
     """
     path = Path(data_dir) / INFO_NAME
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: write it with dataset/convert_tfrecords.py")
-    info = _Entries(json_files.read_json(path, _CONVERT_AGAIN, _DatasetInfo), str(path))
-    if "splits" in info:
-        info["splits"] = _Entries(
-            {name: _Entries(split, f"{path}, splits.{name},") for name, split in info["splits"].items()},
-            f"{path}, splits,",
-        )
-    if "category_ids" in info and len(info["category_ids"]) != len(info["class_names"]):
+    info: Any = json_files.read_json(path, _CONVERT_AGAIN, _DatasetInfo)
+    if len(info.get("category_ids", info["class_names"])) != len(info["class_names"]):
         raise UserError(f"{path} has category_ids and class_names of different numbers: {_CONVERT_AGAIN}")
     return info
 
@@ -213,7 +209,3 @@ def views(data_dir: str) -> ViewConfig:
     path = Path(data_dir) / INFO_NAME
     written = read_dataset_info(data_dir).get("views", {}) if path.is_file() else {}
     return json_files.converted(written, ViewConfig)
-
-
-def _joined(numbers: Sequence[int]) -> str:
-    return " and ".join(map(str, numbers))

@@ -1,7 +1,7 @@
 """What is in the files that a conversion wrote."""
 
 from dataset.records import record_files
-from dataset.records.contents import read_examples
+from dataset.records.parsing import read_examples
 
 
 def contents(folder):

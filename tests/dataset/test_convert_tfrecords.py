@@ -10,7 +10,7 @@ import time
 import pytest
 
 from dataset.records import record_files
-from dataset.records.contents import read_examples
+from dataset.records.parsing import read_examples
 from tests.builders.coco import CocoBuilder
 from tests.builders.convert import convert_voc
 from tests.builders.voc import VocBuilder, box, picture

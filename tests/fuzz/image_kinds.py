@@ -6,14 +6,13 @@ from typing import Any, ClassVar
 
 import tensorflow.compat.v1 as tf
 
-from dataset.records import parsing, record_files, schema
+from dataset.records.parsing import read_examples
 from dataset.records.schema import frame
 from dataset.sources import pictures
 from tests.builders.records import CAT, DIFFICULT, DOG, record
 from tests.builders.voc import picture
 from tests.fuzz.damage import damaged
 from tests.fuzz.kind import Kind
-from utility.run.log import first_line
 
 
 class Pictures(Kind):
@@ -45,33 +44,15 @@ class Pictures(Kind):
 
 
 class Records(Kind):
-    """TensorFlow must read a file in which no fault is found, and no other."""
+    """A damaged file is read to its end, or a record of it is named."""
 
     name = "train-00000-of-00001"
-    _count: ClassVar[Any]
 
     @classmethod
     def content(cls, rng):
         made = [record(number, objects) for number, objects in enumerate([(CAT,), (), (DOG, CAT), (DIFFICULT,)])]
-        if rng.random() < 0.5:  # a record that is damaged, in a frame that is not
-            place = rng.randrange(len(made))
-            made[place] = damaged(rng, made[place])
-            return b"".join(map(frame, made))
         return damaged(rng, b"".join(map(frame, made)))
 
     @classmethod
-    @contextlib.contextmanager
-    def opened(cls):
-        with parsing.image_counter(20) as cls._count:
-            yield
-
-    @classmethod
     def read(cls, path):
-        record_files.records_in(str(path))
-        found = next(schema.faults_in(str(path), 20), None)
-        try:
-            cls._count([str(path)])
-        except (tf.errors.OpError, UnicodeDecodeError) as error:
-            assert found, f"no fault is found, but TensorFlow says {first_line(error)}"
-            raise OSError(str(found)) from error
-        assert not found, f"TensorFlow reads it, but {found}"
+        assert len([*read_examples([str(path)], 20)]) <= 4

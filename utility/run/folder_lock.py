@@ -27,37 +27,25 @@ def locked(folder: Path, flag: str) -> Iterator[None]:
         UserError: another program holds the folder; the message names it and `flag`, which has set it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = _locked_file(folder)
-    except BlockingIOError:
-        raise UserError(
-            f"{flag}={folder}: another program is writing there: wait until it has ended, or choose another folder"
-        ) from None
-    try:
-        yield
-    finally:
-        (folder / _NAME).unlink(missing_ok=True)  # before it is let go of, so that it is still this program's own
-        os.close(descriptor)
-
-
-def _locked_file(folder: Path) -> int:
-    """Return the descriptor of the lock file, locked; a BlockingIOError if another program has locked it.
-
-    A program that has just ended may have removed the file between opening and locking it here. A third one would lock
-    a file of its own then, so it is opened anew.
-    """
-    path = folder / _NAME
-    while True:
+    path, is_mine = folder / _NAME, False
+    while not is_mine:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise
+            raise UserError(
+                f"{flag}={folder}: another program is writing there: wait until it has ended, or choose another folder"
+            ) from None
         except OSError as error:
             log(f"{folder} cannot be locked ({error.strerror}): do not start a second program that writes there")
-            return descriptor
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
+            break
+        with contextlib.suppress(FileNotFoundError):  # removed since it was opened, by a program that has just ended
+            is_mine = os.path.samestat(os.fstat(descriptor), path.stat())
+        if not is_mine:
+            os.close(descriptor)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # before it is let go of, so that it is still this program's own
         os.close(descriptor)

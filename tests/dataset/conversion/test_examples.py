@@ -10,7 +10,7 @@ from PIL import Image
 
 from dataset.conversion import examples
 from dataset.conversion.examples import CLIPPED, INVERTED, OUTSIDE, ZERO_AREA, clip_box_px
-from dataset.records.contents import read_examples
+from dataset.records.parsing import read_examples
 from dataset.records.schema import frame
 from dataset.sources import voc
 from dataset.sources.annotations import Source
@@ -59,53 +59,53 @@ def make(tmp_path, *objects, **details):
     image_path = builder.add("000001", *objects, **details)
     annotation = voc.read_annotation(voc.annotation_path(tmp_path / "VOC2007", "000001"))
     source = Source("VOC2007/Annotations/000001.xml", annotation, image_path)
-    (example,) = examples.make_examples(source, {"cat": 1, "dog": 2})
-    (tmp_path / "shard").write_bytes(frame(example.serialized))
+    converted = examples.make_records(source, {"cat": 1, "dog": 2})
+    (tmp_path / "shard").write_bytes(b"".join(frame(record.serialized) for record in converted.records))
     (record,) = read_examples([str(tmp_path / "shard")])
-    return example, record
+    return converted, record
 
 
 def test_an_example_holds_raw_values_over_the_size_of_the_image(tmp_path):
-    example, record = make(tmp_path, box(1, 2, 60, 40, difficult=1), box(10.5, 20, 30, 30, name="dog", truncated=1))
+    made, record = make(tmp_path, box(1, 2, 60, 40, difficult=1), box(10.5, 20, 30, 30, name="dog", truncated=1))
     pixels = np.array([[2, 1, 40, 60], [20, 10.5, 30, 30]], np.float64)
     np.testing.assert_array_equal(record["boxes_yxyx"], (pixels / [40, 60, 40, 60]).astype(np.float32))
     assert record["labels"].tolist() == [1, 2]
     assert record["difficult"].tolist() == [True, False]
-    assert example.remarks == ()
+    assert made.remarks == []
 
 
 @pytest.mark.parametrize("size", [None, (0, 0), (60, 0)])
 def test_a_size_that_is_not_given_does_not_matter(tmp_path, size):
-    example, record = make(tmp_path, box(30, 20, 60, 40), size=size)
+    made, record = make(tmp_path, box(30, 20, 60, 40), size=size)
     assert record["boxes_yxyx"].tolist() == [[0.5, 0.5, 1, 1]]
     assert (record["height"], record["width"]) == (40, 60)
-    assert example.remarks == ()
+    assert made.remarks == []
 
 
 def test_a_wrong_size_is_remarked_upon_and_not_used(tmp_path):
-    example, record = make(tmp_path, box(30, 20, 60, 40), size=(600, 400))
+    made, record = make(tmp_path, box(30, 20, 60, 40), size=(600, 400))
     assert record["boxes_yxyx"].tolist() == [[0.5, 0.5, 1, 1]]
-    (remark,) = example.remarks
+    (remark,) = made.remarks
     assert remark.reason == "size differs"
     assert "000001.xml: the size is given as 600x400, but the image is 60x40" in remark.text
 
 
 def test_bad_boxes_are_named_by_file_and_object(tmp_path):
-    example, record = make(
+    made, record = make(
         tmp_path, box(1, 1, 20, 20), box(9, 9, 9, 30, name="dog"), box(50, 30, 70, 50), box(99, 1, 120, 9)
     )
-    assert [remark.reason for remark in example.remarks] == [ZERO_AREA, CLIPPED, OUTSIDE]
-    assert example.remarks[0].text == (
+    assert [remark.reason for remark in made.remarks] == [ZERO_AREA, CLIPPED, OUTSIDE]
+    assert made.remarks[0].text == (
         "VOC2007/Annotations/000001.xml: object 2 (dog): xmin 9 ymin 9 xmax 9 ymax 30 in 60x40: zero area, dropped"
     )
-    assert example.remarks[1].text.endswith("object 3 (cat): xmin 50 ymin 30 xmax 70 ymax 50 in 60x40: clipped")
+    assert made.remarks[1].text.endswith("object 3 (cat): xmin 50 ymin 30 xmax 70 ymax 50 in 60x40: clipped")
     np.testing.assert_allclose(record["boxes_yxyx"][1], [30 / 40, 50 / 60, 1, 1], rtol=1e-6)
     assert len(record["labels"]) == 2
 
 
 def test_an_image_whose_only_object_is_bad_is_kept_without_objects(tmp_path):
-    example, record = make(tmp_path, box(9, 9, 9, 9))
-    assert example.objects == ()
+    made, record = make(tmp_path, box(9, 9, 9, 9))
+    assert made.records[0].objects == []
     assert record["boxes_yxyx"].shape == (0, 4)
 
 
@@ -119,11 +119,11 @@ def test_the_size_of_a_picture_turned_upright(tmp_path):
     exif[0x0112] = 6
     path = tmp_path / "turned.jpg"
     picture().save(path, exif=exif)
-    example, record = make(tmp_path, box(20, 30, 40, 60), size=(40, 60), image=path.read_bytes())
+    made, record = make(tmp_path, box(20, 30, 40, 60), size=(40, 60), image=path.read_bytes())
     assert (record["height"], record["width"]) == (60, 40)
     assert record["boxes_yxyx"].tolist() == [[0.5, 0.5, 1, 1]]
-    assert example.picture_note == "turned upright"
-    assert example.remarks == ()
+    assert made.picture_note == "turned upright"
+    assert made.remarks == []
 
 
 def converted(voc_folder, views, *objects, **details):
@@ -131,8 +131,8 @@ def converted(voc_folder, views, *objects, **details):
     builder = VocBuilder(voc_folder)
     image_path = builder.add("000001", *objects, size=(120, 80), image=picture((120, 80)), **details)
     annotation = voc.read_annotation(voc.annotation_path(voc_folder / "VOC2007", "000001"))
-    made = examples.make_examples(Source("000001.xml", annotation, image_path), {"cat": 1, "dog": 2}, views)
-    (voc_folder / "shard").write_bytes(b"".join(frame(example.serialized) for example in made))
+    made = examples.make_records(Source("000001.xml", annotation, image_path), {"cat": 1, "dog": 2}, views)
+    (voc_folder / "shard").write_bytes(b"".join(frame(record.serialized) for record in made.records))
     return made, list(read_examples([str(voc_folder / "shard")]))
 
 
@@ -141,8 +141,8 @@ def jpeg_size(record):
 
 
 def test_a_large_picture_is_reduced_and_its_boxes_stay(tmp_path):
-    (example,), (record,) = converted(tmp_path, ViewConfig(max_side=60), box(10, 20, 30, 60))
-    assert jpeg_size(record) == (60, 40) and example.picture_note == "reduced to 60 pixels"
+    made, (record,) = converted(tmp_path, ViewConfig(max_side=60), box(10, 20, 30, 60))
+    assert jpeg_size(record) == (60, 40) and made.picture_note == "reduced to 60 pixels"
     assert (record["height"], record["width"]) == (80, 120)  # of the picture as it came
     np.testing.assert_allclose(record["boxes_yxyx"], [[20 / 80, 10 / 120, 60 / 80, 30 / 120]])
     original = Image.open(tmp_path / "VOC2007/JPEGImages/000001.jpg").resize((60, 40), Image.Resampling.BILINEAR)
@@ -151,15 +151,15 @@ def test_a_large_picture_is_reduced_and_its_boxes_stay(tmp_path):
 
 
 def test_a_picture_that_is_not_larger_keeps_its_bytes(tmp_path):
-    (example,), (record,) = converted(tmp_path, ViewConfig(max_side=120), box(10, 20, 30, 60))
+    made, (record,) = converted(tmp_path, ViewConfig(max_side=120), box(10, 20, 30, 60))
     assert record["image_encoded"] == (tmp_path / "VOC2007/JPEGImages/000001.jpg").read_bytes()
-    assert example.picture_note == ""
+    assert made.picture_note == ""
 
 
 def test_a_large_picture_of_another_kind_is_reduced_too(tmp_path):
-    (example,), (record,) = converted(tmp_path, ViewConfig(max_side=60), name="000001.png")
+    made, (record,) = converted(tmp_path, ViewConfig(max_side=60), name="000001.png")
     assert jpeg_size(record) == (60, 40)
-    assert example.picture_note == "re-encoded PNG RGB, reduced to 60 pixels"
+    assert made.picture_note == "re-encoded PNG RGB, reduced to 60 pixels"
 
 
 def test_tiles_have_the_objects_that_they_show(tmp_path):
@@ -175,7 +175,7 @@ def test_tiles_have_the_objects_that_they_show(tmp_path):
     assert left["difficult"].tolist() == [False, True] and left["labels"].tolist() == [1, 2]
     np.testing.assert_allclose(right["boxes_yxyx"] * 80, [[0, 30, 40, 70]], rtol=1e-6)
     assert right["difficult"].tolist() == [False]
-    assert [len(example.remarks) for example in made] == [1, 0]  # on the box without area
+    assert len(made.remarks) == 1  # on the box without area
     whole = np.asarray(Image.open(tmp_path / "VOC2007/JPEGImages/000001.jpg"), np.float64)
     found = np.asarray(Image.open(io.BytesIO(right["image_encoded"])), np.float64)
     assert np.abs(found - whole[:, 40:]).mean() < 1.5

@@ -1,6 +1,5 @@
 """The input function of training: which images come, in which order, with which labels."""
 
-import contextlib
 import json
 import time
 
@@ -9,8 +8,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dataset import input
-from dataset.input import Parallelism, training_records
+from dataset.input import Parallelism, eval_input_fn, training_records
 from dataset.records import record_files
+from dataset.records.record_files import count_records
+from dataset.sources import labels
 from tests.builders.convert import convert_voc
 from tests.builders.records import (
     CAT,
@@ -19,6 +20,7 @@ from tests.builders.records import (
     assert_same,
     config,
     elements,
+    encoded,
     ids_of,
     images_of,
     mixed_images,
@@ -209,24 +211,15 @@ def test_leaving_out_every_image_is_an_error_not_an_endless_wait(tmp_path, objec
 
 @pytest.fixture
 def files_read(monkeypatch):
-    """The record files of which all records were read, in order."""
+    """The record files whose images with objects were counted by reading all records, in order."""
     read: list[str] = []
-    original = input.image_counter
+    original = input._count_with_objects
 
-    def counter(num_classes):
-        @contextlib.contextmanager
-        def noting():
-            with original(num_classes) as count:
+    def counted(shards, config):
+        read.extend(shards)
+        return original(shards, config)
 
-                def counted(shards):
-                    read.extend(shards)
-                    return count(shards)
-
-                yield counted
-
-        return noting()
-
-    monkeypatch.setattr(input, "image_counter", counter)
+    monkeypatch.setattr(input, "_count_with_objects", counted)
     return read
 
 
@@ -239,20 +232,15 @@ def test_images_with_objects_are_read_once_or_not_if_the_converter_has_counted_t
 
     def counted(**changes):
         files_read.clear()
-        split = {"images": 5, "images_by_shard": {**by_shard, **changes}}
-        (tmp_path / "dataset.json").write_text(json.dumps({"splits": {"train": split}}))
+        split = {"images": 5, "skipped": [], "images_by_shard": {**by_shard, **changes}}
+        (tmp_path / "dataset.json").write_text(json.dumps({"class_names": [], "splits": {"train": split}}))
         return [*training_records(shards, setting, skip_empty_images=True).images_by_file.values()]
 
     assert counted() == wanted and files_read == []
-    cases: tuple[dict, ...] = (
-        {"images": [2, 3]},
-        {"images": None},
-        *({key: value} for key in list(by_shard)[1:] for value in ([1], [9, 1], [-1, 1], ["1", 1], None, {"a": 1})),
-    )
+    used = "with_objects" if use_difficult else "with_objects_not_difficult"
+    cases: tuple[dict, ...] = ({"images": [2, 3]}, {"images": []}, {used: [1]})
     for wrong in cases:
-        assert counted(**wrong) == wanted
-        used = "with_objects" if use_difficult else "with_objects_not_difficult"
-        assert files_read == (shards if {"images", used} & wrong.keys() else [])
+        assert counted(**wrong) == wanted and files_read == shards
     (tmp_path / "dataset.json").unlink()
     files_read.clear()
     assert [*training_records(shards, setting, skip_empty_images=True).images_by_file.values()] == wanted
@@ -272,3 +260,58 @@ def test_what_the_converter_counts_is_what_reading_finds(tmp_path, voc_sample, f
         (tmp_path / "away").rename(tmp_path / "dataset.json")
         assert files_read == shards
         files_read.clear()
+
+
+def reference_example(number, boxes, classes, difficult):
+    """As the reference's _convert_to_example builds one, feature by feature."""
+    ints = {
+        "image/height": [40],
+        "image/width": [48],
+        "image/channels": [3],
+        "image/shape": [40, 48, 3],
+        "image/object/bbox/label": classes,
+        "image/object/bbox/difficult": difficult,
+        "image/object/bbox/truncated": [0] * len(classes),
+    }
+    texts = {
+        "image/object/bbox/label_text": [b"cat"] * len(classes),
+        "image/format": [b"JPEG"],
+        "image/filename": [b"2008_%06d.jpg" % number],
+        "image/encoded": [encoded(number)],
+    }
+    sides = ("ymin", "xmin", "ymax", "xmax")
+    floats = {f"image/object/bbox/{side}": [box[i] for box in boxes] for i, side in enumerate(sides)}
+    example = tf.train.Example()
+    for name, value in ints.items():
+        example.features.feature[name].int64_list.value.extend(value)
+        example.features.feature[name].int64_list.SetInParent()
+    for name, value in texts.items():
+        example.features.feature[name].bytes_list.value.extend(value)
+        example.features.feature[name].bytes_list.SetInParent()
+    for name, value in floats.items():
+        example.features.feature[name].float_list.value.extend(value)
+        example.features.feature[name].float_list.SetInParent()
+    return example.SerializeToString()
+
+
+def test_records_of_the_reference_are_read(tmp_path):
+    shards = [str(path) for path in record_files.shard_paths(tmp_path, "train", 2)]
+    for number, shard in enumerate(shards):
+        with tf.io.TFRecordWriter(shard) as writer:
+            writer.write(reference_example(number, [CAT[0], DOG[0]], [8, 12], [0, 1]))
+            writer.write(reference_example(number + 2, [], [], []))
+    assert count_records(record_files.find_shards(tmp_path, "train")) == 4
+    assert record_files.class_names(str(tmp_path), 21) == labels.VOC_CLASSES
+    found = one_epoch(shards, 4)
+    assert set(found) == {f"2008_{number:06d}" for number in range(4)}
+    boxes, classes = found["2008_000001"]
+    assert classes.tolist() == [8]
+    np.testing.assert_allclose(boxes, [CAT[0]], atol=1e-6)
+    assert found["2008_000003"][1].tolist() == [0]
+    (batch,) = elements(eval_input_fn(shards, config(), batch_size=8))
+    assert ids_of([batch]) == ["2008_000000", "2008_000002", "2008_000001", "2008_000003"]
+
+
+def test_records_are_counted_without_reading_them(twenty, mixed):
+    assert count_records(twenty) == 20
+    assert count_records(mixed[:1]) == 3

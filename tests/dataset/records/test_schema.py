@@ -1,4 +1,6 @@
-"""Records are written by the reference's schema and read back."""
+"""Records are written by the reference's schema, as TensorFlow writes them, and read back."""
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,13 +8,53 @@ import tensorflow.compat.v1 as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset.records.contents import read_examples
+from dataset.records import schema
+from dataset.records.parsing import read_examples
 from dataset.records.schema import RecordObject, frame, serialize
 
+INT64 = st.integers(-(2**63), 2**63 - 1)
 OBJECTS = st.lists(
     st.tuples(st.tuples(*[st.floats(0, 1, width=32)] * 4), st.integers(1, 90), st.booleans(), st.text(max_size=5)),
     max_size=6,
 )
+
+
+def test_files_are_those_of_tensorflow(tmp_path):
+    contents = [b"", b"a", bytes(range(256)) * 3, b"\xff\xd8" * 200_000]
+    with tf.io.TFRecordWriter(str(tmp_path / "tensorflow")) as writer:
+        for record in contents:
+            writer.write(record)
+    assert b"".join(map(schema.frame, contents)) == (tmp_path / "tensorflow").read_bytes()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.binary(max_size=300)),
+    st.lists(INT64),
+    st.lists(st.floats(width=32, allow_nan=False)),
+    st.text(),
+)
+def test_examples_are_those_of_tensorflow(texts, numbers, floats, name):
+    encoded = schema.encode_example(
+        {
+            name + "b": texts,
+            name + "i": np.array(numbers, np.int64),
+            name + "f": np.array(floats, np.float32),
+        }
+    )
+    example = tf.train.Example()
+    example.features.feature[name + "b"].bytes_list.value.extend(texts)
+    example.features.feature[name + "i"].int64_list.value.extend(numbers)
+    example.features.feature[name + "f"].float_list.value.extend(floats)
+    for key, kind in (("b", "bytes_list"), ("i", "int64_list"), ("f", "float_list")):
+        getattr(example.features.feature[name + key], kind).SetInParent()
+    assert tf.train.Example.FromString(encoded) == example
+    assert encoded == example.SerializeToString(deterministic=True)
+
+
+def test_features_may_be_given_in_any_order():
+    features: dict[str, Any] = {"b": np.array([1, 0]), "a": [b"x"]}
+    assert schema.encode_example(features) == schema.encode_example(dict(reversed(features.items())))
 
 
 def make_record(objects=(), filename="000001.jpg", height=375, width=500, encoded=b"\xff\xd8jpeg"):

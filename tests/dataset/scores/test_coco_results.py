@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from dataset.input import ground_truth_of
 from dataset.records import record_files
+from dataset.records.parsing import ground_truth_of
 from dataset.scores import coco_results
 from dataset.scores.detection_store import ClassDetections
 from tests.builders.coco import CocoBuilder

@@ -3,7 +3,7 @@
 import pytest
 
 from dataset.records import record_files
-from dataset.records.contents import read_examples
+from dataset.records.parsing import read_examples
 from dataset.sources import voc
 from dataset.sources.annotations import LabelledObject
 from tests.builders.convert import convert_voc
