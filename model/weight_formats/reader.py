@@ -4,8 +4,6 @@ A file from elsewhere may be damaged or made to do harm, so that reading it take
 Therefore `arrays_in` starts this module as a child, in which well-kept readers (h5py, protocol buffers, pickle) run
 within limits that the operating system keeps. Whatever becomes of the child, the parent gets arrays or a UserError.
 Nothing that a file contains is executed.
-
-    python -m model.weight_formats.reader FORMAT FILE FOLDER MEMORY_BYTES CPU_SECONDS
 """
 
 from __future__ import annotations
@@ -71,7 +69,8 @@ def arrays_in(path: str, kind: str, memory_bytes: int = 0, cpu_seconds: int = 0)
     cpu_seconds = cpu_seconds or 8 + size // 50_000_000
     with tempfile.TemporaryDirectory() as folder:
         arguments = [kind, str(Path(path).absolute()), folder, str(memory_bytes), str(cpu_seconds)]
-        command = [sys.executable, "-m", "model.weight_formats.reader", *arguments]
+        start = "from model.weight_formats.reader import main; main()"
+        command = [sys.executable, "-c", start, *arguments]
         root = Path(__file__).resolve().parents[2]
         child = subprocess.run(command, cwd=root, capture_output=True, text=True, errors="replace", check=False)
         if child.returncode:
@@ -260,7 +259,3 @@ def _torch_before_1_6(file: Any) -> Any:
         if int.from_bytes(file.read(8), "little") != len(elements) or file.readinto(elements) != elements.nbytes:
             raise UserError(f"it is cut off in storage {shortened(key)}")
     return loaded
-
-
-if __name__ == "__main__":
-    main()
