@@ -65,8 +65,8 @@ def main() -> None:
     from dataset.report.page import write_report
     from dataset.scores import coco_results, voc_results
     from dataset.sources import labels
+    from net.devices import precision_of
     from net.evaluation import Evaluation
-    from net.layers import precision_of
     from net.run_config import build, run_config, session_config
     from utility.checkpoints import checkpoint_files
 

@@ -61,7 +61,7 @@ def main() -> int:
 def _detector():
     """Return the network that the flags describe, with its checkpoint."""
     from net.demo import Detector
-    from net.layers import precision_of
+    from net.devices import precision_of
     from net.run_config import build, run_config, session_config
     from utility.checkpoints import checkpoint_files
 

@@ -104,7 +104,7 @@ def main() -> None:
 
     from dataset.input import Parallelism, training_input_fn, training_records
     from net import coverage, run_config
-    from net.layers import precision_of
+    from net.devices import explain_missing_gpu, gpus, precision_of
     from net.periodic_evaluation import PeriodicEvaluation
     from net.training import train
     from net.training_log import FIRST_BATCH
@@ -128,10 +128,10 @@ def main() -> None:
     last_step = config.schedule.max_number_of_steps
 
     # Devices.
-    devices = () if task and task.evaluates else run_config.gpus() if FLAGS.multi_gpu else run_config.gpus()[:1]
+    devices = () if task and task.evaluates else gpus() if FLAGS.multi_gpu else gpus()[:1]
     layout = RunLayout.of(config, devices, FLAGS.accumulate_steps, task)
     if layout.trains and not devices:
-        run_config.explain_missing_gpu()
+        explain_missing_gpu()
 
     evaluation = None
     if FLAGS.eval_every_steps or not layout.trains:

@@ -13,8 +13,8 @@ from dataset.input import eval_input_fn, training_input_fn, training_records
 from dataset.records.parsing import parse
 from net.default_boxes import default_boxes
 from net.detections import Detections, detect
-from net.layers import Precision
-from net.run_config import default_data_format, session_config
+from net.devices import Precision, default_data_format
+from net.run_config import session_config
 from net.ssd_model_fn import Params, ssd_model_fn
 from net.ssd_net import SsdOutput, ssd_network
 from utility.config.settings import Config

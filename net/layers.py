@@ -2,85 +2,9 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 import tensorflow.compat.v1 as tf
 
-from utility.run import processor
-from utility.run.log import log
-
-# The gradient of a convolution on the CPU: that of the kernel by matrix products, where these are faster.
-
-REGISTERED_NAME = "SsdConv2D"  # for tf.Graph.gradient_override_map
-_MIN_SIDE = 32  # cells; the padding is too large a part of smaller feature maps
-
-
-def backprop_filter(images: tf.Tensor, gradient: tf.Tensor, size: int) -> tf.Tensor:
-    """Return the gradient of a kernel of odd size, stride 1 and padding "same": float32 [size, size, C, D].
-
-    The zero-padded feature maps are written as matrices with one row per cell. The cells under one position of the
-    kernel are then those under another position, shifted by a constant number of rows. So the gradient at each position
-    is the product of two slices of these matrices, and no maps are copied.
-
-    Args:
-      images: float32 [B, H, W, C], the input of the convolution.
-      gradient: float32 [B, H, W, D], of its output.
-      size: height and width of the kernel.
-    """
-    border = size // 2
-    _, _, columns, channels = images.shape
-    filters = gradient.shape[-1]
-    around, behind = [border, border], [0, 2 * border]
-    images = tf.reshape(tf.pad(images, [[0, 0], around, around, [0, 0]]), [-1, channels])
-    gradient = tf.reshape(tf.pad(gradient, [[0, 0], behind, behind, [0, 0]]), [-1, filters])
-    row = columns + 2 * border
-    cells = tf.shape(gradient)[0] - 2 * border * (row + 1)  # the cells after these are padding
-    starts = [down * row + right for down in range(size) for right in range(size)]
-    products = [tf.matmul(images[start : start + cells], gradient[:cells], transpose_a=True) for start in starts]
-    return tf.reshape(tf.stack(products), [size, size, channels, filters])
-
-
-@tf.RegisterGradient(REGISTERED_NAME)
-def _conv2d_gradients(operation: tf.Operation, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the gradients of the images and of the kernel of a Conv2D on channels_last images."""
-    images, kernel = operation.inputs
-    settings = {name: operation.get_attr(name) for name in ("strides", "dilations")}
-    padding = operation.get_attr("padding").decode()
-    of_images = tf.nn.conv2d_backprop_input(tf.shape(images), kernel, gradient, padding=padding, **settings)
-    height, width = kernel.shape[:2]
-    keeps_size = padding == "SAME" and settings == {"strides": [1] * 4, "dilations": [1] * 4}
-    large = min(images.shape[1:3]) >= _MIN_SIDE and images.dtype == tf.float32
-    if keeps_size and large and height == width and height in (3, 5, 7):
-        return of_images, backprop_filter(images, gradient, height)
-    return of_images, tf.nn.conv2d_backprop_filter(images, tf.shape(kernel), gradient, padding=padding, **settings)
-
-
-# The number format that the layers of the network compute in.
-
-
-class Precision(Enum):
-    """float16 needs a scaled loss; bfloat16 has the range of float32, and needs none."""
-
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"  # the layers of the graph are built in it
-    BFLOAT16 = "bfloat16"  # TensorFlow rewrites the graph of float32: convolutions, and what is between them
-
-
-def precision_of(mixed: bool) -> Precision:
-    """Return the format of --mixed_precision: float16 on a GPU, bfloat16 on a processor that has instructions for it.
-
-    Any other processor computes float32 faster than either; it is logged.
-    """
-    if not mixed:
-        return Precision.FLOAT32
-    if tf.config.list_physical_devices("GPU"):
-        return Precision.FLOAT16
-    if processor.multiplies_bfloat16():
-        log("--mixed_precision: computing in bfloat16")
-        return Precision.BFLOAT16
-    log("--mixed_precision: this processor has no instructions for bfloat16 (AMX or AVX512-BF16); computing in float32")
-    return Precision.FLOAT32
-
+from net import devices, kernel_gradient
 
 _MOMENTUM = 0.97  # of batch norm's moving averages: low, so that they are usable after a short training
 _PIXEL_RANGE = 127.5  # of pixels around their mean; published weights take them divided by it, or nearly so
@@ -111,9 +35,9 @@ class Layers:
         self.data_format = data_format
         self.channel_axis = 1 if data_format == "channels_first" else -1
         self._training = training
-        on_cpu = self.channel_axis == -1 and not tf.config.list_physical_devices("GPU")
-        by_matrices = training and on_cpu and not processor.has_avx512()
-        self._gradients = {"Conv2D": REGISTERED_NAME} if by_matrices else {}
+        on_cpu = self.channel_axis == -1 and not devices.gpus()
+        by_matrices = training and on_cpu and not devices.has_avx512()
+        self._gradients = {"Conv2D": kernel_gradient.REGISTERED_NAME} if by_matrices else {}
         self._batch_norm, self._small_heads = batch_norm, small_heads
         self._depth_multiplier = depth_multiplier
 
@@ -145,9 +69,8 @@ class Layers:
     def pixel_conv_norm(self, images: tf.Tensor, filters: int, kernel: int, name: str, **options) -> tf.Tensor:
         """Add a `conv_norm` on pixels whose kernel learns as if the pixels were in [-1, 1].
 
-        The kernel is as many times smaller as the pixels are larger, and its gradient larger. From ImageNet weights
-        that was 553 of the norm of 564 of all gradients: clipping scaled all others to a 28th, and yet the kernel was
-        lost within some steps, because batch norm lets its direction change the faster the smaller it is.
+        Otherwise the kernel is as much smaller as the pixels are larger, and its gradient larger: it makes up nearly
+        the whole norm of all gradients, so that clipping by this norm slows down all other layers.
         """
         initializer = tf.variance_scaling_initializer(1 / _PIXEL_RANGE**2, "fan_avg", "uniform")  # Glorot's, divided
         if not self._training:
@@ -159,8 +82,8 @@ class Layers:
     def head(self, inputs: tf.Tensor, filters: int, kernel: int, name: str) -> tf.Tensor:
         """Add a convolution with bias whose output is the network's.
 
-        With `small_heads` its weights start as those of arXiv 1708.02002, section 4.1: larger ones send gradients into
-        the backbone that change what it knows. A random one learns the faster by them.
+        With `small_heads` its weights start as in arXiv 1708.02002, section 4.1: the gradients of larger ones would
+        change what a pretrained backbone knows. A random backbone learns faster with large ones.
         """
         start = {"kernel_initializer": tf.random_normal_initializer(0, 0.01)} if self._small_heads else {}
         return self.conv(inputs, filters, kernel, name, activation=None, **start)

@@ -9,35 +9,14 @@ import tensorflow
 import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
-from net.layers import Precision
+from net.devices import Precision, default_data_format
 from net.ssd_model_fn import Params, ssd_model_fn
 from utility.config.settings import Config
 from utility.run import cluster
 from utility.run.cluster import Task
-from utility.run.log import log
-from utility.startup import gpu_libraries
 
 CLUSTER_CHECKPOINT_STEPS = 1000  # between two checkpoints of a training on several machines, unless told otherwise
 _MOST_SUMMARY_STEPS = 500  # between two summaries, unless told otherwise; as in the reference
-
-
-def gpus() -> tuple[str, ...]:
-    """Return the GPUs that TensorFlow sees, by name."""
-    return tuple(f"/gpu:{number}" for number in range(len(tf.config.list_physical_devices("GPU"))))
-
-
-def explain_missing_gpu() -> None:
-    """Log why TensorFlow uses no GPU although this machine has the driver of one."""
-    if gpu_libraries.has_driver() and tf.test.is_built_with_cuda():
-        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-        reason = gpu_libraries.explanation(hidden, gpu_libraries.site_packages())
-        if reason:
-            log(f"note: {reason}")
-
-
-def default_data_format() -> str:
-    """Return the layout that the device at hand runs best, or at all."""
-    return "channels_first" if gpus() else "channels_last"
 
 
 def session_config(

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from net.default_boxes import default_boxes
 from net.detections import detect
-from net.layers import Precision
+from net.devices import Precision
 from net.matching import Targets, encode_targets
 from net.multibox_loss import MultiboxLoss, multibox_loss
 from net.ssd_net import SsdOutput, ssd_network

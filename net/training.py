@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow.compat.v1 as tf
 
 from net import curves
-from net.layers import Precision
+from net.devices import Precision
 from net.ssd_model_fn import LOSS_SCALE, ssd_model_fn
 from utility.checkpoints import checkpoint_files, model_directory
 from utility.config import config_file

@@ -72,7 +72,7 @@ def _measure(folder: Path, config: Config) -> dict[str, Any]:
     start_tensorflow()
     from net import benchmark
     from net.benchmark import Turns
-    from net.layers import precision_of
+    from net.devices import precision_of
 
     data_dir = FLAGS.data_dir or _sample_records(folder)
     split = VALIDATION if FLAGS.measure == "eval" else TRAIN

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from net.layers import Layers, Precision, precision_of
+from net import devices
+from net.devices import Precision, precision_of
+from net.layers import Layers
 from net.run_config import session_config
 from net.ssd_net import ssd_network
 from tests.builders.configs import voc_config
-from utility.run import processor
 
 IMAGES = np.random.RandomState(3).uniform(-128, 128, (2, 20, 24, 3)).astype(np.float32)
 
@@ -89,7 +90,7 @@ KEEPS_SIZE = {"strides": 1, "dilation_rate": 1, "padding": "same"}
 
 @pytest.fixture
 def avx2(monkeypatch):
-    monkeypatch.setattr(processor, "features", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(devices, "processor_features", lambda: frozenset({"avx2"}))
 
 
 def gradients(training, rows, columns, kernel, options):
@@ -138,7 +139,7 @@ def test_other_convolutions_have_tensorflows_gradient(avx2, rows, kernel, change
 
 
 def test_tensorflows_gradient_is_taken_with_avx512(monkeypatch):
-    monkeypatch.setattr(processor, "features", lambda: frozenset({"avx2", "avx512f"}))
+    monkeypatch.setattr(devices, "processor_features", lambda: frozenset({"avx2", "avx512f"}))
     _, operations = gradients(True, 32, 32, 3, KEEPS_SIZE)
     assert "Conv2DBackpropFilter" in operations and "MatMul" not in operations
 
@@ -147,11 +148,11 @@ def test_tensorflows_gradient_is_taken_with_avx512(monkeypatch):
 
 
 def test_the_format_is_that_of_the_device(monkeypatch, capsys):
-    monkeypatch.setattr(processor, "features", lambda: frozenset({"avx2", "avx512f"}))
+    monkeypatch.setattr(devices, "processor_features", lambda: frozenset({"avx2", "avx512f"}))
     assert precision_of(False) is Precision.FLOAT32 and capsys.readouterr().out == ""
     assert precision_of(True) is Precision.FLOAT32
     assert "this processor has no instructions for bfloat16" in capsys.readouterr().out
-    monkeypatch.setattr(processor, "features", lambda: frozenset({"amx_bf16"}))
+    monkeypatch.setattr(devices, "processor_features", lambda: frozenset({"amx_bf16"}))
     assert precision_of(True) is Precision.BFLOAT16 and "bfloat16" in capsys.readouterr().out
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
     assert precision_of(True) is Precision.FLOAT16 and precision_of(False) is Precision.FLOAT32
@@ -169,7 +170,7 @@ def network_outputs(config, images, precision):
 
 @pytest.mark.parametrize(("precision", "tolerance"), [(Precision.FLOAT16, 5e-3), (Precision.BFLOAT16, 3e-2)])
 def test_half_precision_gives_what_float32_gives_nearly(tiny, precision, tolerance):
-    if precision is Precision.BFLOAT16 and not processor.multiplies_bfloat16():
+    if precision is Precision.BFLOAT16 and precision_of(True) is not Precision.BFLOAT16:
         pytest.skip("this processor has no instructions for bfloat16")
     images = np.random.RandomState(3).uniform(-100, 100, (1, 300, 300, 3)).astype(np.float32)
     outputs = [network_outputs(tiny, images, each) for each in (Precision.FLOAT32, precision)]

@@ -11,7 +11,7 @@ from dataset.scores.detection_store import StoredDetections
 from dataset.sources.annotations import Annotation, LabelledObject
 from net import ssd_model_fn, training
 from net.accumulation import in_parts
-from net.layers import Precision
+from net.devices import Precision
 from net.prediction import predict_pictures
 from net.training_log import NonFiniteLossError
 from tests.builders.configs import VOC_LIKE, assert_same_training, voc_config

@@ -2,7 +2,7 @@
 
 import pytest
 
-from utility.run import processor
+from net import devices
 
 CPUINFO = (
     "processor\t: 0\nmodel name\t: {}\nflags\t\t: fpu avx2 {}\nbugs\t\t: avx512f\n\nprocessor\t: 1\nflags\t\t: fpu\n"
@@ -21,17 +21,17 @@ CPUINFO = (
 )
 def test_features_of_the_first_processor(monkeypatch, tmp_path, flags, avx512, bfloat16):
     (tmp_path / "cpuinfo").write_text(CPUINFO.format("avx512_bf16", flags))
-    monkeypatch.setattr(processor, "_FACTS", tmp_path / "cpuinfo")
-    processor.features.cache_clear()
-    assert (processor.has_avx512(), processor.multiplies_bfloat16()) == (avx512, bfloat16)
-    processor.features.cache_clear()
+    monkeypatch.setattr(devices, "_PROCESSOR", tmp_path / "cpuinfo")
+    devices.processor_features.cache_clear()
+    assert (devices.has_avx512(), devices.precision_of(True) is devices.Precision.BFLOAT16) == (avx512, bfloat16)
+    devices.processor_features.cache_clear()
 
 
 @pytest.mark.parametrize("text", [None, "", "processor\t: 0\nFeatures\t: fp asimd bf16\n"])
 def test_nothing_where_the_system_tells_nothing(monkeypatch, tmp_path, text):
     if text is not None:
         (tmp_path / "cpuinfo").write_text(text)
-    monkeypatch.setattr(processor, "_FACTS", tmp_path / "cpuinfo")
-    processor.features.cache_clear()
-    assert processor.features() == frozenset()
-    processor.features.cache_clear()
+    monkeypatch.setattr(devices, "_PROCESSOR", tmp_path / "cpuinfo")
+    devices.processor_features.cache_clear()
+    assert devices.processor_features() == frozenset()
+    devices.processor_features.cache_clear()
