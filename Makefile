@@ -90,9 +90,9 @@ test: venv $(DEV) ## run the tests
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(SELECTION) $(ARGS)
 
 QUICK := training or evaluation_writes or demo_draws or all_kinds or other_formats or interrupted or estimator_compat
-quick: SELECTION := tests/test_scripts.py tests/net/export/test_formats.py tests/utility/startup/test_estimator_compat.py \
+quick: SELECTION := tests/test_scripts.py tests/net/test_export.py tests/utility/startup/test_estimator_compat.py \
 	tests/dataset/conversion tests/dataset/test_convert_tfrecords.py -k "$(QUICK)"
-quick: test ## run the tests of converting, training, going on, evaluating, drawing and exporting alone
+quick: test ## run the tests of converting, training, resuming, evaluating, drawing and exporting alone
 
 check: $(DEV) ## lint, formatting and types
 	$(PY) -m ruff check .
