@@ -185,7 +185,7 @@ def _entries(path: Path, document: Mapping[str, Any], kind: str, form: type[_Ent
     for number, entry in enumerate(entries, start=1):
         try:
             found = msgspec.convert(entry, form)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the second: half of a pair such as \ud800
             used = {key: entry.get(key) for key in form.__struct_fields__} if isinstance(entry, dict) else entry
             reason = str(error).replace("`$.", "`")  # msgspec names a key as in "at `$.bbox[3]`"
             raise UserError(
