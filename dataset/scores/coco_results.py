@@ -72,8 +72,8 @@ def for_records(data_dir: str | Path, annotations: str | None) -> CocoResults | 
         instances = coco.read_instances(annotations)
         if [*instances.category_names.items()] != [*zip(info["category_ids"], info["class_names"], strict=True)]:
             raise UserError(f"--coco_annotations={annotations} has other categories than the records in {data_dir}")
-        validation, images = info["splits"][VALIDATION], len(instances.annotations)
-        converted = validation["images"] + len(validation["skipped"])
+        validation, images = info["splits"].get(VALIDATION), len(instances.annotations)
+        converted = validation["images"] + len(validation["skipped"]) if validation else 0
         if converted != images:
             raise UserError(
                 f"--coco_annotations={annotations} has {images} images, but the validation records in {data_dir} were"
