@@ -18,8 +18,7 @@ _FORMATS = "a VGG-16 of Keras (.h5), TF-slim, PyTorch (.pth) or Caffe, Caffe's S
 # First bytes of common wrong files, and what to do about each
 _NO_WEIGHTS = (
     (b"\x1f\x8b", "it is compressed (gzip): unpack it first"),
-    (b"<!doctype", "it is a web page, as failed downloads leave it: download it again"),
-    (b"<html", "it is a web page, as failed downloads leave it: download it again"),
+    ((b"<!doctype", b"<html"), "it is a web page, as failed downloads leave it: download it again"),
     (b"version https://git-lfs", "it is a Git LFS pointer, not the file itself: run 'git lfs pull'"),
 )
 
@@ -42,7 +41,6 @@ def read(path: str, sizes: VggSizes = VGG16) -> Imported:
 
 
 def _arrays(path: str) -> Arrays:
-    """Return name -> array of a file of one of the formats."""
     if Path(path).is_dir() or checkpoint_files.is_checkpoint(path):
         checkpoint = checkpoint_files.open_checkpoint(checkpoint_files.resolve(path))
         return {name: checkpoint.get_tensor(name) for name in sorted(checkpoint.get_variable_to_shape_map())}
