@@ -41,14 +41,13 @@ def main() -> None:
     prefix = checkpoint_files.resolve(FLAGS.checkpoint_path)
     reader = checkpoint_files.open_checkpoint(prefix)
     shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    names = sorted(shapes, key=_natural)
+    names = sorted(shapes, key=lambda name: re.sub(r"\d+", lambda digits: digits[0].zfill(9), name))  # 9 before 10
     of_optimizer = [name for name in names if _SLOTS.fullmatch(name)]
     network = [name for name in names if name not in of_optimizer and name != checkpoint_files.STEP]
     listed = [name for name in names if FLAGS.slots or name not in of_optimizer]
     width = max((len(one_line(name)) for name in listed), default=0)
     numbers = {name: math.prod(shape) for name, shape in shapes.items()}
     sizes = {name: count * dtypes[name].size for name, count in numbers.items()}
-
     log(prefix)
     for name in listed:
         shape = "x".join(map(str, shapes[name])) or "scalar"
@@ -60,11 +59,6 @@ def main() -> None:
             log(f"{len(of)} {what}{'s' * (len(of) != 1)}, {total:,} numbers, {size}{more}")
     step = _step(reader, checkpoint_files.STEP)
     log("no global step" if step is None else f"global step {step}")
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a key by which names sort as people count: conv9 before conv10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _bytes(size: int) -> str:

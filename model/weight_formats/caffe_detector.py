@@ -19,10 +19,7 @@ def convert(blobs: Arrays, sizes: VggSizes = VGG16) -> Imported | None:
     """Return Caffe's SSD300 with the config that it needs; None for another network.
 
     Variables are under this project's names, with a global step of 0. The outputs of the heads are reordered from
-    Caffe's order of boxes and coordinates to this project's.
-
-    Raises:
-      UserError: it is another SSD than the one with VGG-16 and 300 pixels for the classes of VOC.
+    Caffe's order of boxes and coordinates to this project's. A UserError if it is no SSD300 for the classes of VOC.
     """
     if f"{_HEADS[0]}_mbox_loc/0" not in blobs:
         return None

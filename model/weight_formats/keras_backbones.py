@@ -18,7 +18,6 @@ from utility.files.text_files import shortened
 
 _EPSILON = 1.001e-5  # of the batch norm in net/layers.py
 _SUFFIX = re.compile(r"_(conv|bn)$")  # conv2_block1_1_conv and conv2_block1_1_bn are one layer here
-_KINDS = ("kernel", "depthwise_kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 _CLASSIFIER = ("conv_preds", "predictions", "probs")
 _WIDEST = 2  # depth multiplier, as in utility/config/checks.py
 
@@ -51,9 +50,7 @@ def without_paths(arrays: Arrays) -> dict[str, np.ndarray]:
     """Return layer/kind -> array of an HDF5 file of Keras; where a layer lies in it differs between Keras' versions.
 
     block1_conv1/block1_conv1_W_1:0 and model_weights/block1_conv1/block1_conv1/kernel:0 are block1_conv1/kernel.
-
-    Raises:
-      UserError: the file holds several networks, or layers without names.
+    A UserError if the file holds several networks, or layers without names.
     """
     found: dict[str, np.ndarray] = {}
     for path, array in arrays.items():
@@ -75,15 +72,13 @@ def convert(arrays: Arrays, _: VggSizes | None = None) -> Imported | None:
     """Return a backbone from layer/kind -> array, for this project's input; None for another network.
 
     The feature maps stay the same: convolution biases are subtracted from the moving means, the difference of the
-    epsilons is added to the moving variances, and the preprocessing is folded into the first layer.
-
-    Raises:
-      UserError: a layer is missing or too many, or has another shape or type.
+    epsilons is added to the moving variances, and the preprocessing is folded into the first layer. A UserError if a
+    layer is missing or too many, or has another shape or type.
     """
     found: dict[str, np.ndarray] = {}
     for name, values in arrays.items():
         layer, kind = name.rpartition("/")[::2]
-        if kind in _KINDS and layer not in _CLASSIFIER:
+        if layer not in _CLASSIFIER:
             found[f"{_SUFFIX.sub('', layer)}/{kind}"] = values
     layers = {name.rpartition("/")[0] for name in found}
     family = next((family for family in FAMILIES if family.marker in layers), None)
@@ -125,9 +120,7 @@ def shapes_of(backbone: str, width: float) -> dict[str, tuple[int, ...]]:
 def download(backbone: str = "vgg16", depth_multiplier: float = 1.0) -> str:
     """Return the path of Keras' ImageNet weights of a backbone, which Keras downloads unless they are in its cache.
 
-    Raises:
-      UserError: Keras has none for the depth multiplier.
-      ConnectionError: the download failed; the message says what to do instead.
+    A UserError if Keras has none for the depth multiplier, a ConnectionError if the download fails.
     """
     address = {"vgg16": _VGG16, **{family.backbone: family.weights for family in FAMILIES}}[backbone]
     alphas = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"} if "{alpha}" in address else {1.0: ""}

@@ -52,14 +52,10 @@ def arrays_in(path: str, kind: str, memory_bytes: int = 0, cpu_seconds: int = 0)
     Names: of HDF5 the path in the file; of torch.save the key in the state dict; of a caffemodel the layer and the
     number of the blob, as in conv1_1/0. A UserError if the file is damaged or takes more than a network's weights do.
 
-    Args:
-      path: the file.
-      kind: its format, as `format_of` returns it.
-      memory_bytes: that the child may use, and that it may write; 0: by the size of the file.
-      cpu_seconds: the same of its time.
+    `kind` is what `format_of` returns. `memory_bytes` are what the child may use, and what it may write, `cpu_seconds`
+    its time; 0: by the size of the file.
     """
-    # A caffemodel is in memory up to three times while it is parsed, so four times its size lets pass VGG-16's 550 MB,
-    # and arrays of 1.2 GB in a file that has them. 1 GiB is for Python, and for numbers that are compressed.
+    # a caffemodel is in memory up to three times while it is parsed; 1 GiB is for Python and compressed numbers
     size = Path(path).stat().st_size
     memory_bytes = memory_bytes or min(max(1 << 30, 4 * size), 6 << 30)
     cpu_seconds = cpu_seconds or 8 + size // 50_000_000

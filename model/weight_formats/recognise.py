@@ -26,13 +26,8 @@ _NO_WEIGHTS = (
 def read(path: str, sizes: VggSizes = VGG16) -> Imported:
     """Recognise, read and convert a file of weights.
 
-    Args:
-      path: a file, or the prefix, the .index or the folder of a TensorFlow checkpoint.
-      sizes: channels of VGG-16.
-
-    Raises:
-      FileNotFoundError: there is no such file; the message lists similar files.
-      UserError: the file is of no known format, holds another network, or is damaged.
+    `path` is a file, or the prefix, the .index or the folder of a TensorFlow checkpoint. A FileNotFoundError lists
+    similar files; a UserError says that the file is of no known format, holds another network, or is damaged.
     """
     try:
         return convert(_arrays(path), sizes)

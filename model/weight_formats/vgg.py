@@ -99,22 +99,14 @@ CAFFE_BGR = InputConvention("BGR minus VGG's means", "bgr", _VGG_MEANS)
 CAFFE_RGB = InputConvention("RGB minus VGG's means", "rgb", _VGG_MEANS)
 
 # torchvision.transforms.Normalize(mean=(.485, .456, .406), std=(.229, .224, .225)) on RGB / 255
-TORCHVISION = InputConvention(
-    "RGB / 255, normalized by torchvision's means and deviations",
-    "rgb",
-    (0.485 * 255, 0.456 * 255, 0.406 * 255),
-    (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255)),
-)
+_MEANS, _SCALES = (0.485 * 255, 0.456 * 255, 0.406 * 255), (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255))
+_NORMALIZED = "RGB / 255, normalized by torchvision's means and deviations"
+TORCHVISION = InputConvention(_NORMALIZED, "rgb", _MEANS, _SCALES)
 
-# Top row of the first conv1_1 filter of the original VGG-16: one line for each position, channels B, G, R.
+# Top row of the first conv1_1 filter of the original VGG-16: position after position, each with B, G, R.
 # The files of Keras, TF-slim and the PyTorch SSD ports hold the same weights, some with the channels reversed.
-_VGG_FILTER_BGR = np.array(
-    [
-        [0.42947057, 0.55037946, 0.4800154],
-        [0.3734673, 0.44007453, 0.4085474],
-        [-0.06136011, -0.08138704, -0.06514555],
-    ]
-)
+_BGR = (0.42947057, 0.55037946, 0.4800154, 0.3734673, 0.44007453, 0.4085474, -0.06136011, -0.08138704, -0.06514555)
+_VGG_FILTER_BGR = np.reshape(_BGR, (3, 3))
 _TOLERANCE = 0.01  # below the difference of 0.05 between blue and red
 
 
@@ -138,10 +130,8 @@ def fold(kernel: np.ndarray, bias: np.ndarray, inputs: InputConvention) -> tuple
 def hwio(kernel: np.ndarray, *, oihw: bool, channels: int | None = None) -> np.ndarray:
     """Return a view of a kernel as HWIO; one of another form as it is, for the check of the shapes to refuse.
 
-    Args:
-      kernel: [O, I, H, W] or, of a fully connected layer, [O, I * H * W] if `oihw`; else HWIO or [H * W * I, O].
-      oihw: whether the file is of Caffe or PyTorch.
-      channels: I of a fully connected layer, whose map is square; None if that has one position.
+    In Caffe and PyTorch (`oihw`) it is [O, I, H, W] or, of a fully connected layer, [O, I * H * W]; elsewhere HWIO or
+    [H * W * I, O]. `channels` is I of a fully connected layer, whose map is square; None if that has one position.
     """
     if kernel.ndim == 2:
         inputs = kernel.shape[1 if oihw else 0]
@@ -197,10 +187,8 @@ def convert(arrays: Arrays, sizes: VggSizes = VGG16) -> Imported | None:
 
     A full fc6 [7, 7, 512, 4096] keeps every third position, for which its dilation compensates, and every fourth
     output; fc7 the inputs that match, and every fourth output: as DeepLab-LargeFOV and ParseNet do, and the SSD paper,
-    section 3. In the file, both may be absent, or all NaN as in torchvision's features-only file.
-
-    Raises:
-      UserError: a layer is missing, of another shape or type, or is none of VGG-16's.
+    section 3. In the file, both may be absent, or all NaN as in torchvision's features-only file. A UserError if a
+    layer is missing, of another shape or type, or none of VGG-16's.
     """
     formats = _formats(sizes).items()
     project, found = next((item for item in formats if item[1].names["conv1_1"] + item[1].kernel in arrays), ("", None))

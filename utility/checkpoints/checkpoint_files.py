@@ -38,10 +38,9 @@ def resolve(path: str) -> str:
         UserError: a folder holds several and no checkpoint state, or a checkpoint cannot be read.
     """
     if Path(path).is_dir():
-        found = newest(path)
-        if found is None:
-            raise FileNotFoundError(f"{path} has no checkpoint{what_is_there(path)}")
-        return found
+        if found := newest(path):
+            return found
+        raise FileNotFoundError(f"{path} has no checkpoint{what_is_there(path)}")
     prefix = prefix_of(path)
     if not is_checkpoint(prefix):
         raise FileNotFoundError(f"there is no checkpoint {path}{what_is_there(path)}")
@@ -53,26 +52,22 @@ def newest(folder: str) -> str | None:
     """Return the prefix of a folder's newest checkpoint that can be read, or None if the folder has none.
 
     The newest is the one in the checkpoint state; without a state the only one, or the one with the highest step. If it
-    is damaged, the one before it is taken, with a line in the log.
-
-    Raises:
-        UserError: the newest cannot be determined, or no checkpoint can be read.
+    is damaged, the one before it is taken, with a line in the log. A UserError if none can be determined or read.
     """
     listed = listed_in_state(Path(folder))
-    problems: list[str] = []
-    lost = bool(listed)
+    problems: dict[str, str] = {}
     for prefix in [*listed, *_not_listed(Path(folder), listed)]:
         try:
             open_checkpoint(prefix, whole=True)
         except UserError as error:
-            problems.append(str(error))
-            lost = lost or step_in_name(prefix) != 0
+            problems[prefix] = str(error)
             continue
         if problems:
-            log(f"{some_of(problems, '; ')}: taking {prefix}, the one before it")
+            log(f"{some_of([*problems.values()], '; ')}: taking {prefix}, the one before it")
         return prefix
-    if lost:  # a run that was killed while it wrote its first checkpoint, of step 0, starts again without an error
-        raise UserError(f"{some_of(problems, '; ')}; no other can be read: remove them to start anew")
+    # a run that was killed while it wrote its first checkpoint, of step 0, starts again without an error
+    if listed or any(step_in_name(prefix) != 0 for prefix in problems):
+        raise UserError(f"{some_of([*problems.values()], '; ')}; no other can be read: remove them to start anew")
     return None
 
 
@@ -97,8 +92,8 @@ def what_is_there(path: str) -> str:
     """Return the end of a message about a missing checkpoint: the names in its folder, or that there is no folder."""
     target = Path(path)
     if target.is_file():
-        importable = target.suffix in IMPORTABLE
-        return f": that file is not a checkpoint of TensorFlow{f'; convert it: {IMPORT}{path}' if importable else ''}"
+        convert = f"; convert it: {IMPORT}{path}" if target.suffix in IMPORTABLE else ""
+        return f": that file is not a checkpoint of TensorFlow{convert}"
     folder = target if target.is_dir() else target.parent
     if not folder.is_dir():
         return f": the folder {folder} does not exist"
@@ -150,10 +145,7 @@ def step_in_name(prefix: str) -> int | None:
 
 
 def open_checkpoint(prefix: str, whole: bool = False) -> tf.train.NewCheckpointReader:
-    """Return a reader of a checkpoint; a UserError if it is damaged.
-
-    `whole`: all tensors are read, which verifies their checksums.
-    """
+    """Return a reader of a checkpoint; a UserError if it is damaged. `whole`: all tensors are read and verified."""
     if not is_checkpoint(prefix):
         raise UserError(f"checkpoint {prefix} is not there: {Path(prefix).name}.index is missing")
     try:
@@ -167,20 +159,19 @@ def open_checkpoint(prefix: str, whole: bool = False) -> tf.train.NewCheckpointR
 
 def step_reader(folder: str, once: bool) -> Callable[[], int]:
     """Return a function that reads the step of a folder's newest checkpoint; `once`: at its first call only."""
-    read = lambda: step_of(newest(folder))  # noqa: E731
-    return cache(read) if once else read
+    return cache(lambda: step_of(newest(folder))) if once else lambda: step_of(newest(folder))
 
 
 def step_of(prefix: str | None) -> int:
     """Return the global step from which training resumes: 0 for None or a checkpoint without a step.
 
-    A UserError if the step is no scalar integer, which TensorFlow cannot restore.
+    A UserError if the step is no scalar integer, which training cannot restore.
     """
     reader = open_checkpoint(prefix) if prefix else None
     if not reader or not reader.has_tensor(STEP):
         return 0
     shape, dtype = reader.get_variable_to_shape_map()[STEP], reader.get_variable_to_dtype_map()[STEP]
     if shape or not dtype.is_integer:
-        what = f"{STEP} is no whole number, but {dtype.name} of shape {shortened(shape)}"
-        raise UserError(f"checkpoint {prefix}: {what}: training cannot go on from it")
+        step = f"{dtype.name} of shape {shortened(shape)}"
+        raise UserError(f"checkpoint {prefix}: {STEP} is no whole number, but {step}: training cannot resume from it")
     return int(reader.get_tensor(STEP))

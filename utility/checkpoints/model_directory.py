@@ -21,10 +21,9 @@ _UNFINISHED = ("*.tempstate*", "*.meta.tmp*", f"{STATE_FILE}.tmp*", f".{config_f
 
 
 def open_for_training(model_dir: str, config: Config, writes: bool) -> None:
-    """Check that the model directory's checkpoint, if any, is of the config's model; log the settings that differ.
+    """Clean a model directory up if this process `writes` it, and log the settings that differ from its checkpoint's.
 
-    The process that `writes` checkpoints first cleans the directory up. A UserError if it holds another model, or
-    cannot be read or written to.
+    A UserError if it holds another model, or cannot be read or written to.
     """
     if prepare(model_dir) if writes else newest(model_dir):
         for change in config_file.check_same_model(config, model_dir):
@@ -51,10 +50,10 @@ def prepare(model_dir: str) -> str | None:
             path.unlink()
     for path in folder.glob("tmp_worker_*"):  # checkpoints that workers other than the chief save, and nothing reads
         shutil.rmtree(path, ignore_errors=True)
-    listed = listed_in_state(folder)
     if found is None:
         (folder / STATE_FILE).unlink(missing_ok=True)  # TensorFlow fails on an empty one
     else:
+        listed = listed_in_state(folder)
         kept = listed[listed.index(found) :] if found in listed else [found]
         _write_state(folder, [prefix for prefix in reversed(kept) if is_checkpoint(prefix)])
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -89,11 +88,7 @@ def _scopes_in(stored: Iterable[str]) -> str:
 
 
 def check_fits(checkpoint: str, remedy: str = "") -> list[Assignment]:
-    """Return the assignment of a checkpoint to the graph's network.
-
-    A UserError if a variable of the network is missing in it or has another shape; it ends with the remedy, by default
-    one for a checkpoint that the user named.
-    """
+    """Return the assignment of a checkpoint to the graph's network; a UserError if a variable is missing or differs."""
     stored = open_checkpoint(checkpoint).get_variable_to_shape_map()
     plan = assign(stored, Scopes())
     if unfit := [assignment for assignment in plan if assignment.reason]:
@@ -108,12 +103,8 @@ def check_fits(checkpoint: str, remedy: str = "") -> list[Assignment]:
 def _once_for_all_replicas(load: Callable[..., None]) -> Callable[..., None]:
     """Call a method once where several replicas build the network: in the cross-replica context, with all variables."""
 
-    @functools.wraps(load)
     def once(start: WarmStart | Resume) -> None:
-        if replica := tf.distribute.get_replica_context():
-            replica.merge_call(lambda strategy: load(start))
-        else:
-            load(start)
+        tf.distribute.get_replica_context().merge_call(lambda strategy: load(start))
 
     return once
 
