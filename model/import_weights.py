@@ -32,10 +32,7 @@ def define_flags() -> None:
     flags.DEFINE_enum("backbone", "vgg16", [*BACKBONES], "which to download")
     width = "which width of mobilenet_v1 to download: 1, 0.75, 0.5 or 0.25"
     define_number("depth_multiplier", type_of("network.depth_multiplier"), 1.0, width)
-    default = (
-        "model/vgg16_reducedfc.ckpt, of other backbones model/BACKBONE/model.ckpt, of a detector"
-        " model/ssd300_caffe/model.ckpt"
-    )
+    default = "model/vgg16_reducedfc.ckpt, model/BACKBONE/model.ckpt, or of a detector model/ssd300_caffe/model.ckpt"
     flags.DEFINE_string("output", None, f"checkpoint to write; default: {default}")
 
 
@@ -46,7 +43,13 @@ def main() -> None:
 
     source = FLAGS.source or keras_backbones.download(FLAGS.backbone, FLAGS.depth_multiplier)
     imported = recognise.read(source)
-    output = FLAGS.output or _default_output(imported)
+    if imported.config:
+        output, next_step = "model/ssd300_caffe/model.ckpt", "detect with it: python simple_ssd_demo.py"
+    else:
+        output, next_step = "model/vgg16_reducedfc.ckpt", "train from it: python train_ssd.py"
+        if imported.backbone != "vgg16":
+            output = f"model/{imported.backbone}/model.ckpt"
+    output = FLAGS.output or output
     _check_output(output, source, imported.config is not None)
     recognise.write(output, imported.variables)
     if imported.config:
@@ -56,13 +59,12 @@ def main() -> None:
     for note in imported.notes:
         log(f"  {note}")
     log(f"wrote {output}: {len(imported.variables)} variables, {numbers / 1e6:.1f} million numbers")
-    log(_next_step(output, imported))
-
-
-def _default_output(imported) -> str:
-    if imported.config:
-        return "model/ssd300_caffe/model.ckpt"
-    return "model/vgg16_reducedfc.ckpt" if imported.backbone == "vgg16" else f"model/{imported.backbone}/model.ckpt"
+    next_step += f" --checkpoint_path={output}"
+    if imported.backbone != "vgg16":
+        next_step += f" --backbone={imported.backbone}"
+    if imported.depth_multiplier != 1:
+        next_step += f" --depth_multiplier={imported.depth_multiplier:g}"
+    log(next_step)
 
 
 def _check_output(output: str, source: str, detector: bool) -> None:
@@ -78,17 +80,6 @@ def _check_output(output: str, source: str, detector: bool) -> None:
             f"--output={output}: {prefix.parent} holds {others[0].name} already, and the detector's config.json"
             " would apply to that one too; choose a folder of its own"
         )
-
-
-def _next_step(output: str, imported) -> str:
-    if imported.config:
-        return f"detect with it: python simple_ssd_demo.py --checkpoint_path={output}"
-    command = f"train from it: python train_ssd.py --checkpoint_path={output}"
-    if imported.backbone != "vgg16":
-        command += f" --backbone={imported.backbone}"
-    if imported.depth_multiplier != 1:
-        command += f" --depth_multiplier={imported.depth_multiplier:g}"
-    return command
 
 
 if __name__ == "__main__":

@@ -41,49 +41,36 @@ def main() -> None:
     prefix = checkpoint_files.resolve(FLAGS.checkpoint_path)
     reader = checkpoint_files.open_checkpoint(prefix)
     shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    names = sorted(shapes, key=_natural)
+    names = sorted(shapes, key=lambda name: re.sub(r"\d+", lambda digits: digits[0].zfill(9), name))  # 9 before 10
     of_optimizer = [name for name in names if _SLOTS.fullmatch(name)]
     network = [name for name in names if name not in of_optimizer and name != checkpoint_files.STEP]
     listed = [name for name in names if FLAGS.slots or name not in of_optimizer]
     width = max((len(one_line(name)) for name in listed), default=0)
-
-    def numbers_and_bytes(of: list[str]) -> tuple[int, int]:
-        numbers = {name: math.prod(shapes[name]) for name in of}
-        return sum(numbers.values()), sum(count * dtypes[name].size for name, count in numbers.items())
-
+    numbers = {name: math.prod(shape) for name, shape in shapes.items()}
+    sizes = {name: count * dtypes[name].size for name, count in numbers.items()}
     log(prefix)
     for name in listed:
         shape = "x".join(map(str, shapes[name])) or "scalar"
-        log(f"  {one_line(name):{width}}  {dtypes[name].name:8} {shape:>16} {_bytes(numbers_and_bytes([name])[1]):>10}")
+        log(f"  {one_line(name):{width}}  {dtypes[name].name:8} {shape:>16} {_bytes(sizes[name]):>10}")
     for of, what in ((network, "variable"), (of_optimizer, "optimizer's variable")):
-        numbers, size = numbers_and_bytes(of)
         if of or what == "variable":
+            total, size = sum(numbers[name] for name in of), _bytes(sum(sizes[name] for name in of))
             more = "; --slots lists them" if of is of_optimizer and not FLAGS.slots else ""
-            log(f"{len(of)} {what}{'s' * (len(of) != 1)}, {numbers:,} numbers, {_bytes(size)}{more}")
+            log(f"{len(of)} {what}{'s' * (len(of) != 1)}, {total:,} numbers, {size}{more}")
     step = _step(reader, checkpoint_files.STEP)
     log("no global step" if step is None else f"global step {step}")
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a key by which names sort as people count: conv9 before conv10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
 def _bytes(size: int) -> str:
-    if size < 1000:
-        return f"{size} B"
-    return f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
+    return f"{size} B" if size < 1000 else f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
 
 
 def _step(reader, name: str) -> int | None:
     """Return the global step, None if there is none that is one whole number, of whatever type and shape."""
-    if not reader.has_tensor(name) or math.prod(reader.get_variable_to_shape_map()[name]) != 1:
+    step = reader.get_tensor(name) if reader.has_tensor(name) else None
+    if getattr(step, "size", 0) != 1 or step.dtype.kind not in "iuf" or not float(step.item()).is_integer():
         return None
-    dtype = reader.get_variable_to_dtype_map()[name]
-    if not (dtype.is_integer or dtype.is_floating):
-        return None
-    step = reader.get_tensor(name).item()
-    return int(step) if float(step).is_integer() else None
+    return int(step.item())
 
 
 if __name__ == "__main__":

@@ -18,9 +18,7 @@ from utility.files.text_files import shortened
 
 _EPSILON = 1.001e-5  # of the batch norm in net/layers.py
 _SUFFIX = re.compile(r"_(conv|bn)$")  # conv2_block1_1_conv and conv2_block1_1_bn are one layer here
-_KINDS = ("kernel", "depthwise_kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 _CLASSIFIER = ("conv_preds", "predictions", "probs")
-
 _WIDEST = 2  # depth multiplier, as in utility/config/checks.py
 
 
@@ -38,6 +36,9 @@ class Family(NamedTuple):
 _BASE = "https://storage.googleapis.com/tensorflow/keras-applications"
 _RESNET50 = f"{_BASE}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _MOBILENET = f"{_BASE}/mobilenet/mobilenet_{{alpha}}_224_tf_no_top.h5"
+# VGG16: tf.keras.applications.vgg16 of TensorFlow 2.15, WEIGHTS_PATH and its MD5
+_VGG16 = f"{_BASE}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5"
+_VGG16_MD5 = "64373286793e3c8b2b4e3219cbf3544b"
 _UNIT_RGB = InputConvention("RGB / 127.5 - 1", "rgb", (127.5,) * 3, (1 / 127.5,) * 3)
 FAMILIES = (
     Family("resnet50", "conv2_block1_0", 64, 1.001e-5, CAFFE_BGR, _RESNET50),
@@ -49,9 +50,7 @@ def without_paths(arrays: Arrays) -> dict[str, np.ndarray]:
     """Return layer/kind -> array of an HDF5 file of Keras; where a layer lies in it differs between Keras' versions.
 
     block1_conv1/block1_conv1_W_1:0 and model_weights/block1_conv1/block1_conv1/kernel:0 are block1_conv1/kernel.
-
-    Raises:
-      UserError: the file holds several networks, or layers without names.
+    A UserError if the file holds several networks, or layers without names.
     """
     found: dict[str, np.ndarray] = {}
     for path, array in arrays.items():
@@ -73,43 +72,38 @@ def convert(arrays: Arrays, _: VggSizes | None = None) -> Imported | None:
     """Return a backbone from layer/kind -> array, for this project's input; None for another network.
 
     The feature maps stay the same: convolution biases are subtracted from the moving means, the difference of the
-    epsilons is added to the moving variances, and the preprocessing is folded into the first layer.
-
-    Raises:
-      UserError: a layer is missing or too many, or has another shape or type.
+    epsilons is added to the moving variances, and the preprocessing is folded into the first layer. A UserError if a
+    layer is missing or too many, or has another shape or type.
     """
-    layers: dict[str, dict[str, np.ndarray]] = {}
+    found: dict[str, np.ndarray] = {}
     for name, values in arrays.items():
         layer, kind = name.rpartition("/")[::2]
-        if kind in _KINDS and layer not in _CLASSIFIER:
-            layers.setdefault(_SUFFIX.sub("", layer), {})[kind] = values
+        if layer not in _CLASSIFIER:
+            found[f"{_SUFFIX.sub('', layer)}/{kind}"] = values
+    layers = {name.rpartition("/")[0] for name in found}
     family = next((family for family in FAMILIES if family.marker in layers), None)
     if family is None:
         return None
 
-    shape = layers["conv1"]["kernel"].shape if "kernel" in layers.get("conv1", ()) else None
-    most = _WIDEST * family.filters
+    shape, most = found["conv1/kernel"].shape if "conv1/kernel" in found else None, _WIDEST * family.filters
     if shape is None or len(shape) != 4 or not 0 < shape[-1] <= most:
         what = "it has no conv1/kernel" if shape is None else f"its conv1/kernel has the shape {shortened(shape)}"
         raise UserError(f"{what}, but {family.backbone}'s has four sides, the last from 1 to {most}")
     width = shape[-1] / family.filters
     expected = {name: [shape] for name, shape in shapes_of(family.backbone, width).items()}
-    known: dict[str, np.ndarray] = {}
-    for layer, kinds in layers.items():
-        known |= {f"{layer}/{kind}": values for kind, values in kinds.items()}
-        if f"{layer}/bias" in known and f"{layer}/gamma" in expected:
+    for layer in layers:
+        if f"{layer}/bias" in found and f"{layer}/gamma" in expected:
             expected[f"{layer}/bias"] = expected[f"{layer}/gamma"]
-    check(known, expected, family.backbone)
+    check(found, expected, family.backbone)
 
-    variables: dict[str, np.ndarray] = {}
-    for layer, kinds in layers.items():
-        converted = {kind: array.astype(np.float64) for kind, array in kinds.items()}
-        bias = converted.pop("bias", np.zeros_like(converted["gamma"]))
+    variables = {name: array.astype(np.float64) for name, array in found.items()}
+    for layer in layers:
+        bias = variables.pop(f"{layer}/bias", np.zeros(()))
         if layer == "conv1":
-            converted["kernel"], bias = fold(converted["kernel"], bias, family.inputs)
-        converted["moving_mean"] -= bias
-        converted["moving_variance"] += family.epsilon - _EPSILON
-        variables |= {f"{family.backbone}/{layer}/{kind}": array for kind, array in converted.items()}
+            variables["conv1/kernel"], bias = fold(variables["conv1/kernel"], bias, family.inputs)
+        variables[f"{layer}/moving_mean"] -= bias
+        variables[f"{layer}/moving_variance"] += family.epsilon - _EPSILON
+    variables = {f"{family.backbone}/{name}": array for name, array in variables.items()}
     notes = [family.inputs.note("conv1"), "biases and epsilons folded into batch norm"]
     description = f"Keras' {family.backbone}, depth multiplier {width:g}"
     return Imported(description, variables, notes, backbone=family.backbone, depth_multiplier=width)
@@ -123,29 +117,17 @@ def shapes_of(backbone: str, width: float) -> dict[str, tuple[int, ...]]:
         return {variable.op.name: tuple(variable.shape.as_list()) for variable in tf.global_variables()}
 
 
-# Keras' ImageNet weights. VGG16: tf.keras.applications.vgg16 of TensorFlow 2.15, WEIGHTS_PATH and its MD5
-_VGG16 = f"{_BASE}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5"
-_VGG16_MD5 = "64373286793e3c8b2b4e3219cbf3544b"
-_ALPHAS = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}
-
-
-def url(backbone: str, depth_multiplier: float) -> str:
-    """Return the URL of Keras' ImageNet weights; a UserError if Keras has none for the depth multiplier."""
-    pattern = {"vgg16": _VGG16, **{family.backbone: family.weights for family in FAMILIES}}[backbone]
-    alphas = _ALPHAS if "{alpha}" in pattern else {1.0: ""}
-    if depth_multiplier not in alphas:
-        widths = ", ".join(map(str, alphas))
-        raise UserError(f"--depth_multiplier={depth_multiplier}: Keras has weights of {backbone} for {widths} only")
-    return pattern.format(alpha=alphas[depth_multiplier])
-
-
 def download(backbone: str = "vgg16", depth_multiplier: float = 1.0) -> str:
     """Return the path of Keras' ImageNet weights of a backbone, which Keras downloads unless they are in its cache.
 
-    Raises:
-      ConnectionError: the download failed; the message says what to do instead.
+    A UserError if Keras has none for the depth multiplier, a ConnectionError if the download fails.
     """
-    address = url(backbone, depth_multiplier)
+    address = {"vgg16": _VGG16, **{family.backbone: family.weights for family in FAMILIES}}[backbone]
+    alphas = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"} if "{alpha}" in address else {1.0: ""}
+    if depth_multiplier not in alphas:
+        widths = ", ".join(map(str, alphas))
+        raise UserError(f"--depth_multiplier={depth_multiplier}: Keras has weights of {backbone} for {widths} only")
+    address = address.format(alpha=alphas[depth_multiplier])
     checksum = _VGG16_MD5 if backbone == "vgg16" else None
     try:
         return tf.keras.utils.get_file(Path(address).name, address, cache_subdir="models", file_hash=checksum)

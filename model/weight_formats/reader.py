@@ -1,9 +1,8 @@
 """Reads the arrays of another project's file of weights, in a process of its own.
 
-A file from elsewhere may be damaged or made to do harm, so that reading it takes all memory, takes hours, or crashes.
-Therefore `arrays_in` starts this module as a child, in which well-kept readers (h5py, protocol buffers, pickle) run
-within limits that the operating system keeps. Whatever becomes of the child, the parent gets arrays or a UserError.
-Nothing that a file contains is executed.
+A file from elsewhere may be damaged or made to do harm: reading it may take all memory, take hours, or crash. So
+`arrays_in` starts this module as a child within limits that the operating system keeps, and returns arrays or raises a
+UserError, whatever becomes of the child. Nothing that a file contains is executed.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import sys
 import tempfile
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,6 @@ from google.protobuf.message import DecodeError
 from utility.errors import UserError
 from utility.files import protobuf
 from utility.files.text_files import one_line, shortened
-
-# The parent.
 
 HDF5, TORCH, CAFFE = "HDF5", "a file of torch.save", "a caffemodel"
 ZIP = b"PK\x03\x04"
@@ -51,19 +48,12 @@ def arrays_in(path: str, kind: str, memory_bytes: int = 0, cpu_seconds: int = 0)
     """Return name -> array of a file; the arrays are read-only and mapped from temporary files.
 
     Names: of HDF5 the path in the file; of torch.save the key in the state dict; of a caffemodel the layer and the
-    number of the blob, as in conv1_1/0.
+    number of the blob, as in conv1_1/0. A UserError if the file is damaged or takes more than a network's weights do.
 
-    Args:
-      path: the file.
-      kind: its format, as `format_of` returns it.
-      memory_bytes: that the child may use, and that it may write; 0: by the size of the file.
-      cpu_seconds: the same of its time.
-
-    Raises:
-      UserError: the file is damaged, or takes more than a network's weights do.
+    `kind` is what `format_of` returns. `memory_bytes` are what the child may use, and what it may write, `cpu_seconds`
+    its time; 0: by the size of the file.
     """
-    # A caffemodel is in memory up to three times while it is parsed, so four times its size lets pass VGG-16's 550 MB,
-    # and arrays of 1.2 GB in a file that has them. 1 GiB is for Python, and for numbers that are compressed.
+    # a caffemodel is in memory up to three times while it is parsed; 1 GiB is for Python and compressed numbers
     size = Path(path).stat().st_size
     memory_bytes = memory_bytes or min(max(1 << 30, 4 * size), 6 << 30)
     cpu_seconds = cpu_seconds or 8 + size // 50_000_000
@@ -75,21 +65,18 @@ def arrays_in(path: str, kind: str, memory_bytes: int = 0, cpu_seconds: int = 0)
         child = subprocess.run(command, cwd=root, capture_output=True, text=True, errors="replace", check=False)
         if child.returncode:
             reason = (child.stderr.strip().splitlines() or [""])[-1]
-            if child.returncode < 0:
-                reason = f"reading it ended with {signal.Signals(-child.returncode).name}"
             if -child.returncode == signal.SIGXCPU:
                 reason = f"reading it takes more than {cpu_seconds} s, as no network of its size does"
+            elif child.returncode < 0:
+                reason = f"reading it ended with {signal.Signals(-child.returncode).name}"
             raise UserError(one_line(f"as {kind} it cannot be read: {reason[:300]}; download or save it anew"))
         names = json.loads((Path(folder) / "names.json").read_text())
         files = [Path(folder) / f"{index}.npy" for index in range(len(names))]
         return dict(zip(names, (np.load(file, mmap_mode="r", allow_pickle=False) for file in files), strict=True))
 
 
-# The child.
-
-
 def main() -> None:
-    """Read the file within the limits, and leave each array in the folder as 0.npy and so on, with names.json."""
+    """As the child, read the file within the limits, and leave its arrays in the folder: 0.npy ... and names.json."""
     kind, path, folder, memory, seconds = sys.argv[1:]
     for limit, most in (("DATA", int(memory)), ("CPU", int(seconds)), ("FSIZE", int(memory))):
         number = getattr(resource, f"RLIMIT_{limit}")
@@ -168,11 +155,14 @@ def _caffe(path: str) -> Iterator[tuple[str, np.ndarray]]:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads PyTorch's pickles: containers, and tensors as views of their storages; any other class is refused."""
+    """Reads PyTorch's pickles: containers, and tensors as views of their storages; any other class is refused.
 
-    def __init__(self, file: Any, storage: Callable[[str, np.dtype, int], np.ndarray]):
+    The numbers of the storages are not in the pickle: whoever calls it fills them in.
+    """
+
+    def __init__(self, file: Any):
         super().__init__(file, encoding="utf-8")
-        self._storage = storage  # key, dtype, number of elements -> all elements
+        self.storages: dict[str, np.ndarray] = {}
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         name = f"{module_name}.{global_name}"
@@ -184,7 +174,7 @@ class _Unpickler(pickle.Unpickler):
         kind, dtype, key, _, count, *_ = pid
         if kind != "storage":
             raise UserError(f"it holds a {shortened(kind)}, and only tensors are read: save the state_dict() alone")
-        return self._storage(str(key), dtype, count)
+        return self.storages.setdefault(str(key), np.zeros(count, dtype))
 
 
 def _tensor(storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> np.ndarray:
@@ -225,37 +215,31 @@ def _torch_zip(path: str) -> Any:
         names = archive.namelist()
         if "model.weights.h5" in names:
             raise UserError("it is a .keras file, which keeps no names of layers: save the model as .h5")
-        pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if not pickles:
+        folder = next((name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")), None)
+        if folder is None:
             raise UserError("its zip archive has no data.pkl, which torch.save writes")
-        folder = pickles[0].removesuffix("data.pkl")
-        big = f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") == b"big"
-        read: dict[str, np.ndarray] = {}
-
-        def storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
-            if key not in read:
-                read[key] = np.frombuffer(archive.read(f"{folder}data/{key}"), dtype.newbyteorder(">" if big else "<"))
-            if len(read[key]) != count:
-                raise UserError(f"storage {shortened(key)} has {len(read[key])} numbers, and its tensors say {count}")
-            return read[key]
-
-        with archive.open(pickles[0]) as file:
-            return _Unpickler(file, storage).load()
+        order = ">" if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") == b"big" else "<"
+        with archive.open(f"{folder}data.pkl") as file:
+            unpickler = _Unpickler(file)
+            loaded = unpickler.load()
+        for key, elements in unpickler.storages.items():
+            numbers = np.frombuffer(archive.read(f"{folder}data/{key}"), elements.dtype.newbyteorder(order))
+            if len(numbers) != len(elements):
+                what = f"has {len(numbers)} numbers, and its tensors say {len(elements)}"
+                raise UserError(f"storage {shortened(key)} {what}")
+            elements[:] = numbers
+        return loaded
 
 
 def _torch_before_1_6(file: Any) -> Any:
     """Return the fourth pickle of a file; the fifth lists the storages, which follow as length and numbers."""
-    storages: dict[str, np.ndarray] = {}
-
-    def storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
-        return storages.setdefault(key, np.zeros(count, dtype))  # its numbers come later
-
     file.seek(0)
-    _, _, machine, loaded, keys = (_Unpickler(file, storage).load() for _ in range(5))
+    unpicklers = [_Unpickler(file) for _ in range(5)]
+    _, _, machine, loaded, keys = (unpickler.load() for unpickler in unpicklers)
     if not machine["little_endian"]:
         raise UserError("it was not written by a little-endian machine")
     for key in keys:
-        elements = storages[key]
+        elements = unpicklers[3].storages[key]
         if int.from_bytes(file.read(8), "little") != len(elements) or file.readinto(elements) != elements.nbytes:
             raise UserError(f"it is cut off in storage {shortened(key)}")
     return loaded

@@ -18,8 +18,7 @@ _FORMATS = "a VGG-16 of Keras (.h5), TF-slim, PyTorch (.pth) or Caffe, Caffe's S
 # First bytes of common wrong files, and what to do about each
 _NO_WEIGHTS = (
     (b"\x1f\x8b", "it is compressed (gzip): unpack it first"),
-    (b"<!doctype", "it is a web page, as failed downloads leave it: download it again"),
-    (b"<html", "it is a web page, as failed downloads leave it: download it again"),
+    ((b"<!doctype", b"<html"), "it is a web page, as failed downloads leave it: download it again"),
     (b"version https://git-lfs", "it is a Git LFS pointer, not the file itself: run 'git lfs pull'"),
 )
 
@@ -27,13 +26,8 @@ _NO_WEIGHTS = (
 def read(path: str, sizes: VggSizes = VGG16) -> Imported:
     """Recognise, read and convert a file of weights.
 
-    Args:
-      path: a file, or the prefix, the .index or the folder of a TensorFlow checkpoint.
-      sizes: channels of VGG-16.
-
-    Raises:
-      FileNotFoundError: there is no such file; the message lists similar files.
-      UserError: the file is of no known format, holds another network, or is damaged.
+    `path` is a file, or the prefix, the .index or the folder of a TensorFlow checkpoint. A FileNotFoundError lists
+    similar files; a UserError says that the file is of no known format, holds another network, or is damaged.
     """
     try:
         return convert(_arrays(path), sizes)
@@ -42,7 +36,6 @@ def read(path: str, sizes: VggSizes = VGG16) -> Imported:
 
 
 def _arrays(path: str) -> Arrays:
-    """Return name -> array of a file of one of the formats."""
     if Path(path).is_dir() or checkpoint_files.is_checkpoint(path):
         checkpoint = checkpoint_files.open_checkpoint(checkpoint_files.resolve(path))
         return {name: checkpoint.get_tensor(name) for name in sorted(checkpoint.get_variable_to_shape_map())}

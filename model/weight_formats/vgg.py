@@ -29,11 +29,6 @@ class VggSizes:
     full_fc: int = 4096  # outputs of fc6 and of fc7, as trained on ImageNet
     reduced_fc: int = 1024
 
-    @property
-    def last_filters(self) -> int:
-        """Channels of conv5_3, the input of fc6."""
-        return self.stages[-1][1]
-
     def convolutions(self) -> dict[str, tuple[int, ...]]:
         """Return layer -> kernel shape [H, W, I, O] of conv1_1 to conv5_3, in network order."""
         shapes: dict[str, tuple[int, ...]] = {}
@@ -46,11 +41,11 @@ class VggSizes:
 
     def full(self) -> dict[str, tuple[int, ...]]:
         """Return layer -> kernel shape of fc6 and fc7 as trained on ImageNet."""
-        return {"fc6": (7, 7, self.last_filters, self.full_fc), "fc7": (1, 1, self.full_fc, self.full_fc)}
+        return {"fc6": (7, 7, self.stages[-1][1], self.full_fc), "fc7": (1, 1, self.full_fc, self.full_fc)}
 
     def reduced(self) -> dict[str, tuple[int, ...]]:
         """Return layer -> kernel shape of fc6 and fc7 in SSD."""
-        return {"fc6": (3, 3, self.last_filters, self.reduced_fc), "fc7": (1, 1, self.reduced_fc, self.reduced_fc)}
+        return {"fc6": (3, 3, self.stages[-1][1], self.reduced_fc), "fc7": (1, 1, self.reduced_fc, self.reduced_fc)}
 
 
 VGG16 = VggSizes()
@@ -82,18 +77,6 @@ def check(arrays: Arrays, expected: Mapping[str, Sequence[tuple[int, ...]]], net
             raise UserError(f"its {name} has the shape {shortened(array.shape)}, but {network}'s is {shapes}")
 
 
-# How the source networks preprocess their images, folded into the first layer.
-#
-# This project feeds x = BGR - means, in grey levels from 0 to 255. A source feeds y = (grey level - means) * scales,
-# in its own channel order. With V = W * scales, convolving y with kernel W and bias b equals convolving x with kernel V
-# and bias b + sum(V * (this project's means - the source's means)), summed over a filter's positions and channels.
-#
-# This is exact wherever the filter lies inside the image. Both frameworks pad with 0, and where the means differ, 0
-# stands for different grey levels in x and y: the outermost pixels of conv1_1 then lack the padded positions' share of
-# that sum. Torchvision's means differ by at most half a grey level; those of the Caffe models, Keras and TF-slim are
-# the same as this project's.
-
-
 MEANS_RGB = NetworkConfig().channel_means_rgb
 
 
@@ -116,36 +99,23 @@ CAFFE_BGR = InputConvention("BGR minus VGG's means", "bgr", _VGG_MEANS)
 CAFFE_RGB = InputConvention("RGB minus VGG's means", "rgb", _VGG_MEANS)
 
 # torchvision.transforms.Normalize(mean=(.485, .456, .406), std=(.229, .224, .225)) on RGB / 255
-TORCHVISION = InputConvention(
-    "RGB / 255, normalized by torchvision's means and deviations",
-    "rgb",
-    (0.485 * 255, 0.456 * 255, 0.406 * 255),
-    (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255)),
-)
+_MEANS, _SCALES = (0.485 * 255, 0.456 * 255, 0.406 * 255), (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255))
+_NORMALIZED = "RGB / 255, normalized by torchvision's means and deviations"
+TORCHVISION = InputConvention(_NORMALIZED, "rgb", _MEANS, _SCALES)
 
-# Top row of the first conv1_1 filter of the original VGG-16: one line for each position, channels B, G, R.
+# Top row of the first conv1_1 filter of the original VGG-16: position after position, each with B, G, R.
 # The files of Keras, TF-slim and the PyTorch SSD ports hold the same weights, some with the channels reversed.
-_VGG_FILTER_BGR = np.array(
-    [
-        [0.42947057, 0.55037946, 0.4800154],
-        [0.3734673, 0.44007453, 0.4085474],
-        [-0.06136011, -0.08138704, -0.06514555],
-    ]
-)
+_BGR = (0.42947057, 0.55037946, 0.4800154, 0.3734673, 0.44007453, 0.4085474, -0.06136011, -0.08138704, -0.06514555)
+_VGG_FILTER_BGR = np.reshape(_BGR, (3, 3))
 _TOLERANCE = 0.01  # below the difference of 0.05 between blue and red
 
 
-def original_vgg_order(kernel: np.ndarray) -> str | None:
-    """Return the channel order of the original VGG-16's conv1_1 kernel [3, 3, 3, O], or None for another kernel."""
-    row = kernel[0, :, :, 0]
-    for order, known in (("bgr", _VGG_FILTER_BGR), ("rgb", _VGG_FILTER_BGR[:, ::-1])):
-        if np.abs(row - known).max() < _TOLERANCE:
-            return order
-    return None
-
-
 def fold(kernel: np.ndarray, bias: np.ndarray, inputs: InputConvention) -> tuple[np.ndarray, np.ndarray]:
-    """Adapt a first layer's kernel [H, W, 3, O] and bias [O], trained with `inputs`, to this project's input.
+    """Adapt a first layer's kernel [H, W, 3, O] and bias [O], trained with `inputs`, to BGR minus this project's means.
+
+    With V = W * scales, convolving (grey level - source's means) * scales with W and bias b equals convolving grey
+    level - project's means with V and bias b + sum(V * (project's means - source's means)). That is exact but for the
+    outermost pixels: the zeros that pad the two images stand for grey levels that differ as the means do.
 
     Returns float64; unchanged values where channel order, means and scales are the same.
     """
@@ -157,16 +127,11 @@ def fold(kernel: np.ndarray, bias: np.ndarray, inputs: InputConvention) -> tuple
     return kernel, bias + np.einsum("hwio,i->o", kernel, shift_bgr)
 
 
-# The formats: how they name VGG-16's layers, and lay out their kernels.
-
-
 def hwio(kernel: np.ndarray, *, oihw: bool, channels: int | None = None) -> np.ndarray:
     """Return a view of a kernel as HWIO; one of another form as it is, for the check of the shapes to refuse.
 
-    Args:
-      kernel: [O, I, H, W] or, of a fully connected layer, [O, I * H * W] if `oihw`; else HWIO or [H * W * I, O].
-      oihw: whether the file is of Caffe or PyTorch.
-      channels: I of a fully connected layer, whose map is square; None if that has one position.
+    In Caffe and PyTorch (`oihw`) it is [O, I, H, W] or, of a fully connected layer, [O, I * H * W]; elsewhere HWIO or
+    [H * W * I, O]. `channels` is I of a fully connected layer, whose map is square; None if that has one position.
     """
     if kernel.ndim == 2:
         inputs = kernel.shape[1 if oihw else 0]
@@ -179,37 +144,37 @@ def hwio(kernel: np.ndarray, *, oihw: bool, channels: int | None = None) -> np.n
 
 
 class _Format(NamedTuple):
-    project: str
     description: str
     names: dict[str, str]  # layer -> its name in the file
     kernel: str  # what follows that name
     bias: str
     others: str  # a pattern of kernels of which a file has no others than VGG-16's
+    inputs: InputConvention
 
 
-def _format_of(arrays: Arrays, sizes: VggSizes) -> _Format | None:
+def _formats(sizes: VggSizes) -> dict[str, _Format]:
+    """Return how each project names VGG-16's layers, and what it trains conv1_1 with."""
     convolutions = list(sizes.convolutions())
-    if "block1_conv1/kernel" in arrays:
-        names = {layer: f"block{layer[4]}_conv{layer[6]}" for layer in convolutions} | {"fc6": "fc1", "fc7": "fc2"}
-        top = "with" if "fc1/kernel" in arrays else "without"
-        return _Format("Keras", f"Keras' VGG16 {top} top", names, "/kernel", "/bias", r"block\d_conv\d/kernel")
-    if _variable("conv1_1", "weights") in arrays:
-        names = {layer: _variable(layer, "") for layer in (*convolutions, *FULLY_CONNECTED)}
-        return _Format("TF-slim", "TF-slim's VGG-16", names, "weights", "biases", r"vgg_16/conv\d/conv\d_\d/weights")
-    if "conv1_1/0" in arrays:
-        names = {layer: layer for layer in (*convolutions, *FULLY_CONNECTED)}
-        return _Format("Caffe", "Caffe's VGG-16", names, "/0", "/1", r"conv[1-5]_\d/0")
+    keras = {layer: f"block{layer[4]}_conv{layer[6]}" for layer in convolutions} | {"fc6": "fc1", "fc7": "fc2"}
+    slim = {layer: _variable(layer, "") for layer in (*convolutions, *FULLY_CONNECTED)}
+    caffe = {layer: layer for layer in slim}
     # In nn.Sequential each layer is followed by a ReLU, each stage by a pooling: conv1_1 is 0, conv1_2 2, conv2_1 5.
     indices = {layer: 2 * place + int(layer[4]) - 1 for place, layer in enumerate(convolutions)}
-    if "features.0.weight" in arrays:  # its classifier is Linear, ReLU, Dropout, Linear, ReLU, Dropout, Linear
-        names = {layer: f"features.{index}" for layer, index in indices.items()}
-        names |= {"fc6": "classifier.0", "fc7": "classifier.3"}
-        return _Format("torchvision", "torchvision's VGG-16", names, ".weight", ".bias", r"features\.\d+\.weight")
-    if "0.weight" in arrays:  # after conv5_3 and its ReLU come pool5, fc6, a ReLU and fc7
-        last = max(indices.values())
-        names = {layer: str(index) for layer, index in {**indices, "fc6": last + 3, "fc7": last + 5}.items()}
-        return _Format("ports", "the reduced VGG-16 of PyTorch's SSD ports", names, ".weight", ".bias", r"\d+\.weight")
-    return None
+    # torchvision's classifier is Linear, ReLU, Dropout, Linear, ReLU, Dropout, Linear
+    torchvision = {layer: f"features.{index}" for layer, index in indices.items()}
+    torchvision |= {"fc6": "classifier.0", "fc7": "classifier.3"}
+    last = indices[convolutions[-1]]  # after conv5_3 and its ReLU come pool5, fc6, a ReLU and fc7
+    ports = {layer: str(index) for layer, index in {**indices, "fc6": last + 3, "fc7": last + 5}.items()}
+    reduced = "the reduced VGG-16 of PyTorch's SSD ports"
+    slim_kernels, torch_kernels = r"vgg_16/conv\d/conv\d_\d/weights", r"features\.\d+\.weight"
+    return {
+        "Keras": _Format("Keras' VGG16", keras, "/kernel", "/bias", r"block\d_conv\d/kernel", CAFFE_BGR),
+        "TF-slim": _Format("TF-slim's VGG-16", slim, "weights", "biases", slim_kernels, CAFFE_RGB),
+        "Caffe": _Format("Caffe's VGG-16", caffe, "/0", "/1", r"conv[1-5]_\d/0", CAFFE_BGR),
+        "torchvision": _Format("torchvision's VGG-16", torchvision, ".weight", ".bias", torch_kernels, TORCHVISION),
+        # ssd.pytorch and its descendants convert OpenCV's BGR to RGB
+        "ports": _Format(reduced, ports, ".weight", ".bias", r"\d+\.weight", CAFFE_RGB),
+    }
 
 
 def _variable(layer: str, part: str) -> str:
@@ -217,33 +182,22 @@ def _variable(layer: str, part: str) -> str:
     return f"vgg_16/{layer}/{part}" if layer in FULLY_CONNECTED else f"vgg_16/{layer.split('_', 1)[0]}/{layer}/{part}"
 
 
-def _input_convention(project: str, conv1_1: np.ndarray, fc6_is_full: bool) -> InputConvention:
-    """Return what conv1_1's kernel [3, 3, 3, O] was trained with."""
-    if project == "TF-slim":  # a reduced fc6 comes from this importer or from HiKapok/SSD.TensorFlow
-        return CAFFE_RGB if fc6_is_full else CAFFE_BGR
-    if project in ("Keras", "Caffe"):
-        return CAFFE_BGR
-    # torchvision's IMAGENET1K_FEATURES holds the original weights, as do most files of the SSD ports. Another filter
-    # in those is taken as RGB: ssd.pytorch and its descendants convert OpenCV's BGR to RGB.
-    original = {"bgr": CAFFE_BGR, "rgb": CAFFE_RGB}.get(original_vgg_order(conv1_1) or "")
-    return original or (TORCHVISION if project == "torchvision" else CAFFE_RGB)
-
-
 def convert(arrays: Arrays, sizes: VggSizes = VGG16) -> Imported | None:
     """Return VGG-16 with reduced fc6 and fc7, for this project's input; None for another network.
 
-    In the file, fc6 and fc7 may both be absent, or all NaN as in torchvision's features-only file.
-
-    Raises:
-      UserError: a layer is missing, of another shape or type, or is none of VGG-16's.
+    A full fc6 [7, 7, 512, 4096] keeps every third position, for which its dilation compensates, and every fourth
+    output; fc7 the inputs that match, and every fourth output: as DeepLab-LargeFOV and ParseNet do, and the SSD paper,
+    section 3. In the file, both may be absent, or all NaN as in torchvision's features-only file. A UserError if a
+    layer is missing, of another shape or type, or none of VGG-16's.
     """
-    found = _format_of(arrays, sizes)
+    formats = _formats(sizes).items()
+    project, found = next((item for item in formats if item[1].names["conv1_1"] + item[1].kernel in arrays), ("", None))
     if found is None:
         return None
     layers: dict[str, np.ndarray] = {}
     for layer, name in found.names.items():
         if f"{name}{found.kernel}" in arrays:
-            oihw, channels = found.project not in ("Keras", "TF-slim"), sizes.last_filters if layer == "fc6" else None
+            oihw, channels = project not in ("Keras", "TF-slim"), sizes.stages[-1][1] if layer == "fc6" else None
             layers[f"{layer}/kernel"] = hwio(arrays[f"{name}{found.kernel}"], oihw=oihw, channels=channels)
         if f"{name}{found.bias}" in arrays:
             layers[f"{layer}/bias"] = arrays[f"{name}{found.bias}"]
@@ -251,45 +205,47 @@ def convert(arrays: Arrays, sizes: VggSizes = VGG16) -> Imported | None:
     others = sorted(name for name in arrays if re.fullmatch(found.others, name) and name not in known)
     if others:
         raise UserError(f"no VGG-16, or one with batch normalization: it has a {others[0]}")
-    connected = list(FULLY_CONNECTED) if {"fc6/kernel", "fc7/kernel"} & set(layers) else []
-    if found.project == "TF-slim" and not connected:
+    connected = FULLY_CONNECTED if {"fc6/kernel", "fc7/kernel"} & set(layers) else ()
+    if project == "TF-slim" and not connected:
         raise UserError(
             "it has no vgg_16/fc6, whose shape distinguishes TF-slim's RGB weights from BGR weights; a checkpoint"
             " that this importer wrote needs no import"
         )
+    full, reduced = sizes.full(), sizes.reduced()
     shapes = {layer: [shape] for layer, shape in sizes.convolutions().items()}
-    shapes |= {layer: [sizes.full()[layer], sizes.reduced()[layer]] for layer in connected}
+    shapes |= {layer: [full[layer], reduced[layer]] for layer in connected}
     expected = {f"{layer}/kernel": kernels for layer, kernels in shapes.items()}
     expected |= {f"{layer}/bias": [kernel[-1:] for kernel in kernels] for layer, kernels in shapes.items()}
     check(layers, expected, "VGG-16")
 
-    is_full = bool(connected) and layers["fc6/kernel"].shape == sizes.full()["fc6"]
-    inputs = _input_convention(found.project, layers["conv1_1/kernel"], is_full)
+    description, inputs = found.description, found.inputs
+    is_full = bool(connected) and layers["fc6/kernel"].shape == full["fc6"]
+    if project == "Keras":
+        description += " with top" if connected else " without top"
+    elif project == "TF-slim" and not is_full:  # it comes from this importer or from HiKapok/SSD.TensorFlow
+        description, inputs = "a reduced VGG-16 with the reference's names", CAFFE_BGR
+    elif project in ("torchvision", "ports"):
+        # torchvision's IMAGENET1K_FEATURES holds the original weights, as do most files of the SSD ports
+        first_row = layers["conv1_1/kernel"][0, :, :, 0]
+        for original, row in ((CAFFE_BGR, _VGG_FILTER_BGR), (CAFFE_RGB, _VGG_FILTER_BGR[:, ::-1])):
+            if np.abs(first_row - row).max() < _TOLERANCE:
+                inputs = original
     notes = [inputs.note("conv1_1")]
-    variables: dict[str, np.ndarray] = {}
-    for layer in shapes:
-        kernel, bias = layers[f"{layer}/kernel"], layers[f"{layer}/bias"]
-        if layer == "conv1_1":
-            kernel, bias = fold(kernel, bias, inputs)
-        if layer in connected and kernel.shape == sizes.full()[layer]:
-            kernel, bias = reduce(layer, kernel, bias, sizes.full_fc // sizes.reduced_fc)
-        if layer in connected and np.isnan(kernel).all():
-            connected.clear()
-            break
-        variables |= {_variable(layer, "weights"): kernel, _variable(layer, "biases"): bias}
+    if connected and np.isnan(layers["fc6/kernel"]).all():
+        connected = ()
     if not connected:
         notes.append("it has no fc6 and fc7: in training they start at random")
     elif is_full:
         notes.append("fc6 and fc7 reduced: every third position, every fourth output")
-    slim = "TF-slim's VGG-16" if is_full else "a reduced VGG-16 with the reference's names"
-    return Imported(slim if found.project == "TF-slim" else found.description, variables, notes)
 
-
-def reduce(name: str, kernel: np.ndarray, bias: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Subsample a full fc6 or fc7 as DeepLab-LargeFOV and ParseNet do; SSD paper, section 3, "base network".
-
-    fc6 [7, 7, 512, 4096] keeps every third position, for which its dilation compensates, and every `step`-th output;
-    fc7 [1, 1, 4096, 4096] keeps the inputs that match fc6's remaining outputs, and every `step`-th output.
-    """
-    kernel = kernel[::3, ::3, :, ::step] if name == "fc6" else kernel[:, :, ::step, ::step]
-    return kernel, bias[::step]
+    variables: dict[str, np.ndarray] = {}
+    step = sizes.full_fc // sizes.reduced_fc
+    for layer in (*sizes.convolutions(), *connected):
+        kernel, bias = layers[f"{layer}/kernel"], layers[f"{layer}/bias"]
+        if layer == "conv1_1":
+            kernel, bias = fold(kernel, bias, inputs)
+        if layer in connected and kernel.shape == full[layer]:
+            kernel = kernel[::3, ::3, :, ::step] if layer == "fc6" else kernel[:, :, ::step, ::step]
+            bias = bias[::step]
+        variables |= {_variable(layer, "weights"): kernel, _variable(layer, "biases"): bias}
+    return Imported(description, variables, notes)

@@ -1,9 +1,8 @@
 """Checkpoint files: which one a path means, and whether it can be read.
 
-Training, evaluation, demo and export all call `newest`, so that they take the same checkpoint. TensorFlow writes a
-checkpoint's data under a temporary name, renames them, writes the index, and then lists the checkpoint in the file
-`checkpoint`, its checkpoint state. A run that is killed in between leaves the older state; a power cut may leave any of
-these files truncated.
+Training, evaluation, demo and export all take the checkpoint that `newest` returns. TensorFlow writes a checkpoint's
+data under a temporary name, renames them, writes the index, and then lists the checkpoint in the file `checkpoint`, its
+checkpoint state. A killed run leaves the older state; a power cut may leave any of these files truncated.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ STATE_FILE = "checkpoint"
 IMPORTABLE = (".h5", ".hdf5", ".pth", ".pt", ".caffemodel")
 IMPORT = "python model/import_weights.py --source="
 STEP = "global_step"
-SHOWN = 8  # names of files or variables in a message
+_SHOWN = 8  # names of files or variables in a message
 MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")  # with which a V1 checkpoint ends: one file without a suffix
 _FILE = re.compile(r"\.(index|meta|data-[0-9]{5}-of-[0-9]{5})$")  # what follows the prefix in the names of its files
 
@@ -39,15 +38,13 @@ def resolve(path: str) -> str:
         UserError: a folder holds several and no checkpoint state, or a checkpoint cannot be read.
     """
     if Path(path).is_dir():
-        found = newest(path)
-        if found is None:
-            raise FileNotFoundError(f"{path} has no checkpoint{what_is_there(path)}")
-        return found
+        if found := newest(path):
+            return found
+        raise FileNotFoundError(f"{path} has no checkpoint{what_is_there(path)}")
     prefix = prefix_of(path)
     if not is_checkpoint(prefix):
         raise FileNotFoundError(f"there is no checkpoint {path}{what_is_there(path)}")
-    if problem := problem_of(prefix):
-        raise UserError(f"checkpoint {prefix} {problem}")
+    open_checkpoint(prefix, whole=True)
     return prefix
 
 
@@ -55,30 +52,28 @@ def newest(folder: str) -> str | None:
     """Return the prefix of a folder's newest checkpoint that can be read, or None if the folder has none.
 
     The newest is the one in the checkpoint state; without a state the only one, or the one with the highest step. If it
-    is damaged, the one before it is taken, with a line in the log.
-
-    Raises:
-        UserError: the newest cannot be determined, or no checkpoint can be read.
+    is damaged, the one before it is taken, with a line in the log. A UserError if none can be determined or read.
     """
     listed = listed_in_state(Path(folder))
-    problems: list[str] = []
-    lost = bool(listed)
+    problems: dict[str, str] = {}
     for prefix in [*listed, *_not_listed(Path(folder), listed)]:
-        problem = problem_of(prefix)
-        if problem is None:
-            for text in problems[:SHOWN]:
-                log(one_line(f"{text}: taking {prefix}, the one before it"))
-            if len(problems) > SHOWN:
-                log(f"and {len(problems) - SHOWN} more that {folder} lists")
-            return prefix
-        problems.append(f"checkpoint {prefix} {problem}")
-        lost = lost or step_in_name(prefix) != 0
-    if lost:  # a run that was killed while it wrote its first checkpoint, of step 0, starts again without an error
-        more = f"; and {len(problems) - SHOWN} others" if len(problems) > SHOWN else ""
-        raise UserError(
-            one_line(f"{'; '.join(problems[:SHOWN])}{more}; no other can be read: remove them to start anew")
-        )
+        try:
+            open_checkpoint(prefix, whole=True)
+        except UserError as error:
+            problems[prefix] = str(error)
+            continue
+        if problems:
+            log(f"{some_of([*problems.values()], '; ')}: taking {prefix}, the one before it")
+        return prefix
+    # a run that was killed while it wrote its first checkpoint, of step 0, starts again without an error
+    if listed or any(step_in_name(prefix) != 0 for prefix in problems):
+        raise UserError(f"{some_of([*problems.values()], '; ')}; no other can be read: remove them to start anew")
     return None
+
+
+def some_of(names: Sequence[str], separator: str = ", ") -> str:
+    """Return the first eight of some names or texts, and dots if there are more, as one line."""
+    return one_line(separator.join(names[:_SHOWN])) + f"{separator}..." * (len(names) > _SHOWN)
 
 
 def is_checkpoint(path: str) -> bool:
@@ -97,16 +92,15 @@ def what_is_there(path: str) -> str:
     """Return the end of a message about a missing checkpoint: the names in its folder, or that there is no folder."""
     target = Path(path)
     if target.is_file():
-        importable = target.suffix in IMPORTABLE
-        return f": that file is not a checkpoint of TensorFlow{f'; convert it: {IMPORT}{path}' if importable else ''}"
+        convert = f"; convert it: {IMPORT}{path}" if target.suffix in IMPORTABLE else ""
+        return f": that file is not a checkpoint of TensorFlow{convert}"
     folder = target if target.is_dir() else target.parent
     if not folder.is_dir():
         return f": the folder {folder} does not exist"
     names = [entry.name for entry in folder.iterdir() if not entry.name.startswith((".", "__"))]
     names = [name for name in names if ".data-" not in name]  # the .index stands for the checkpoint
     names.sort(key=lambda name: (not name.endswith(".index"), name))
-    shown = one_line(", ".join(names[:SHOWN])) + ", ..." * (len(names) > SHOWN)
-    return f"; {folder} holds {shown}" if names else f"; {folder} is empty"
+    return f"; {folder} holds {some_of(names)}" if names else f"; {folder} is empty"
 
 
 def prefix_of(path: str) -> str:
@@ -119,13 +113,7 @@ def listed_in_state(folder: Path) -> list[str]:
 
     The state of a copied folder may hold absolute paths of the original; a file of that name in this folder is
     preferred. A name may also be that of one of a checkpoint's files.
-
-    Raises:
-        UserError: a folder stands in the place of the state.
     """
-    path = folder / STATE_FILE
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, and TensorFlow keeps its list of checkpoints there: rename that folder")
     try:
         state = tf.train.get_checkpoint_state(str(folder))
     except (ValueError, tf.errors.OpError):  # empty, as a power cut may leave it, or in another encoding
@@ -141,63 +129,49 @@ def listed_in_state(folder: Path) -> list[str]:
 def _not_listed(folder: Path, listed: Sequence[str]) -> list[str]:
     """Return the folder's checkpoints that its state does not list, the highest step first."""
     prefixes = [str(index.with_suffix("")) for index in sorted(folder.glob("*.index"))]
-    others = [prefix for prefix in prefixes if prefix not in set(listed)]
+    others = [prefix for prefix in prefixes if prefix not in listed]
     steps = {prefix: step for prefix in others if (step := step_in_name(prefix)) is not None}
     stems = {prefix.rpartition("-")[0] for prefix in steps}
     if not listed and len(others) > 1 and (len(steps) < len(others) or len(stems) > 1):
-        names = one_line(", ".join(others[:SHOWN]))
-        raise UserError(
-            f"{folder} holds {len(others)} checkpoints and no checkpoint state that names the newest; name one: {names}"
-        )
+        what = f"{len(others)} checkpoints and no checkpoint state that names the newest"
+        raise UserError(f"{folder} holds {what}; name one: {some_of(others)}")
     return sorted(steps, key=lambda prefix: steps[prefix], reverse=True) if len(others) > 1 else others
 
 
 def step_in_name(prefix: str) -> int | None:
     """Return the step that ends a checkpoint's name, such as 500 of model.ckpt-500."""
     number = prefix.rpartition("-")[2]
-    return int(number) if number.isdecimal() and len(number) < 20 else None
+    return int(number) if number.isdecimal() else None
 
 
-def problem_of(prefix: str) -> str | None:
-    """Return what is wrong with a checkpoint's files, or None; all tensors are read, which verifies their checksums."""
+def open_checkpoint(prefix: str, whole: bool = False) -> tf.train.NewCheckpointReader:
+    """Return a reader of a checkpoint; a UserError if it is damaged. `whole`: all tensors are read and verified."""
     if not is_checkpoint(prefix):
-        return f"is not there: {Path(prefix).name}.index is missing"
+        raise UserError(f"checkpoint {prefix} is not there: {Path(prefix).name}.index is missing")
     try:
         reader = tf.train.load_checkpoint(prefix)
-        for variable in reader.get_variable_to_shape_map():
+        for variable in reader.get_variable_to_shape_map() if whole else ():
             reader.get_tensor(variable)
     except _UNREADABLE as error:
-        return f"cannot be read: {one_line(first_line(error)[:200])}"
-    return None
-
-
-def open_checkpoint(prefix: str) -> tf.train.NewCheckpointReader:
-    """Return a reader of a checkpoint; a UserError if it is damaged."""
-    try:
-        return tf.train.load_checkpoint(prefix)
-    except _UNREADABLE as error:
         raise UserError(one_line(f"checkpoint {prefix} cannot be read: {first_line(error)[:200]}")) from error
+    return reader
 
 
 def step_reader(folder: str, once: bool) -> Callable[[], int]:
     """Return a function that reads the step of a folder's newest checkpoint; `once`: at its first call only."""
-    read = lambda: step_of(newest(folder))  # noqa: E731
-    return cache(read) if once else read
+    return cache(lambda: step_of(newest(folder))) if once else lambda: step_of(newest(folder))
 
 
 def step_of(prefix: str | None) -> int:
-    """Return the global step from which training goes on: 0 for None or a checkpoint without a step.
+    """Return the global step from which training resumes: 0 for None or a checkpoint without a step.
 
-    Raises:
-        UserError: the checkpoint is damaged, or its step is no scalar integer, as TensorFlow restores it.
+    A UserError if the step is no scalar integer, which training cannot restore.
     """
-    if prefix is None:
-        return 0
-    reader = open_checkpoint(prefix)
-    if not reader.has_tensor(STEP):
+    reader = open_checkpoint(prefix) if prefix else None
+    if not reader or not reader.has_tensor(STEP):
         return 0
     shape, dtype = reader.get_variable_to_shape_map()[STEP], reader.get_variable_to_dtype_map()[STEP]
     if shape or not dtype.is_integer:
-        what = f"{STEP} is no whole number, but {dtype.name} of shape {shortened(shape)}"
-        raise UserError(f"checkpoint {prefix}: {what}: training cannot go on from it")
+        step = f"{dtype.name} of shape {shortened(shape)}"
+        raise UserError(f"checkpoint {prefix}: {STEP} is no whole number, but {step}: training cannot resume from it")
     return int(reader.get_tensor(STEP))

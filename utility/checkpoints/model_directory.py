@@ -13,21 +13,17 @@ from utility.checkpoints.checkpoint_files import STATE_FILE, is_checkpoint, list
 from utility.config import config_file
 from utility.config.settings import Config
 from utility.errors import UserError
+from utility.files.text_files import whole_file
 from utility.run.log import log
 
-_ROOM = 100_000  # bytes that must be free on the disk
 # temporary files, which are renamed once they are complete
 _UNFINISHED = ("*.tempstate*", "*.meta.tmp*", f"{STATE_FILE}.tmp*", f".{config_file.CONFIG_FILE}.*.tmp")
-_COPIES = "tmp_worker_*"  # checkpoints that all workers but the chief save, and that nothing reads
 
 
 def open_for_training(model_dir: str, config: Config, writes: bool) -> None:
-    """Check that the model directory's checkpoint, if any, is of the config's model; log the settings that differ.
+    """Clean a model directory up if this process `writes` it, and log the settings that differ from its checkpoint's.
 
-    The process that `writes` checkpoints first cleans the directory up: see `prepare`.
-
-    Raises:
-        UserError: the directory holds another model, or cannot be read or written to.
+    A UserError if it holds another model, or cannot be read or written to.
     """
     if prepare(model_dir) if writes else newest(model_dir):
         for change in config_file.check_same_model(config, model_dir):
@@ -37,30 +33,27 @@ def open_for_training(model_dir: str, config: Config, writes: bool) -> None:
 def prepare(model_dir: str) -> str | None:
     """Clean up a model directory, and return its newest readable checkpoint, which the Estimator then restores.
 
-    Incomplete files of a killed run are removed, and so are damaged checkpoints from the checkpoint state.
-
-    Raises:
-        UserError: as `newest`, or the directory cannot be written to.
+    Incomplete files of a killed run are removed, and so are damaged checkpoints from the checkpoint state. A UserError
+    as from `newest`, or if the directory cannot be written to.
     """
     folder = Path(model_dir)
     found = newest(model_dir) if folder.is_dir() else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(_ROOM))
+            file.write(bytes(100_000))  # that must be free on the disk
     except OSError as error:
-        raise UserError(
-            f"--model_dir={folder}: cannot be written to: {error.strerror}; make room there, or choose another"
-        ) from error
+        problem = f"cannot be written to: {error.strerror}; make room there, or choose another"
+        raise UserError(f"--model_dir={folder}: {problem}") from error
     for pattern in _UNFINISHED:
         for path in folder.glob(pattern):
             path.unlink()
-    for path in folder.glob(_COPIES):
+    for path in folder.glob("tmp_worker_*"):  # checkpoints that workers other than the chief save, and nothing reads
         shutil.rmtree(path, ignore_errors=True)
-    listed = listed_in_state(folder)
     if found is None:
         (folder / STATE_FILE).unlink(missing_ok=True)  # TensorFlow fails on an empty one
     else:
+        listed = listed_in_state(folder)
         kept = listed[listed.index(found) :] if found in listed else [found]
         _write_state(folder, [prefix for prefix in reversed(kept) if is_checkpoint(prefix)])
     return found
@@ -80,9 +73,8 @@ def copy(prefix: str, target: str) -> None:
     if not files:
         raise FileNotFoundError(f"there is no checkpoint {prefix} any more")
     for file in files:
-        partial = folder / f".{file.name}.partial"
-        shutil.copyfile(file, partial)
-        partial.replace(folder / file.name)
+        with whole_file(folder / file.name) as unfinished:
+            shutil.copyfile(file, unfinished)
     _write_state(folder, [str(folder / name)])
     for old in folder.glob("*.index"):
         if old.stem != name:

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from utility.checkpoints.checkpoint_files import (
-    IMPORT,
-    IMPORTABLE,
-    SHOWN,
-    STEP,
-    newest,
-    open_checkpoint,
-    resolve,
-    step_of,
-)
+from utility.checkpoints import checkpoint_files
+from utility.checkpoints.checkpoint_files import STEP, open_checkpoint, some_of
 from utility.config import config_file
 from utility.config.settings import Config
 from utility.errors import UserError
@@ -27,6 +18,11 @@ from utility.files.text_files import shortened
 from utility.run.log import log
 
 MISSING = "no counterpart in the checkpoint"
+# settings that give the outputs of a head, by a part of its name, their meaning
+_HEADS = {
+    "multibox_head/loc_": ("anchors", "targets.coordinates", "targets.prior_variances"),
+    "multibox_head/cls_": ("anchors", "class_names"),
+}
 
 
 class Assignment(NamedTuple):
@@ -35,7 +31,7 @@ class Assignment(NamedTuple):
     name: str
     variable: tf.Variable
     source: str | None  # its name in the checkpoint; None: it keeps its random initial value
-    reason: str = ""  # why it does
+    reason: str  # why it does
 
 
 class Scopes(NamedTuple):
@@ -46,55 +42,42 @@ class Scopes(NamedTuple):
     exclude: tuple[str, ...] = ()  # a variable with one of these in its name keeps its random initial value
 
 
-def assign(stored: dict[str, list[int]], scopes: Scopes | None = None) -> list[Assignment]:
-    """Find for each variable of the graph's network the one in a checkpoint that fills it.
-
-    Args:
-      stored: name -> shape of the checkpoint's variables.
-      scopes: how their names translate; None: they are the same.
-    """
-    scopes = scopes or Scopes()
+def assign(stored: dict[str, list[int]], scopes: Scopes) -> list[Assignment]:
+    """Find for each variable of the graph's network the one that fills it, of a checkpoint's: name -> shape."""
     plan = []
     for variable in tf.trainable_variables() + tf.moving_average_variables():  # the latter are batch norm's
-        name, shape = variable.op.name, variable.shape.as_list()
+        name, shape, reason = variable.op.name, variable.shape.as_list(), ""
         source = next((n for n in names_in_checkpoint(name, scopes) if n in stored), None)
-        excluded = next((scope for scope in scopes.exclude if scope in name), None)
-        if excluded:
-            plan.append(Assignment(name, variable, None, f"excluded by --checkpoint_exclude_scopes={excluded}"))
+        if excluded := [scope for scope in scopes.exclude if scope in name]:
+            reason = f"excluded by --checkpoint_exclude_scopes={excluded[0]}"
         elif source is None:
-            plan.append(Assignment(name, variable, None, MISSING))
+            reason = MISSING
         elif stored[source] != shape:
             ours, theirs = (shortened("x".join(map(str, sides))) or "scalar" for sides in (shape, stored[source]))
-            plan.append(Assignment(name, variable, None, f"shape {ours}, in the checkpoint {theirs}"))
-        else:
-            plan.append(Assignment(name, variable, source))
+            reason = f"shape {ours}, in the checkpoint {theirs}"
+        plan.append(Assignment(name, variable, None if reason else source, reason))
     return plan
 
 
 def names_in_checkpoint(name: str, scopes: Scopes) -> tuple[str, str]:
     """Return the names a variable may have there: as in tf.layers, and as in TF-slim's and the reference's VGG."""
-    translated = name
     if name.startswith(f"{scopes.model}/"):
-        translated = f"{scopes.checkpoint}/{name.removeprefix(f'{scopes.model}/')}".lstrip("/")
-    for ending, slim in (("/kernel", "/weights"), ("/bias", "/biases")):
-        if translated.endswith(ending):
-            return translated, translated.removesuffix(ending) + slim
-    return translated, translated
+        name = f"{scopes.checkpoint}/{name.removeprefix(f'{scopes.model}/')}".lstrip("/")
+    layer, slash, kind = name.rpartition("/")
+    return name, layer + slash + {"kernel": "weights", "bias": "biases"}.get(kind, kind)
 
 
 def table(plan: Sequence[Assignment]) -> str:
     """Return a table with a line for the variables of a layer that have the same source or reason, and a summary."""
-
-    def layer_and_source(assignment: Assignment) -> tuple[str, str]:
-        source, layer = assignment.source, assignment.name.rpartition("/")[0]
-        return layer, f"random: {assignment.reason}" if source is None else f"from {source.rpartition('/')[0]}"
-
-    lines = [
-        (layer, " ".join(assignment.name.rpartition("/")[2] for assignment in assignments), what)
-        for (layer, what), assignments in groupby(plan, layer_and_source)
-    ]
+    lines: list[tuple[str, str, str]] = []
+    for name, _, source, reason in plan:
+        layer, _, kind = name.rpartition("/")
+        what = f"from {source.rpartition('/')[0]}" if source else f"random: {reason}"
+        if lines and (lines[-1][0], lines[-1][2]) == (layer, what):
+            kind = f"{lines.pop()[1]} {kind}"
+        lines.append((layer, kind, what))
     widths = [max((len(line[column]) for line in lines), default=0) for column in (0, 1)]
-    rows = [f"  {layer:{widths[0]}}  {names:{widths[1]}}  {what}" for layer, names, what in lines]
+    rows = [f"  {layer:{widths[0]}}  {kinds:{widths[1]}}  {what}" for layer, kinds, what in lines]
     loaded = sum(assignment.source is not None for assignment in plan)
     at_random = f", {len(plan) - loaded} start at random" if loaded < len(plan) else ""
     return "\n".join([*rows, f"  {loaded} of {len(plan)} variables loaded{at_random}"])
@@ -104,57 +87,43 @@ def _scopes_in(stored: Iterable[str]) -> str:
     return shortened(", ".join(sorted({name.split("/")[0] for name in stored if "/" in name}))) or "none"
 
 
-def _differences(plan: Sequence[Assignment]) -> str:
-    """Return how a checkpoint's variables differ from the network's; "" if all can be loaded."""
-    unfit = [assignment for assignment in plan if not assignment.source]
-    return f"{unfit[0].name} has {unfit[0].reason} ({len(unfit)} of {len(plan)} variables differ)" if unfit else ""
-
-
-def check_fits(checkpoint: str) -> list[Assignment]:
-    """Return the assignment of a checkpoint to the graph's network.
-
-    A UserError if a variable of the network is missing in it or has another shape.
-    """
+def check_fits(checkpoint: str, remedy: str = "") -> list[Assignment]:
+    """Return the assignment of a checkpoint to the graph's network; a UserError if a variable is missing or differs."""
     stored = open_checkpoint(checkpoint).get_variable_to_shape_map()
-    plan = assign(stored)
-    if differences := _differences(plan):
-        remedy = "config.json and labels.txt must be the checkpoint's own, and lie beside it"
-        if all(assignment.reason == MISSING for assignment in plan):
+    plan = assign(stored, Scopes())
+    if unfit := [assignment for assignment in plan if assignment.reason]:
+        if not remedy and all(assignment.reason == MISSING for assignment in plan):
             remedy = f"--model_scope must be the scope of its network, one of {_scopes_in(stored)}"
+        remedy = remedy or "config.json and labels.txt must be the checkpoint's own, and lie beside it"
+        differences = f"{unfit[0].name} has {unfit[0].reason} ({len(unfit)} of {len(plan)} variables differ)"
         raise UserError(f"checkpoint {checkpoint} is of another network: {differences}; {remedy}")
     return plan
 
 
-def _once_for_all_replicas(load: Callable[[], None]) -> None:
-    """Call `load` once where several replicas build the network: in the cross-replica context, with their variables."""
-    replica = tf.distribute.get_replica_context()
-    if replica is None:
-        load()
-    else:
-        replica.merge_call(lambda strategy: load())
+def _once_for_all_replicas(load: Callable[..., None]) -> Callable[..., None]:
+    """Call a method once where several replicas build the network: in the cross-replica context, with all variables."""
+
+    def once(start: WarmStart | Resume) -> None:
+        tf.distribute.get_replica_context().merge_call(lambda strategy: load(start))
+
+    return once
 
 
 class WarmStart(NamedTuple):
-    """A checkpoint to start from when the model directory has none.
-
-    `load` is called once the network is built and before the optimizer adds its variables.
-    """
+    """A checkpoint to start from when the model directory has none."""
 
     checkpoint: str  # prefix
     scopes: Scopes
     ignore_missing: bool  # variables that the checkpoint lacks keep their random initial values; else an error
     notes: tuple[tuple[str, str], ...] = ()  # (part of a variable's name, what to log if such a variable is loaded)
 
+    @_once_for_all_replicas
     def load(self) -> None:
         """Initialize the graph's network from the checkpoint, and log a table of all its variables.
 
-        Raises:
-            UserError: no variable can be loaded; one is missing and `ignore_missing` is off; or the checkpoint is
-                damaged.
+        It is called once the network is built and before the optimizer adds its variables. A UserError if no variable
+        can be loaded, or if one is missing and `ignore_missing` is off.
         """
-        _once_for_all_replicas(self._load)
-
-    def _load(self) -> None:
         stored = open_checkpoint(self.checkpoint).get_variable_to_shape_map()
         plan = assign(stored, self.scopes)
         log(f"starting from {self.checkpoint}\n{table(plan)}")
@@ -164,8 +133,7 @@ class WarmStart(NamedTuple):
         if slots or STEP in stored:
             log(f"  not taken over: the source's step and {len(slots)} variables of its optimizer")
         if others := [shortened(name) for name in left if name not in slots]:
-            names = ", ".join(others[:SHOWN]) + ", ..." * (len(others) > SHOWN)
-            log(f"  not in the network: {len(others)} of the checkpoint's variables: {names}")
+            log(f"  not in the network: {len(others)} of the checkpoint's variables: {some_of(others)}")
         for scope in self.scopes.exclude:
             if not any(scope in assignment.name for assignment in plan):
                 log(f"  note: --checkpoint_exclude_scopes: no variable has '{scope}' in its name")
@@ -183,9 +151,8 @@ class WarmStart(NamedTuple):
             )
         missing = [assignment.name for assignment in plan if assignment.reason == MISSING]
         if missing and not self.ignore_missing:
-            names = ", ".join(missing[:SHOWN]) + ", ..." * (len(missing) > SHOWN)
             remedy = "--ignore_missing_vars leaves them at their random start"
-            raise UserError(f"--checkpoint_path={self.checkpoint} lacks {names}; {remedy}")
+            raise UserError(f"--checkpoint_path={self.checkpoint} lacks {some_of(missing)}; {remedy}")
         tf.train.init_from_checkpoint(self.checkpoint, loaded)
 
 
@@ -194,23 +161,11 @@ class Resume(NamedTuple):
 
     checkpoint: str  # prefix
 
+    @_once_for_all_replicas
     def load(self) -> None:
-        """Log a table of the variables, and check that they fit; the Estimator itself restores them.
-
-        Raises:
-            UserError: the checkpoint is damaged, or of another network.
-        """
-        _once_for_all_replicas(self._check)
-
-    def _check(self) -> None:
-        plan = assign(open_checkpoint(self.checkpoint).get_variable_to_shape_map())
-        folder, name = Path(self.checkpoint).parent, Path(self.checkpoint).name
-        if differences := _differences(plan):
-            remedy = "choose another --model_dir, or the settings it was trained with"
-            raise UserError(
-                f"--model_dir={folder} has a checkpoint of another network, {name}: {differences}; {remedy}"
-            )
-        step = step_of(self.checkpoint)
+        """Log a table of the variables; a UserError if they do not fit. The Estimator itself restores them."""
+        plan = check_fits(self.checkpoint, "choose another --model_dir, or the settings it was trained with")
+        step = checkpoint_files.step_of(self.checkpoint)
         log(f"going on from {self.checkpoint}, step {step}, with the optimizer's variables\n{table(plan)}")
 
 
@@ -228,40 +183,28 @@ def starting_point(
 ) -> Start:
     """Return where training starts from: the model directory's checkpoint, or else the one at `path`.
 
-    Args:
-      path: a checkpoint or its folder.
-      optional: whether there may be none; then None is returned, and training starts from random weights.
-      scopes: how the names in that checkpoint differ; the fields of `Scopes`.
-      ignore_missing: as in WarmStart.
-      model_dir: a checkpoint in it wins over `path`, as in the reference.
-      config: of the network, to be compared with the checkpoint's.
+    A checkpoint in the model directory wins, as in the reference. If there is none at `path` and it is `optional`,
+    training starts from random weights. `scopes` are the fields of `Scopes`; the config of the network is compared with
+    the checkpoint's.
     """
-    own = newest(model_dir) if model_dir else None
-    if own:
+    if model_dir and (own := checkpoint_files.newest(model_dir)):
         return Resume(own)
     try:
-        checkpoint = resolve(path)
+        checkpoint = checkpoint_files.resolve(path)
     except FileNotFoundError:
         if not optional:
             raise
         for file in sorted(Path(path).glob("*")):
-            if file.suffix in IMPORTABLE:
-                log(f"{file} is no checkpoint yet; convert it: {IMPORT}{file}")
+            if file.suffix in checkpoint_files.IMPORTABLE:
+                log(f"{file} is no checkpoint yet; convert it: {checkpoint_files.IMPORT}{file}")
         return None
     notes = []
+    remedy = "--checkpoint_exclude_scopes=multibox_head starts the heads at random"
     for part, settings in _HEADS.items():
         # no error: a head may learn other default boxes or classes from there
         if config and (changes := config_file.differences(config, str(Path(checkpoint).parent), settings)):
-            remedy = "--checkpoint_exclude_scopes=multibox_head starts the heads at random"
             notes.append((part, f"{part}* was trained with other settings: {'; '.join(changes)}; {remedy}"))
     return WarmStart(checkpoint, Scopes(*scopes), ignore_missing, tuple(notes))
-
-
-# settings that give the outputs of a head, by a part of its name, their meaning
-_HEADS = {
-    "multibox_head/loc_": ("anchors", "targets.coordinates", "targets.prior_variances"),
-    "multibox_head/cls_": ("anchors", "class_names"),
-}
 
 
 def identity(start: Start) -> str:

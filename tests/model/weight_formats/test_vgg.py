@@ -33,14 +33,6 @@ def test_a_dense_layer_that_sees_no_square_map_is_left_to_the_check_of_the_shape
     assert vgg.hwio(np.zeros((12 * 9, 8)), oihw=False, channels=12).shape == (3, 3, 12, 8)
 
 
-def test_reduce_keeps_every_third_position_and_every_fourth_output():
-    fc6 = np.arange(7 * 7 * 2 * 8).reshape(7, 7, 2, 8)
-    kernel, bias = vgg.reduce("fc6", fc6, np.arange(8), 4)
-    assert kernel.shape == (3, 3, 2, 2)
-    assert kernel[2, 1, 1, 1] == fc6[6, 3, 1, 4]
-    assert bias.tolist() == [0, 4]
-
-
 # --- the first layer ---------------------------------------------------------------------------------------------
 
 
