@@ -124,13 +124,10 @@ class Video(contextlib.AbstractContextManager["Video"]):
             self._rest = self._read()
             self._first = next(self._rest)
         except BaseException:
-            self.close()
+            self.__exit__()
             raise
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         """Close the file or camera; another thread that reads it just now gets a VideoError for its next frame."""
         self._closed = True
         # to free what a thread decodes with would crash the process; if a camera hangs, it stays open to the end
