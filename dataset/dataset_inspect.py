@@ -44,17 +44,16 @@ def main() -> None:
     from net import advice
     from net.coverage import objects_of
 
-    counts, examples = contents.Contents(), []
-    for number, example in enumerate(contents.read_examples(shards)):
-        counts.add(example)
-        if FLAGS.output and number < FLAGS.count:
+    examples: list[dict] = []
+    for example in contents.read_examples(shards):
+        if FLAGS.output and len(examples) < FLAGS.count:
             contents.draw_example(example, class_names, Path(FLAGS.output))
         examples.append({name: value for name, value in example.items() if name != "image_encoded"})
     objects = objects_of(examples, config.targets.use_difficult)
-    for line in (*counts.lines(class_names), *advice.report(objects, config, class_names)):
+    for line in (*contents.count_lines(examples, class_names), *advice.report(objects, config, class_names)):
         log(line)
     if FLAGS.output:
-        log(f"drew {min(FLAGS.count, counts.images)} pictures into {FLAGS.output}")
+        log(f"drew {min(FLAGS.count, len(examples))} pictures into {FLAGS.output}")
 
 
 def _class_names(data_dir: Path) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dataset.records.contents import Contents
+from dataset.records.contents import count_lines
 
 
 def example(boxes_yxyx, labels, difficult, width=500, height=375):
@@ -16,11 +16,12 @@ def example(boxes_yxyx, labels, difficult, width=500, height=375):
 
 
 def test_counts():
-    contents = Contents()
-    contents.add(example([], [], []))
-    contents.add(example([[0, 0, 0.05, 0.05], [0, 0, 1, 1], [0.5, 0.5, 0.5, 0.9]], [2, 2, 3], [True, False, False]))
-    contents.add(example([[0.5, 0.5, 0.2, 0.2]], [1], [False], width=300))
-    lines = contents.lines(("cat", "dog"))
+    examples = [
+        example([], [], []),
+        example([[0, 0, 0.05, 0.05], [0, 0, 1, 1], [0.5, 0.5, 0.5, 0.9]], [2, 2, 3], [True, False, False]),
+        example([[0.5, 0.5, 0.2, 0.2]], [1], [False], width=300),
+    ]
+    lines = count_lines(examples, ("cat", "dog"))
     assert lines[0] == "3 images, 1 of them without objects; 4 objects, 1 of them difficult, 2 without area"
     assert lines[1] == "images, width x height: 500x375 (2), 300x375 (1)"
     assert [line.split() for line in lines[3:6]] == [
@@ -32,6 +33,4 @@ def test_counts():
 
 
 def test_records_without_an_object():
-    contents = Contents()
-    contents.add(example([], [], []))
-    assert contents.lines(())[0].startswith("1 images, 1 of them without objects; 0 objects")
+    assert count_lines([example([], [], [])], ())[0].startswith("1 images, 1 of them without objects; 0 objects")
