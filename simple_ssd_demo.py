@@ -37,10 +37,13 @@ def define_flags() -> None:
 
 def main() -> int:
     """Read the flags, detect, draw; returns 1 if a picture could not be read."""
-    asked, output = video.parse_inputs(FLAGS.input), Path(FLAGS.output)
-    video.check_inputs(asked, output)
-    if asked.camera is not None:  # what is missing is said before the network is built
-        with video.Video(asked.camera), Window(f"camera:{asked.camera}"):
+    output = Path(FLAGS.output)
+    pictures, videos, camera = video.parse_inputs(FLAGS.input, output)
+    for path in videos:  # what is missing or cannot be read is said before the network is built
+        with video.Video(path):
+            pass
+    if camera is not None:
+        with video.Video(camera), Window(f"camera:{camera}"):
             pass
     for folder in config_file.folders_beside(FLAGS.checkpoint_path):
         _config(folder)
@@ -48,12 +51,12 @@ def main() -> int:
     from net import demo
 
     detector = _detector()
-    if asked.camera is not None:
-        demo.show_camera(detector, asked.camera)
+    if camera is not None:
+        demo.show_camera(detector, camera)
         return 0
     output.mkdir(parents=True, exist_ok=True)
-    unreadable = demo.draw_pictures(detector, asked.pictures, output) if asked.pictures else 0
-    for path in asked.videos:
+    unreadable = demo.draw_pictures(detector, pictures, output) if pictures else 0
+    for path in videos:
         demo.draw_video(detector, path, output)
     return 1 if unreadable else 0
 

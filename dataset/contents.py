@@ -14,7 +14,7 @@ from PIL import Image
 
 from dataset.records.parsing import read_examples
 from dataset.sources.annotations import Annotation
-from utility.drawing.detections import draw_detections
+from utility.drawing.detections import Mark, class_colour, class_name, draw_marks
 from utility.errors import UserError
 
 _SIZE_LIMITS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # upper ends of the groups by size
@@ -67,16 +67,14 @@ def described(examples: Sequence[Example], class_names: Sequence[str]) -> list[s
 def draw_example(example: Example, class_names: Sequence[str], output_directory: Path) -> Path:
     """Write an example's picture with its boxes, drawn with a score of 1, as JPEG; return its path."""
     picture = Image.open(io.BytesIO(example["image_encoded"]))  # may be smaller than the picture as it came
-    drawn = draw_detections(
-        picture,
-        example["boxes_yxyx"] * [picture.height, picture.width, picture.height, picture.width],
-        np.ones(len(example["labels"])),
-        example["labels"],
-        class_names,
-    )
+    boxes = example["boxes_yxyx"] * [picture.height, picture.width, picture.height, picture.width]
+    marks = [
+        Mark(box, class_colour(label), class_name(class_names, label))
+        for box, label in zip(boxes, example["labels"].tolist(), strict=True)
+    ]
     output_directory.mkdir(parents=True, exist_ok=True)
     path = output_directory / f"{example['image_id'].decode()}.jpg"
-    drawn.save(path, quality=90)
+    draw_marks(picture, marks).save(path, quality=90)
     return path
 
 

@@ -19,17 +19,13 @@ from utility.files import text_files
 from utility.run.folder_lock import locked
 from utility.run.log import log
 
-Color = tuple[int, int, int]
+Color = tuple[int, ...]  # red, green, blue in [0, 255]
 Point = tuple[float, float]
 
 _BRIGHT = ((220, 40, 40), (240, 150, 30), (245, 220, 50), (50, 160, 70), (40, 90, 200), (150, 60, 180))
-_PAINTS = ((190, 30, 35), (40, 70, 160), (75, 85, 95), (225, 225, 230))
 _SCALES = ((240, 120, 30), (245, 200, 50), (60, 190, 200))
 _DARK, _WHITE, _GLASS = (35, 35, 40), (240, 240, 240), (170, 210, 235)
 _BROWN = ((110, 75, 45), (90, 60, 40), (130, 95, 65))
-_LEAVES = ((50, 120, 45), (80, 145, 50), (35, 95, 60), (110, 140, 40))
-_WALLS = ((200, 180, 150), (170, 80, 60), (225, 225, 215), (150, 160, 175), (215, 190, 110))
-_ROOFS = ((140, 50, 40), (80, 80, 90), (100, 65, 50))
 
 
 class _Pen:
@@ -59,12 +55,10 @@ class _Pen:
     def color(self, colors: Sequence[Color]) -> Color:
         """Return one of the colours, slightly varied."""
         base = np.array(colors[int(self.rng.integers(len(colors)))]) + self.rng.integers(-25, 26, 3)
-        red, green, blue = base.clip(0, 255).tolist()
-        return red, green, blue
+        return tuple(base.clip(0, 255).tolist())
 
 
 def _ball(pen: _Pen) -> None:
-    """Draw a beach ball: white and coloured sectors that meet off the centre, around a cap."""
     first, second = pen.color(_BRIGHT), pen.color([_WHITE])
     x, y = pen.rng.uniform(0.35, 0.65, 2)
     for number in range(6):
@@ -76,8 +70,7 @@ def _ball(pen: _Pen) -> None:
 
 
 def _car(pen: _Pen) -> None:
-    """Draw a car from the side: body, cabin with two windows, wheels with hubs, lamps."""
-    body = pen.color(_PAINTS)
+    body = pen.color([(190, 30, 35), (40, 70, 160), (75, 85, 95), (225, 225, 230)])
     roof_left, roof_right = pen.rng.uniform(0.25, 0.33), pen.rng.uniform(0.62, 0.72)
     pen.polygon([(0.13, 0.46), (roof_left, 0.02), (roof_right, 0.02), (0.83, 0.46)], body)
     pen.polygon([(0.2, 0.43), (roof_left + 0.03, 0.1), (0.46, 0.1), (0.46, 0.43)], _GLASS)
@@ -95,7 +88,6 @@ def _car(pen: _Pen) -> None:
 
 
 def _fish(pen: _Pen) -> None:
-    """Draw a fish: striped body, forked tail, fins, an eye."""
     body, stripe, fin = pen.color(_SCALES), pen.color([_DARK, _WHITE]), pen.color(_SCALES)
     fork = pen.rng.uniform(0.08, 0.16)
     pen.polygon([(0.72, 0.5), (1, 0.08), (1 - fork, 0.5), (1, 0.92)], fin)
@@ -113,9 +105,9 @@ def _fish(pen: _Pen) -> None:
 
 
 def _house(pen: _Pen) -> None:
-    """Draw a house: brick wall, gable, chimney, door and windows with crossbars."""
-    wall, roof, door = pen.color(_WALLS), pen.color(_ROOFS), pen.color(_BROWN)
-    joint = (max(wall[0] - 45, 0), max(wall[1] - 45, 0), max(wall[2] - 45, 0))
+    wall = pen.color([(200, 180, 150), (170, 80, 60), (225, 225, 215), (150, 160, 175), (215, 190, 110)])
+    roof, door = pen.color([(140, 50, 40), (80, 80, 90), (100, 65, 50)]), pen.color(_BROWN)
+    joint = tuple(max(part - 45, 0) for part in wall)
     pen.rectangle(0.7, 0.04, 0.82, 0.35, roof)
     pen.rectangle(0.08, 0.38, 0.92, 1, wall)
     for row in range(10):
@@ -137,8 +129,7 @@ def _house(pen: _Pen) -> None:
 
 
 def _tree(pen: _Pen) -> None:
-    """Draw a tree: a trunk with branches under a crown of leaves."""
-    bark, leaves = pen.color(_BROWN), pen.color(_LEAVES)
+    bark, leaves = pen.color(_BROWN), pen.color([(50, 120, 45), (80, 145, 50), (35, 95, 60), (110, 140, 40)])
     pen.polygon([(0.4, 1), (0.46, 0.5), (0.54, 0.5), (0.61, 1)], bark)
     pen.line([(0.5, 0.72), (0.25, 0.5)], bark, 0.05)
     pen.line([(0.5, 0.68), (0.75, 0.48)], bark, 0.05)
@@ -147,8 +138,8 @@ def _tree(pen: _Pen) -> None:
             angle, distance = pen.rng.uniform(0, 2 * math.pi), math.sqrt(pen.rng.uniform(0, 1))
             x = 0.5 + 0.34 * distance * math.cos(angle)
             y = 0.32 - 0.006 * light + 0.2 * distance * math.sin(angle)
-            red, green, blue = (min(max(part + light, 0), 255) for part in leaves)
-            pen.ellipse(x, y, (pen.rng.uniform(0.07, 0.15), pen.rng.uniform(0.07, 0.15)), (red, green, blue))
+            radii = pen.rng.uniform(0.07, 0.15), pen.rng.uniform(0.07, 0.15)
+            pen.ellipse(x, y, radii, tuple(min(max(part + light, 0), 255) for part in leaves))
 
 
 # class -> how it is drawn, its width / height, its largest rotation to either side in degrees
@@ -182,12 +173,21 @@ def draw_scene(rng: np.random.Generator, num_objects: int) -> tuple[Image.Image,
         name = CLASS_NAMES[rng.integers(len(CLASS_NAMES))]
         sprite = _sprite(name, rng, width * scale, height * scale)
         mask = np.asarray(sprite.getchannel("A")) > 127
-        place = _find_place(mask, owner, [inside for _, _, inside in placed], rng)
-        if place is not None:
-            x, y, window, shown = place
-            window[shown] = len(placed)
-            image.paste(sprite, (x, y), sprite)
-            placed.append((name, int(mask.sum()), int(shown.sum())))
+        visible = np.bincount(owner[owner >= 0], minlength=len(placed))
+        least_visible = _MIN_VISIBLE * np.array([inside for _, _, inside in placed])
+        for _ in range(_PLACEMENT_TRIALS):
+            outside = 0.45 if rng.random() < 0.15 else 0.0  # fraction of the object that may lie outside the image
+            margins = int(sprite.width * outside), int(sprite.height * outside)
+            x = int(rng.integers(-margins[0], max(width - sprite.width + margins[0], -margins[0]) + 1))
+            y = int(rng.integers(-margins[1], max(height - sprite.height + margins[1], -margins[1]) + 1))
+            shown = mask[max(-y, 0) : height - y, max(-x, 0) : width - x]
+            window = owner[max(y, 0) :, max(x, 0) :][: shown.shape[0], : shown.shape[1]]
+            hidden = np.bincount(window[shown & (window >= 0)], minlength=len(placed))
+            if (visible - hidden >= least_visible).all():
+                window[shown] = len(placed)
+                image.paste(sprite, (x, y), sprite)
+                placed.append((name, int(mask.sum()), int(shown.sum())))
+                break
     objects = [_annotate(owner == index, *facts) for index, facts in enumerate(placed)]
     return _photograph(image, rng), objects
 
@@ -205,16 +205,15 @@ def _background(rng: np.random.Generator, width: int, height: int) -> Image.Imag
         reach_x, reach_y = np.exp(rng.uniform(math.log(4), math.log(90), 2))
         kind = rng.integers(4)
         if kind < 2:
-            fill = draw.rectangle if kind else draw.ellipse
-            fill((x - reach_x, y - reach_y, x + reach_x, y + reach_y), fill=color)
-            continue
-        points = [(x + rng.uniform(-1, 1) * reach_x, y + rng.uniform(-1, 1) * reach_y) for _ in range(3)]
-        if kind == 2:
-            draw.polygon(points, fill=color)
+            draw_round_or_square = draw.rectangle if kind else draw.ellipse
+            draw_round_or_square((x - reach_x, y - reach_y, x + reach_x, y + reach_y), fill=color)
         else:
-            draw.line(points, fill=color, width=int(rng.integers(1, 9)))
-    strength = np.float32(rng.uniform(2, 14))
-    noise = rng.standard_normal((height // 8, width // 8), np.float32) * strength
+            points = [(x + rng.uniform(-1, 1) * reach_x, y + rng.uniform(-1, 1) * reach_y) for _ in range(3)]
+            if kind == 2:
+                draw.polygon(points, fill=color)
+            else:
+                draw.line(points, fill=color, width=int(rng.integers(1, 9)))
+    noise = np.float32(rng.uniform(2, 14)) * rng.standard_normal((height // 8, width // 8), np.float32)
     rough = Image.fromarray(noise).resize(image.size, Image.Resampling.BICUBIC)
     return Image.fromarray((np.asarray(image) + np.asarray(rough)[..., None]).clip(0, 255).astype(np.uint8))
 
@@ -240,29 +239,6 @@ def _sprite(name: str, rng: np.random.Generator, max_width: float, max_height: f
     return lit
 
 
-def _find_place(
-    mask: np.ndarray, owner: np.ndarray, inside: Sequence[int], rng: np.random.Generator
-) -> tuple[int, int, np.ndarray, np.ndarray] | None:
-    """Return x, y of a place for an object where enough of each object behind it stays visible, or None.
-
-    After x and y come, cropped to the image, the view of `owner` under the object and the object's mask.
-    """
-    (height, width), visible = owner.shape, np.bincount(owner[owner >= 0], minlength=len(inside))
-    for _ in range(_PLACEMENT_TRIALS):
-        outside = 0.45 if rng.random() < 0.15 else 0.0  # fraction of the object that may lie outside the image
-        x, y = (
-            int(rng.integers(-margin, max(space - side + margin, -margin) + 1))
-            for space, side in zip((width, height), mask.shape[::-1], strict=True)
-            for margin in [int(side * outside)]
-        )
-        shown = mask[max(-y, 0) : height - y, max(-x, 0) : width - x]
-        window = owner[max(y, 0) :, max(x, 0) :][: shown.shape[0], : shown.shape[1]]
-        hidden = np.bincount(window[shown & (window >= 0)], minlength=len(inside))
-        if (visible - hidden >= _MIN_VISIBLE * np.array(inside)).all():
-            return x, y, window, shown
-    return None
-
-
 def _annotate(visible: np.ndarray, name: str, total: int, inside: int) -> LabelledObject:
     rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
     box = (int(rows[0]) + 1, int(columns[0]) + 1, int(rows[-1]) + 1, int(columns[-1]) + 1)
@@ -283,12 +259,10 @@ def _photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def _with_noise(pixels: np.ndarray, rng: np.random.Generator, least: float, most: float) -> Image.Image:
     """Add normal noise, alike in all channels, of a random strength in grey levels to pixels [h, w, 3]."""
-    strength = np.float32(rng.uniform(least, most))
-    noise = rng.standard_normal((*pixels.shape[:2], 1), np.float32) * strength
+    noise = np.float32(rng.uniform(least, most)) * rng.standard_normal((*pixels.shape[:2], 1), np.float32)
     return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
 
 
-_SPLITS = {"VOC2007": "trainval", "VOC2007TEST": "test"}  # folder -> image set
 _MARKER = "sample.json"  # tells a drawn sample from other VOC directories
 _OBJECT_COUNTS = (0.04, 0.16, 0.22, 0.22, 0.17, 0.11, 0.08)  # fraction of images with 0, 1, 2, … objects
 
@@ -297,43 +271,39 @@ def make(output_directory: str | Path, *, num_train: int = 200, num_test: int = 
     """Write VOC2007 (trainval) and VOC2007TEST (test) with drawn pictures, and `labels.txt` with their classes.
 
     The same arguments give the same files; pictures of one split do not depend on the number of the other. Image sets
-    are written last, so that an interrupted run leaves nothing that can be converted. A UserError if a number is too
-    small, the folder has a VOC directory that is not a drawn sample, or another program is writing there.
+    are written last, so that an interrupted run leaves nothing that can be converted. A UserError if the folder has a
+    VOC directory that is not a drawn sample, or another program is writing there.
     """
     root = Path(output_directory)
-    for name, value, least in (("num_train", num_train, 1), ("num_test", num_test, 1), ("seed", seed, 0)):
-        if value < least:
-            raise UserError(f"--{name}={value} must be at least {least}")
+    main = Path("ImageSets", "Main")
+    splits = (("VOC2007", main / "trainval.txt", num_train), ("VOC2007TEST", main / "test.txt", num_test))
     with locked(root, "--output_directory"):
-        foreign = [root / split for split in _SPLITS if (root / split).exists()]
-        if foreign and not (root / _MARKER).exists():
-            raise UserError(
-                f"{foreign[0]} exists and is not a drawn sample: choose another --output_directory, "
-                "so that your data is not mixed with drawn pictures"
-            )
-        lists = [root / split / "ImageSets" / "Main" / f"{image_set}.txt" for split, image_set in _SPLITS.items()]
-        for path in lists:
-            path.unlink(missing_ok=True)
-        settings = {"num_train": num_train, "num_test": num_test, "seed": seed}
-        text_files.write_whole(root / _MARKER, json.dumps(settings) + "\n")
+        for split, image_set, _ in splits:
+            if (root / split).exists() and not (root / _MARKER).exists():
+                raise UserError(
+                    f"{root / split} exists and is not a drawn sample: choose another --output_directory, "
+                    "so that your data is not mixed with drawn pictures"
+                )
+            (root / split / image_set).unlink(missing_ok=True)
+        marker = json.dumps({"num_train": num_train, "num_test": num_test, "seed": seed})
+        text_files.write_whole(root / _MARKER, f"{marker}\n")
         labels.write_labels(root / LABELS_FILE, CLASS_NAMES)
-        for index, (split, number) in enumerate(zip(_SPLITS, (num_train, num_test), strict=True)):
+        for index, (split, _, number) in enumerate(splits):
             (root / split / "JPEGImages").mkdir(parents=True, exist_ok=True)
             for item in tqdm(range(number), desc=split, unit="picture", disable=None):
                 rng = np.random.default_rng([seed, index, item])
                 image, objects = draw_scene(rng, int(rng.choice(len(_OBJECT_COUNTS), p=_OBJECT_COUNTS)))
                 name = f"{index}{item:05d}"
                 image.save(root / split / "JPEGImages" / f"{name}.jpg", quality=90)
-                text = _annotation(f"{name}.jpg", split, image.size, objects)
-                text_files.write_whole(voc.annotation_path(root / split, name), text)
-        for index, (path, number) in enumerate(zip(lists, (num_train, num_test), strict=True)):
-            text_files.write_whole(path, "".join(f"{index}{item:05d}\n" for item in range(number)))
+                text_files.write_whole(voc.annotation_path(root / split, name), _xml(split, name, image.size, objects))
+        for index, (split, image_set, number) in enumerate(splits):
+            text_files.write_whole(root / split / image_set, "".join(f"{index}{item:05d}\n" for item in range(number)))
     log(f"wrote {num_train} + {num_test} pictures of {', '.join(CLASS_NAMES)} to {root}")
 
 
-def _annotation(filename: str, folder: str, size: tuple[int, int], objects: Sequence[LabelledObject]) -> str:
-    """Return the XML of an annotation as VOC writes it; `size` is width, height in pixels."""
-    text = f"<annotation>\n\t<folder>{folder}</folder>\n\t<filename>{filename}</filename>\n"
+def _xml(folder: str, name: str, size: tuple[int, int], objects: Sequence[LabelledObject]) -> str:
+    """Return the annotation of the picture `name`.jpg as VOC writes it; `size` is width, height in pixels."""
+    text = f"<annotation>\n\t<folder>{folder}</folder>\n\t<filename>{name}.jpg</filename>\n"
     text += "\t<source><database>Drawn sample</database></source>\n"
     text += f"\t<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>\n"
     text += "\t<segmented>0</segmented>\n"

@@ -7,7 +7,7 @@ import queue
 import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -23,24 +23,17 @@ from utility.run.log import first_line
 _VIDEO = re.compile(r"\.(3gp|avi|flv|m2ts|m4v|mkv|mov|mp4|mpeg|mpg|mts|ogv|ts|webm|wmv)", re.IGNORECASE)
 
 
-class Inputs(NamedTuple):
-    """Pictures, videos, or the number of a camera and nothing else."""
+def parse_inputs(texts: Sequence[str], output: Path) -> tuple[list[Path], list[Path], int | None]:
+    """Return what --input names, pictures (those of folders too), videos, and the number of a camera or None.
 
-    pictures: tuple[Path, ...] = ()
-    videos: tuple[Path, ...] = ()
-    camera: int | None = None
-
-
-def parse_inputs(texts: Sequence[str]) -> Inputs:
-    """Return what --input names: files, the pictures in folders, or a camera.
-
-    A UserError if a folder has no picture, or a camera is not alone or has no number.
+    A UserError if a folder has no picture, a camera is not alone or has no number, or a file would be drawn in the
+    folder `output` to where another is drawn, or one is read.
     """
     if any(text.startswith("camera:") for text in texts):
         number = re.fullmatch(r"camera:([0-9]{1,3})", texts[0])
         if number is None or len(texts) > 1:
             raise UserError(f"--input={' '.join(texts)}: a camera is camera:0, camera:1, ..., and one input alone")
-        return Inputs(camera=int(number[1]))
+        return [], [], int(number[1])
     paths: list[Path] = []
     for path in map(Path, texts):
         inside = sorted(filter(folders.is_picture, path.iterdir())) if path.is_dir() else [path]
@@ -50,32 +43,22 @@ def parse_inputs(texts: Sequence[str]) -> Inputs:
             none = f"there is no picture ({', '.join(folders.SUFFIXES)}) in this folder"
             raise UserError(f"--input={path}: {none}{hint}")
         paths += inside
-    videos = tuple(path for path in paths if _is_video(path))
-    return Inputs(tuple(path for path in paths if path not in videos), videos)
-
-
-def _is_video(path: Path) -> bool:
-    return _VIDEO.fullmatch(path.suffix) is not None
-
-
-def drawn_path(path: Path, output: Path) -> Path:
-    """Return the file in the folder `output` that a picture or video is drawn to."""
-    return output / f"{path.stem}{'.mp4' if _is_video(path) else '.jpg'}"
-
-
-def check_inputs(inputs: Inputs, output: Path) -> None:
-    """Raise a UserError if a file would be drawn to twice, or is read too, or is a video that cannot be read."""
     drawn_from: dict[Path, Path] = {}
-    for path in (*inputs.pictures, *inputs.videos):
+    for path in paths:
         drawn = drawn_path(path, output)
         # where names are the same in upper and lower case, or linked, only the file system knows
-        is_input = drawn.resolve() == path.resolve() or (drawn.exists() and path.exists() and drawn.samefile(path))
+        is_input = drawn.exists() and path.exists() and drawn.samefile(path)
         if drawn.resolve() in drawn_from or is_input:
             other = drawn_from.get(drawn.resolve(), path)
             raise UserError(f"--output={output}: {path} would be drawn over {other}; take another folder")
         drawn_from[drawn.resolve()] = path
-    for path in inputs.videos:
-        Video(path).close()
+    videos = [path for path in paths if _VIDEO.fullmatch(path.suffix)]
+    return [path for path in paths if path not in videos], videos, None
+
+
+def drawn_path(path: Path, output: Path) -> Path:
+    """Return the file in the folder `output` that a picture or video is drawn to."""
+    return output / f"{path.stem}{'.mp4' if _VIDEO.fullmatch(path.suffix) else '.jpg'}"
 
 
 class VideoError(UserError):
@@ -123,7 +106,7 @@ class Video(contextlib.AbstractContextManager["Video"]):
         except (av.InvalidDataError, av.EOFError) as error:
             raise VideoError(f"{self.name}: this is no video, or it is cut off") from error
         except self._errors as error:
-            raise VideoError(f"{self.name}: cannot be opened: {_reason(error)}") from error
+            raise VideoError(f"{self.name}: cannot be opened: {first_line(error)}") from error
         try:
             if not self._container.streams.video:
                 raise VideoError(f"{self.name}: there is no video in this file")
@@ -141,13 +124,10 @@ class Video(contextlib.AbstractContextManager["Video"]):
             self._rest = self._read()
             self._first = next(self._rest)
         except BaseException:
-            self.close()
+            self.__exit__()
             raise
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         """Close the file or camera; another thread that reads it just now gets a VideoError for its next frame."""
         self._closed = True
         # to free what a thread decodes with would crash the process; if a camera hangs, it stays open to the end
@@ -202,15 +182,15 @@ class Video(contextlib.AbstractContextManager["Video"]):
                 try:
                     packet = next(self._packets, None)
                 except self._errors as error:
-                    raise VideoError(f"{self.name}: breaks off: {_reason(error)}") from error
+                    raise VideoError(f"{self.name}: breaks off: {first_line(error)}") from error
+                if packet is None:
+                    return
                 try:
-                    frames = None if packet is None else packet.decode()
+                    frames = packet.decode()
                 except EOFError:
-                    frames = None
+                    return
                 except self._errors:
                     frames = [None]
-            if frames is None:
-                return
             yield from frames
 
 
@@ -226,20 +206,15 @@ def _open_camera(av: Any, number: int) -> Any:
     return av.open(f"video={devices[number].name}", format="dshow")
 
 
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or first_line(error)
-
-
-def newest(frames: Iterable[Frame], stop: threading.Event) -> Iterator[Frame]:
+def newest(frames: Iterator[Frame], stop: threading.Event) -> Iterator[Frame]:
     """Yield the newest of a camera's frames until `stop`, without those that came while the last was looked at."""
     slot: queue.Queue[Frame | Exception | None] = queue.Queue(maxsize=1)
 
     def read() -> None:
-        source = iter(frames)
-        item: Frame | Exception | None
+        item: Frame | Exception | None = None
         while not stop.is_set():
             try:
-                item = next(source, None)
+                item = next(frames, None)
             except Exception as error:  # for the other thread
                 item = error
             with contextlib.suppress(queue.Empty):
@@ -267,37 +242,36 @@ _FINEST = Fraction(1, 1_000_000)  # seconds; some recorders count nanoseconds
 _MOST_RATE = Fraction(240)  # frames a second that the file states; the times of the frames are what counts
 
 
-class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
-    """Writes frames of a video's size, rate and times to a file, as a context manager.
+@contextlib.contextmanager
+def video_writer(path: Path, like: Video) -> Iterator[Callable[[np.ndarray, Fraction], None]]:
+    """Yield a function that writes frames of a video's size, rate and times to a file, which is whole at the end.
 
+    It takes a frame, RGB uint8 [h, w, 3], and the seconds from which on it is shown, more than those of the one before.
     H.264 halves the resolution of colour, so that a side of an odd number of pixels gets one more, a copy of the last.
     """
-
-    def __init__(self, path: Path, like: Video):
-        self._av = _pyav()
-        self._container: Any = self._av.open(str(path), "w", format="mp4", options=_MUXER)
-        self._time_base = like.time_base if like.time_base > _FINEST else Fraction(1, 90000)
-        self._last = -1
-        self._stream: Any = self._container.add_stream("libx264", rate=min(like.rate, _MOST_RATE), options=_ENCODER)
-        self._stream.width, self._stream.height = (side + side % 2 for side in like.size)
-        self._stream.pix_fmt = "yuv420p"
-        codec = self._stream.codec_context
-        codec.time_base, codec.sample_aspect_ratio = self._time_base, like.pixel_aspect
+    av = _pyav()
+    time_base = like.time_base if like.time_base > _FINEST else Fraction(1, 90000)
+    with av.open(str(path), "w", format="mp4", options=_MUXER) as container:
+        stream = container.add_stream("libx264", rate=min(like.rate, _MOST_RATE), options=_ENCODER)
+        stream.width, stream.height = (side + side % 2 for side in like.size)
+        stream.pix_fmt = "yuv420p"
+        codec = stream.codec_context
+        codec.time_base, codec.sample_aspect_ratio = time_base, like.pixel_aspect
         codec.colorspace = codec.color_primaries = codec.color_trc = 1  # FFmpeg's number of BT.709
         codec.color_range = 1  # limited
+        last = -1
 
-    def __exit__(self, *_: object) -> None:
+        def write(image: np.ndarray, time: Fraction) -> None:
+            nonlocal last
+            height, width = image.shape[:2]
+            even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+            last = max(round(time / time_base), last + 1)
+            frame.pts, frame.time_base = last, time_base
+            container.mux(stream.encode(frame))
+
         try:
-            self._container.mux(self._stream.encode(None))  # what the encoder still holds
+            yield write
         finally:
-            self._container.close()
-
-    def write(self, image: np.ndarray, time: Fraction) -> None:
-        """Write a frame, RGB uint8 [h, w, 3], that is shown from `time` seconds on, later than the one before."""
-        height, width = image.shape[:2]
-        even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = self._av.VideoFrame.from_ndarray(even, format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
-        self._last = max(round(time / self._time_base), self._last + 1)
-        frame.pts, frame.time_base = self._last, self._time_base
-        self._container.mux(self._stream.encode(frame))
+            container.mux(stream.encode(None))  # what the encoder still holds

@@ -38,7 +38,7 @@ def report(objects: Objects, config: Config, class_names: Sequence[str]) -> list
     if not len(objects.labels):
         return [f"no object to look for with {asked}"]
     found = look_for(objects, config)
-    table = [f"objects that are hard to find with {asked}:", *lines_by_class(objects, found, config, class_names)]
+    lines = [f"objects that are hard to find with {asked}:", *lines_by_class(objects, found, config, class_names)]
     few = sample(objects, 1000, 200)
     in_training = augmented(few, config)
     best, tried = found.shares(), [(config, found.shares())]
@@ -49,23 +49,30 @@ def report(objects: Objects, config: Config, class_names: Sequence[str]) -> list
         if shares.lost <= best.lost - _GAIN:
             best = shares
             tried.append((other, shares))
+    lines += _MEANINGS
     if len(tried) == 1:
-        rows = [f"no preset, input size or scales that were tried find {100 * _GAIN:.0f} % more of them"]
+        lines.append(f"no preset, input size or scales that were tried find {100 * _GAIN:.0f} % more of them")
     else:
-        rows = ["what helps:  either  compete  no box in augmented pictures  pixels  flags to add"]
-        rows += [_row(shares, in_training, other, config) for other, shares in tried]
+        lines.append("what helps:  either  compete  no box in augmented pictures  pixels  flags to add")
+    for other, shares in tried if len(tried) > 1 else ():
+        lost = nearest_boxes(in_training, other).ious.max(axis=1) < other.targets.match_threshold
+        no_box = lost.mean() if len(lost) else 0.0
+        either, compete, no_box = (f"{100 * share:.1f} %" for share in (shares.lost, shares.compete, no_box))
+        flags = " ".join(_flags(other, config)) or "none: as it is"
+        pixels = f"x {_pixels(other) / _pixels(config):.1f}"
+        lines.append(f"{either:>19}  {compete:>7}  {no_box:>28}  {pixels:>6}  {flags}")
     if best.lost >= _MANY_LEFT:
-        rows.append("  the rest is too small or too long for these; tiles show it larger: convert with --tile_size=300")
-    return [*table, *_MEANINGS, *rows]
+        lines.append(
+            "  the rest is too small or too long for these; tiles show it larger: convert with --tile_size=300"
+        )
+    return lines
 
 
 def lines_by_class(objects: Objects, found: Obstacles, config: Config, class_names: Sequence[str]) -> list[str]:
     """Return the shares by class and of all as lines of a table; the name at index i has class id i + 1."""
     names = dict(enumerate(class_names, start=1))
-    groups = [
-        (f"{label:3d}", names.get(label, f"class {label}"), objects.labels == label)
-        for label in np.unique(objects.labels).tolist()
-    ]
+    labels = np.unique(objects.labels).tolist()
+    groups = [(f"{label:3d}", names.get(label, f"class {label}"), objects.labels == label) for label in labels]
     groups.append(("", "all", np.ones(len(objects.labels), bool)))
     width = max(len(name) for _, name, _ in groups)
     head = f"{'class':>{width + 4}}  objects  no box by {config.targets.match_threshold:g}"
@@ -75,16 +82,6 @@ def lines_by_class(objects: Objects, found: Obstacles, config: Config, class_nam
         counts = f"{chosen.sum():7d}  {no_box:>13}  {below:>10}  {either:>6}  {compete:>7}"
         lines.append(f"{number:3} {name:>{width}}  {counts}")
     return lines
-
-
-def _row(shares: Obstacles, in_training: np.ndarray, config: Config, asked: Config) -> str:
-    lost = nearest_boxes(in_training, config).ious.max(axis=1) < config.targets.match_threshold
-    either, compete, no_box = (
-        f"{100 * share:.1f} %" for share in (shares.lost, shares.compete, lost.mean() if len(lost) else 0.0)
-    )
-    flags = " ".join(_flags(config, asked)) or "none: as it is"
-    pixels = f"x {_pixels(config) / _pixels(asked):.1f}"
-    return f"{either:>19}  {compete:>7}  {no_box:>28}  {pixels:>6}  {flags}"
 
 
 def _pixels(config: Config) -> int:
@@ -132,13 +129,12 @@ def _candidates(config: Config, objects: Objects, shown: np.ndarray, in_training
             yield base.replace({"anchors.scales": fitted_scales(shown, in_training, base)})
 
 
-def sample(objects: Objects, count: int, images: int, seed: int = 0) -> Objects:
+def sample(objects: Objects, count: int, images: int) -> Objects:
     """Return the objects of images drawn at random, `images` at most, until there are `count` objects or more."""
-    order = np.random.RandomState(seed).permutation(len(objects.sizes))[:images]
+    order = np.random.RandomState(0).permutation(len(objects.sizes))[:images]
     counts = np.bincount(objects.images, minlength=len(objects.sizes))[order]
     chosen = np.isin(objects.images, order[: np.searchsorted(np.cumsum(counts), count) + 1])
-    boxes, labels, numbers, sizes = objects
-    return Objects(boxes[chosen], labels[chosen], numbers[chosen], sizes)
+    return Objects(objects.boxes_yxyx[chosen], objects.labels[chosen], objects.images[chosen], objects.sizes)
 
 
 def augmented(objects: Objects, config: Config) -> np.ndarray:
@@ -157,69 +153,61 @@ def augmented(objects: Objects, config: Config) -> np.ndarray:
     return found[(found[:, 2:] > found[:, :2]).all(axis=1)]
 
 
-_STEPS = 48  # scales that are tried, in equal ratios
-_LARGEST = 1.1  # of them
-_APART = 1.15  # least ratio of a scale and the one before, so that each map has a size of its own, as in the paper
+_LARGEST = 1.1  # of the scales that are tried
+_RATIO = 1.15  # of one to the next, so that each map has a size of its own, as in the paper
 
 
 def fitted_scales(shown: np.ndarray, in_training: np.ndarray, config: Config) -> tuple[float, ...]:
-    """Return scales with which default boxes overlap as many objects as can be by `match_threshold` or more.
+    """Return increasing scales with which default boxes overlap as many objects as can be by `match_threshold` or more.
 
-    Both kinds of boxes count half: what a picture shows is what is to be found, and what the augmentation makes of it
-    is what is learnt from. One scale after the other is set to the best of those between its neighbours, until none can
-    be bettered, once from the config's own scales and once from scales in equal ratios over the sizes of the objects.
-    They stay in increasing order.
-
-    Args:
-      shown: float32 [N, 4] in [0, 1], objects as they are in the pictures, N at least 1.
-      in_training: float32 [M, 4] in [0, 1], objects after the augmentation.
-      config: of the network.
+    `shown`, float32 [N, 4] in [0, 1], are at least one object as in the pictures, which is what is to be found;
+    `in_training` [M, 4] are objects after the augmentation, which is what is learnt from. Both count half. One scale
+    after the other is set to the best of those between its neighbours, until none can be bettered, once from the
+    config's own scales and once from scales in equal ratios over the sizes of the objects.
     """
     boxes = np.concatenate([shown, in_training])
     weights = np.repeat([1 / len(shown), 1 / max(len(in_training), 1)], [len(shown), len(in_training)])
     # sides of squares with the areas of the boxes, as fractions of the input's shorter side
     sides = (boxes[:, 2:] - boxes[:, :2]) * config.network.image_size
     sizes = np.sqrt(sides.prod(axis=1)) / min(config.network.image_size)
-    tried = np.geomspace(min(np.quantile(sizes, 0.01) / 2, _LARGEST / 2), _LARGEST, _STEPS)
+    maps, least = len(config.anchors.scales) - 1, np.quantile(sizes, 0.01) / 2
+    steps = max(math.ceil(math.log(_LARGEST / least, _RATIO)) + 1, 2 * maps)
+    tried = _LARGEST / _RATIO ** np.arange(steps)[::-1]
     # by map and scale, bool [N + M]: whether a box of this scale overlaps, or the extra square of this side
     per_map = boxes_per_cell(config.anchors)
     columns = np.split(np.arange(sum(per_map)), np.cumsum(per_map)[:-1])
-    by_ratio = np.zeros((len(per_map), _STEPS, len(boxes)), bool)
+    by_ratio = np.zeros((maps, steps, len(boxes)), bool)
     by_square = np.zeros_like(by_ratio)
     for step, scale in enumerate(tried.tolist()):
-        scales = (scale,) * len(config.anchors.scales)  # sqrt(s_k s_k+1) is this scale too
-        ious = nearest_boxes(boxes, config.replace({"anchors.scales": scales})).ious
+        scales = (scale,) * (maps + 1)  # sqrt(s_k s_k+1) is this scale too
+        overlaps = (
+            nearest_boxes(boxes, config.replace({"anchors.scales": scales})).ious >= config.targets.match_threshold
+        )
         for number, own in enumerate(columns):
-            by_square[number, step] = ious[:, own[0]] >= config.targets.match_threshold
-            by_ratio[number, step] = (ious[:, own[1:]] >= config.targets.match_threshold).any(axis=1)
+            by_square[number, step], by_ratio[number, step] = overlaps[:, own[0]], overlaps[:, own[1:]].any(axis=1)
 
     def value(chosen: list[int]) -> float:
         """Return the weight of the objects overlapped with the scales of these numbers, one a map and one more."""
         squares = [(low + high) // 2 for low, high in itertools.pairwise(chosen)]
-        found = by_ratio[range(len(per_map)), chosen[:-1]] | by_square[range(len(per_map)), squares]
+        found = by_ratio[range(maps), chosen[:-1]] | by_square[range(maps), squares]
         return float(weights[found.any(axis=0)].sum())
 
-    apart = math.ceil(math.log(_APART) / math.log(tried[1] / tried[0]))
     smallest, largest = np.quantile(sizes, [0.02, 0.98]).tolist()
     reached = []
-    for start in (config.anchors.scales, np.geomspace(smallest, largest, len(config.anchors.scales))):
-        chosen = kept_apart(np.searchsorted(tried, start), apart)
+    for start in (config.anchors.scales, np.geomspace(smallest, largest, maps + 1)):
+        # increasing numbers of scales
+        order = np.arange(maps + 1)
+        chosen = (
+            np.maximum.accumulate(np.searchsorted(tried, start) - order).clip(0, steps - maps - 1) + order
+        ).tolist()
         best, before = value(chosen), -1.0
         while best > before:
             before = best
-            for position in range(len(chosen)):
-                low = chosen[position - 1] + apart if position else 0
-                high = chosen[position + 1] - apart if position + 1 < len(chosen) else _STEPS - 1
-                for step in range(low, high + 1):
+            for position in range(maps + 1):
+                low, high = [-1, *chosen][position], [*chosen, steps][position + 1]
+                for step in range(low + 1, high):
                     other = [*chosen[:position], step, *chosen[position + 1 :]]
                     if (better := value(other)) > best + 1e-9:
                         best, chosen = better, other
         reached.append(chosen)
     return tuple(float(f"{tried[step]:.3g}") for step in max(reached, key=value))
-
-
-def kept_apart(steps: np.ndarray, apart: int) -> list[int]:
-    """Move increasing numbers of scales so far that each is `apart` or more above the one before."""
-    lowest = apart * np.arange(len(steps))
-    highest = _STEPS - 1 - lowest[::-1]
-    return (np.maximum.accumulate(steps.clip(lowest, highest) - lowest) + lowest).tolist()

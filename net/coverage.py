@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dataset.scores.average_precision import iou
 from net.default_boxes import default_boxes
 from utility.config.feature_maps import boxes_per_cell, feature_maps
 from utility.config.settings import Config
@@ -27,15 +28,19 @@ class Objects(NamedTuple):
 
 def objects_of(examples: Sequence[Mapping[str, Any]], use_difficult: bool) -> Objects:
     """Return the objects of examples, numpy values of what `parsing.parse` returns; the pictures are not needed."""
-
-    def joined(key: str, none: np.ndarray) -> np.ndarray:
-        return np.concatenate([none, *(example[key] for example in examples)])
-
-    boxes = joined("boxes_yxyx", np.zeros((0, 4), np.float32)).clip(0.0, 1.0)
-    counted = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (use_difficult | ~joined("difficult", np.zeros(0, bool)))
-    images = np.repeat(np.arange(len(examples)), [len(example["labels"]) for example in examples])
-    sizes = np.array([(example["height"], example["width"]) for example in examples], np.int32).reshape(-1, 2)
-    return Objects(boxes[counted], joined("labels", np.zeros(0, np.int64))[counted], images[counted], sizes)
+    boxes, labels, difficult = (
+        np.concatenate([none, *(each[key] for each in examples)])
+        for key, none in (
+            ("boxes_yxyx", np.zeros((0, 4), np.float32)),
+            ("labels", np.zeros(0, np.int64)),
+            ("difficult", np.zeros(0, bool)),
+        )
+    )
+    boxes = boxes.clip(0.0, 1.0)
+    images = np.repeat(np.arange(len(examples)), [len(each["labels"]) for each in examples])
+    sizes = np.array([(each["height"], each["width"]) for each in examples], np.int32).reshape(-1, 2)
+    counted = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (use_difficult | ~difficult)
+    return Objects(boxes[counted], labels[counted], images[counted], sizes)
 
 
 class NearestBoxes(NamedTuple):
@@ -49,13 +54,10 @@ def nearest_boxes(boxes_yxyx: np.ndarray, config: Config) -> NearestBoxes:
     """Find, of the default boxes of each shape on each feature map, the best for each object.
 
     It is the one in the cell whose centre is nearest to the object's: of two boxes of one shape, the nearer one has the
-    larger intersection both in y and in x, and so the higher IoU. Thus S IoUs an object do instead of K. Where several
-    have the same IoU, because the object is inside all of them, it is the nearest.
+    larger intersection both in y and in x, and so the higher IoU. Thus S IoUs an object do instead of K. Shapes are in
+    the order of `default_boxes`; S is the sum of `boxes_per_cell`.
 
-    Args:
-      boxes_yxyx: the objects, float32 [N, 4] in [0, 1] of the image; a degenerate one has IoU 0.
-      config: with network, default boxes and coordinates. Shapes are in the order of feature maps, and on each in that
-        of `default_boxes`; S is the sum of `boxes_per_cell`.
+    The objects are float32 [N, 4] in [0, 1] of the image; a degenerate one has IoU 0.
     """
     anchors = default_boxes(config)
     corners, found = anchors.corners_yxyx, []
@@ -65,32 +67,15 @@ def nearest_boxes(boxes_yxyx: np.ndarray, config: Config) -> NearestBoxes:
         for feature_map, shapes in zip(feature_maps(config.network), boxes_per_cell(config.anchors), strict=True):
             rows, columns = feature_map.grid
             grid = anchors.cyxhw[first : first + rows * columns * shapes].reshape(rows, columns, shapes, 4)
-            cells = _nearest(grid[:, 0, 0, 0], centers[:, 0]) * columns + _nearest(grid[0, :, 0, 1], centers[:, 1])
-            indices.append(first + cells[:, np.newaxis] * shapes + np.arange(shapes))
+            row, column = (
+                np.searchsorted((positions[1:] + positions[:-1]) / 2, centers[:, axis])  # the nearest of the positions
+                for axis, positions in enumerate((grid[:, 0, 0, 0], grid[0, :, 0, 1]))
+            )
+            indices.append(first + (row * columns + column)[:, np.newaxis] * shapes + np.arange(shapes))
             first += rows * columns * shapes
         nearest = np.concatenate(indices, axis=1)
-        found.append((nearest, _iou(boxes[:, np.newaxis], corners[nearest], anchors.frame.pixel_extent)))
+        found.append((nearest, iou(boxes[:, np.newaxis], corners[nearest], anchors.frame.pixel_extent)))
     return NearestBoxes(*map(np.concatenate, zip(*found, strict=True)))
-
-
-def _nearest(positions: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the index of the nearest of the increasing positions [P] for each value [N], int64 [N]."""
-    return np.searchsorted((positions[1:] + positions[:-1]) / 2, values)
-
-
-# numpy counterpart of box_ops.iou
-def _iou(a_yxyx: np.ndarray, b_yxyx: np.ndarray, pixel_extent: float) -> np.ndarray:
-    """Return the IoU [...] of boxes [..., 4] with others that have an area, [..., 4]."""
-    overlap = _area(
-        np.maximum(a_yxyx[..., :2], b_yxyx[..., :2]), np.minimum(a_yxyx[..., 2:], b_yxyx[..., 2:]), pixel_extent
-    )
-    areas = [_area(boxes[..., :2], boxes[..., 2:], pixel_extent) for boxes in (a_yxyx, b_yxyx)]
-    return overlap / (areas[0] + areas[1] - overlap)
-
-
-def _area(low_yx: np.ndarray, high_yx: np.ndarray, pixel_extent: float) -> np.ndarray:
-    sides = np.maximum(high_yx - low_yx + pixel_extent, 0)
-    return sides[..., 0] * sides[..., 1]
 
 
 class Obstacles(NamedTuple):
@@ -109,8 +94,8 @@ class Obstacles(NamedTuple):
 def look_for(objects: Objects, config: Config) -> Obstacles:
     """Tell what is in the way of finding each object."""
     near = nearest_boxes(objects.boxes_yxyx, config)
-    best_iou, best = near.ious.max(axis=1), near.ious.argmax(axis=1)
-    best_box = near.indices[np.arange(len(best)), best]
+    best_iou, best_shape = near.ious.max(axis=1), near.ious.argmax(axis=1)
+    best_box = near.indices[np.arange(len(best_shape)), best_shape]
     box_of_image = objects.images * (near.indices.max(initial=0) + 1) + best_box
     _, group, sizes = np.unique(box_of_image, return_inverse=True, return_counts=True)
     without_box = best_iou < config.targets.match_threshold
@@ -119,10 +104,7 @@ def look_for(objects: Objects, config: Config) -> Obstacles:
 
 
 def log_if_many_are_lost(examples: Sequence[Mapping[str, Any]], config: Config, advice: str) -> None:
-    """Log a line if a tenth of the objects of some examples or more are hard to find; `advice` tells more, a command.
-
-    It takes a tenth of a second for a thousand examples.
-    """
+    """Log a line if a tenth of the objects of examples are hard to find; `advice` is the command that tells more."""
     objects = objects_of(examples, config.targets.use_difficult)
     shares = look_for(objects, config).shares() if len(objects.labels) else None
     if shares and shares.lost >= _MANY_LOST:

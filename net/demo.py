@@ -17,16 +17,15 @@ from PIL import Image
 
 from dataset.input import pictures_input_fn
 from dataset.sources import pictures
-from dataset.video import Video, VideoWriter, drawn_path, newest
-from net.prediction import predict_pictures
+from dataset.video import Video, drawn_path, newest, video_writer
+from net.prediction import Found, predict_pictures
 from utility.config.settings import Config
-from utility.drawing.detections import draw_detections
+from utility.drawing.detections import detection_mark, draw_marks
 from utility.drawing.window import Window
 from utility.files.json_files import JsonLines, JsonList
 from utility.run.log import log, progress
 
 Item = TypeVar("Item")
-Found = dict[str, np.ndarray]  # the detections in a picture, as `net.prediction.predict_pictures` yields them
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ class Detector:
 
     def draw(self, image: np.ndarray, found: Found) -> Image.Image:
         """Return a picture with its detections drawn in."""
-        return draw_detections(image, _boxes_px(found), found["scores"], found["classes"], self.config.class_names)
+        rows = zip(_boxes_px(found), found["scores"], found["classes"].tolist(), strict=True)
+        return draw_marks(image, [detection_mark(*row, self.config.class_names) for row in rows])
 
     def entries(self, found: Found) -> list[dict[str, Any]]:
         """Return the detections in a picture for JSON, the highest score first.
@@ -68,14 +68,12 @@ class Detector:
         Each has `class`, its name; `score` in [0, 1] and `box` with xmin, ymin, xmax, ymax in pixels of the picture.
         """
         rows = zip(_boxes_px(found).tolist(), found["scores"].tolist(), found["classes"].tolist(), strict=True)
-        return [
-            {
-                "class": self.config.class_names[class_id - 1],
-                "score": round(score, 6),
-                "box": {name: round(box[at], 2) for name, at in (("xmin", 1), ("ymin", 0), ("xmax", 3), ("ymax", 2))},
-            }
-            for box, score, class_id in rows
-        ]
+        entries = []
+        for (ymin, xmin, ymax, xmax), score, class_id in rows:
+            corners = {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax}
+            box = {name: round(value, 2) for name, value in corners.items()}
+            entries.append({"class": self.config.class_names[class_id - 1], "score": round(score, 6), "box": box})
+        return entries
 
 
 def _boxes_px(found: Found) -> np.ndarray:
@@ -117,9 +115,9 @@ def draw_video(detector: Detector, path: Path, output: Path) -> None:
         found_in = chain([next(found_in)], found_in)  # what was drawn before stays if the network cannot start
         count, start = 0, time.monotonic()
         try:
-            with VideoWriter(drawn, source) as writer, JsonLines(lines_path) as lines:
+            with video_writer(drawn, source) as write, JsonLines(lines_path) as lines:
                 for frame, image, found in progress(found_in, source.length, " frames"):
-                    writer.write(np.asarray(detector.draw(image, found)), frame.time)
+                    write(np.asarray(detector.draw(image, found)), frame.time)
                     seconds = round(float(frame.time), 6)
                     lines.write({"frame": frame.number, "time": seconds, "objects": detector.entries(found)})
                     count += 1

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import tensorflow.compat.v1 as tf
 
@@ -27,22 +26,15 @@ from utility.startup.start import filtered_stderr
 
 _ONNX_OPSET = 17  # supported by onnxruntime from 1.12 on; tf2onnx supports up to 18
 
-Result = TypeVar("Result")
 Signature = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]  # the inputs and outputs of a model by name
 
 
 def export(kind: str, output: Path, checkpoint: str, config: Config, model_scope: str) -> None:
-    """Write a detector to a folder, which is created only once it is complete.
+    """Write the detector of a checkpoint to the folder `output`, which must be empty or not exist.
 
-    Args:
-      kind: "saved_model"; or "tflite" or "onnx": then the folder contains model.tflite or model.onnx, and labels.txt.
-      output: path of the folder, which must be empty or not exist.
-      checkpoint: prefix of the checkpoint.
-      config: the config of the training, with the detection settings to export.
-      model_scope: scope of the network's variables.
-
-    Raises:
-      UserError: the checkpoint is of another network; or as `onnx_model`.
+    The folder is created once it is complete. It is a SavedModel ("saved_model"), or has model.tflite or model.onnx
+    ("tflite", "onnx") and labels.txt. `config` is that of the training, with the detection settings to export.
+    A UserError if the checkpoint is of another network, or as `onnx_model`.
     """
     with whole_folder(output) as folder:
         if kind == "saved_model":
@@ -79,17 +71,14 @@ def write_saved_model(folder: str, checkpoint: str, config: Config, model_scope:
     A picture without rows or columns has none; a file that cannot be decoded is an InvalidArgumentError for its batch.
     The folder must not exist; the other arguments and errors are those of `export`.
     """
-
-    def build() -> dict[str, Signature]:
-        encoded = tf.placeholder(tf.string, [None], "encoded")
-        images = tf.placeholder(tf.uint8, [None, None, None, 3], "images")
-        with tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE):  # both share the variables
-            return {
-                "serving_default": _batch_signature(encoded, decode, config, model_scope),
-                "images": _batch_signature(images, tf.identity, config, model_scope),
-            }
-
-    with _temporary_saved_model(checkpoint, build) as path:
+    with tempfile.TemporaryDirectory() as temporary:
+        with tf.Graph().as_default(), tf.Session() as session:
+            encoded = tf.placeholder(tf.string, [None], "encoded")
+            images = tf.placeholder(tf.uint8, [None, None, None, 3], "images")
+            with tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE):  # both share the variables
+                of_files = _batch_signature(encoded, decode, config, model_scope)
+                of_images = _batch_signature(images, tf.identity, config, model_scope)
+            path = _save(temporary, session, checkpoint, {"serving_default": of_files, "images": of_images})
         # saved again by TensorFlow 2: the signatures of a session's SavedModel accept tensors only, not arrays
         detector = tf.compat.v2.saved_model.load(path)
         tf.compat.v2.saved_model.save(detector, folder, signatures=dict(detector.signatures))
@@ -102,10 +91,12 @@ def tflite_model(checkpoint: str, config: Config, model_scope: str) -> bytes:
     of `write_saved_model` without `class_names`; D is the largest number that the detection settings allow. A picture
     without rows or columns has none; another number of pictures than one is an error of the interpreter.
     """
-    build = lambda: {"serving_default": _single_image_signature(config, model_scope)}  # noqa: E731
-    # the converter prints debugging output only; it raises its errors
-    with _temporary_saved_model(checkpoint, build) as path, filtered_stderr(noise=("",)):
-        return tf.compat.v2.lite.TFLiteConverter.from_saved_model(path).convert()
+    with tempfile.TemporaryDirectory() as temporary:
+        with tf.Graph().as_default(), tf.Session() as session:
+            signature = _single_image_signature(config, model_scope)
+            path = _save(temporary, session, checkpoint, {"serving_default": signature})
+        with filtered_stderr(noise=("",)):  # the converter prints debugging output only; it raises its errors
+            return tf.compat.v2.lite.TFLiteConverter.from_saved_model(path).convert()
 
 
 def onnx_model(checkpoint: str, config: Config, model_scope: str) -> bytes:
@@ -118,8 +109,9 @@ def onnx_model(checkpoint: str, config: Config, model_scope: str) -> bytes:
         import tf2onnx  # noqa: PLC0415
     except ImportError as error:
         raise UserError(f"--format=onnx: {error}; pip install -r requirements-export.txt") from error
-    with _restored_session(checkpoint, lambda: _single_image_signature(config, model_scope)) as (session, signature):
-        inputs, outputs = signature
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs, outputs = _single_image_signature(config, model_scope)
+        _restore(session, checkpoint)
         names = [tensor.op.name for tensor in outputs.values()]
         constants = tf.graph_util.convert_variables_to_constants(session, session.graph_def, names)
     tf2onnx.logging.set_level(tf2onnx.logging.ERROR)
@@ -138,41 +130,31 @@ def onnx_model(checkpoint: str, config: Config, model_scope: str) -> bytes:
     return model.SerializeToString()
 
 
-@contextmanager
-def _temporary_saved_model(checkpoint: str, build: Callable[[], dict[str, Signature]]) -> Iterator[str]:
-    """Write signatures and the variables of a checkpoint as a SavedModel; yield its path, delete it afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "model")
-        with _restored_session(checkpoint, build) as (session, signatures):
-            named = {name: tf.saved_model.predict_signature_def(*each) for name, each in signatures.items()}
-            builder = tf.saved_model.Builder(path)
-            builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], named)
-            builder.save()
-        yield path
+def _restore(session: tf.Session, checkpoint: str) -> None:
+    plan = warm_start.check_fits(checkpoint)
+    tf.train.Saver({warm_start.source: warm_start.variable for warm_start in plan}).restore(session, checkpoint)
 
 
-@contextmanager
-def _restored_session(checkpoint: str, build: Callable[[], Result]) -> Iterator[tuple[tf.Session, Result]]:
-    """Build a graph and restore its variables from a checkpoint; yield the session and the result of `build`."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        result = build()
-        plan = warm_start.check_fits(checkpoint)
-        tf.train.Saver({warm_start.source: warm_start.variable for warm_start in plan}).restore(session, checkpoint)
-        yield session, result
+def _save(parent: str, session: tf.Session, checkpoint: str, signatures: dict[str, Signature]) -> str:
+    """Write the session's graph, with a checkpoint's variables, as a SavedModel below a folder; return its path."""
+    _restore(session, checkpoint)
+    path = str(Path(parent) / "model")
+    named = {name: tf.saved_model.predict_signature_def(*each) for name, each in signatures.items()}
+    builder = tf.saved_model.Builder(path)
+    builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], named)
+    builder.save()
+    return path
 
 
 def _batch_signature(
     batch: tf.Tensor, decoded: Callable[[tf.Tensor], tf.Tensor], config: Config, model_scope: str
 ) -> Signature:
-    """Build the detector for a batch, a placeholder [B, ...] named as the input, of which `decoded` makes images.
-
-    The outputs are those that `write_saved_model` lists.
-    """
-    network, max_side = config.network, config.views.max_side
+    """Build the detector for a batch, a placeholder [B, ...] named as the input, of which `decoded` makes images."""
+    network_input = config.network.image_size, config.network.channel_means_rgb
 
     def preprocessed(item: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, size = _at_least_a_pixel(decoded(item))
-        return preprocess_for_eval(image, network.image_size, network.channel_means_rgb, max_side), size
+        return preprocess_for_eval(image, *network_input, config.views.max_side), size
 
     images, sizes = tf.map_fn(preprocessed, batch, fn_output_signature=(tf.float32, tf.float32))
     count = tf.shape(batch)[0]
@@ -187,10 +169,7 @@ def _batch_signature(
 
 
 def _single_image_signature(config: Config, model_scope: str) -> Signature:
-    """Build the detector for one image of any size, with operators that TensorFlow Lite and ONNX have as well.
-
-    The input is `image`, uint8 RGB [1, h, w, 3]; the outputs are those of `write_saved_model` without `class_names`.
-    """
+    """Build the detector for one image, with operators that TensorFlow Lite and ONNX have as well."""
     placeholder = tf.placeholder(tf.uint8, [1, None, None, 3], "image")
     # cast before resizing, because TensorFlow Lite resizes integers to integers. Its interpreter lets a caller change
     # the static 1, and would run on with the first picture, or with none: squeeze makes that an error.

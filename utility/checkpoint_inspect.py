@@ -11,6 +11,7 @@ import math
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -65,12 +66,13 @@ def _bytes(size: int) -> str:
     return f"{size} B" if size < 1000 else f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
 
 
-def _step(reader, name: str) -> int | None:
+def _step(reader: Any, name: str) -> int | None:
     """Return the global step, None if there is none that is one whole number, of whatever type and shape."""
-    step = reader.get_tensor(name) if reader.has_tensor(name) else None
-    if getattr(step, "size", 0) != 1 or step.dtype.kind not in "iuf" or not float(step.item()).is_integer():
+    if not reader.has_tensor(name):
         return None
-    return int(step.item())
+    step = reader.get_tensor(name)
+    is_number = step.size == 1 and step.dtype.kind in "iuf"
+    return int(step.item()) if is_number and float(step.item()).is_integer() else None
 
 
 if __name__ == "__main__":

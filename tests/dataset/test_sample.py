@@ -123,12 +123,6 @@ def test_a_voc_directory_of_somebody_else_is_left_alone(tmp_path):
     assert contents(tmp_path) == {path.relative_to(tmp_path): b"000005\n"}
 
 
-@pytest.mark.parametrize("name", ["num_train", "num_test", "seed"])
-def test_numbers_that_are_too_small_are_named(tmp_path, name):
-    with pytest.raises(ValueError, match=f"--{name}=-1 must be at least"):
-        make(tmp_path, **{name: -1})
-
-
 def test_a_folder_that_another_program_writes_to_is_left_alone(tmp_path):
     message = rf"--output_directory={tmp_path}: another program is writing there"
     with locked(tmp_path, "--output_directory"), pytest.raises(ValueError, match=message):

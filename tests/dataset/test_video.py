@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 
 from dataset import video
-from dataset.video import Frame, Inputs, Video, VideoError, VideoWriter, newest
+from dataset.video import Frame, Video, VideoError, newest, video_writer
 from tests.builders import videos
 
 
 def test_pictures_folders_videos_and_cameras_are_told_apart(tmp_path):
     for name in ("b.png", "a.JPG", "c.mp4", "d.txt"):
         (tmp_path / name).touch()
-    folder = (tmp_path / "a.JPG", tmp_path / "b.png")
-    assert video.parse_inputs([str(tmp_path)]) == Inputs(folder)
-    assert video.parse_inputs([str(tmp_path), "x.MOV", "y.jpg"]) == Inputs((*folder, Path("y.jpg")), (Path("x.MOV"),))
-    assert video.parse_inputs(["camera:2"]) == Inputs(camera=2)
+    folder, output = [tmp_path / "a.JPG", tmp_path / "b.png"], tmp_path / "drawn"
+    assert video.parse_inputs([str(tmp_path)], output) == (folder, [], None)
+    mixed = video.parse_inputs([str(tmp_path), "x.MOV", "y.jpg"], output)
+    assert mixed == ([*folder, Path("y.jpg")], [Path("x.MOV")], None)
+    assert video.parse_inputs(["camera:2"], output) == ([], [], 2)
 
 
 @pytest.mark.parametrize(
@@ -30,12 +31,12 @@ def test_pictures_folders_videos_and_cameras_are_told_apart(tmp_path):
 )
 def test_a_camera_has_a_number_and_is_alone(asked):
     with pytest.raises(ValueError, match="a camera is camera:0"):
-        video.parse_inputs(asked)
+        video.parse_inputs(asked, Path("drawn"))
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="there is no picture"):
-        video.parse_inputs([str(tmp_path)])
+        video.parse_inputs([str(tmp_path)], tmp_path / "drawn")
 
 
 def test_the_output_is_never_the_input(tmp_path):
@@ -46,13 +47,13 @@ def test_the_output_is_never_the_input(tmp_path):
     (tmp_path / "linked").symlink_to(tmp_path)
     for output in (tmp_path, other, tmp_path / "linked", tmp_path / "other" / ".."):
         with pytest.raises(ValueError, match=r"a\.mp4 would be drawn over"):
-            video.check_inputs(Inputs(videos=(path,)), output)
+            video.parse_inputs([str(path)], output)
 
 
 def test_two_videos_are_not_drawn_to_one_file(tmp_path):
-    paths = (tmp_path / "a.avi", tmp_path / "a.mov")
+    paths = [str(tmp_path / "a.avi"), str(tmp_path / "a.mov")]
     with pytest.raises(ValueError, match=r"a\.mov would be drawn over .*a\.avi"):
-        video.check_inputs(Inputs(videos=paths), tmp_path / "drawn")
+        video.parse_inputs(paths, tmp_path / "drawn")
 
 
 def read(path):
@@ -222,7 +223,7 @@ def test_a_video_is_not_closed_under_a_thread_that_decodes(tmp_path, monkeypatch
     reader = threading.Thread(target=read)
     reader.start()
     assert inside.wait(10)
-    closer = threading.Thread(target=video.close)
+    closer = threading.Thread(target=video.__exit__)
     closer.start()
     closer.join(0.2)
     assert closer.is_alive() and order == []
@@ -236,9 +237,9 @@ def copy(source, target):
     """Write a video's frames to another, and read both."""
     with Video(source) as video:
         frames = list(video.frames())
-        with VideoWriter(target, video) as writer:
+        with video_writer(target, video) as write:
             for frame in frames:
-                writer.write(frame.image, frame.time)
+                write(frame.image, frame.time)
     with Video(target) as video:
         return frames, list(video.frames()), video
 
@@ -272,9 +273,9 @@ def test_a_file_that_is_never_ended_plays(tmp_path):
     """As after a power cut; all but the newest frames, which the encoder holds."""
     with Video(videos.write(tmp_path / "a.mp4", frames=2)) as video:
         image = next(video.frames()).image
-        with VideoWriter(tmp_path / "b.mp4", video) as writer:
+        with video_writer(tmp_path / "b.mp4", video) as write:
             for number in range(200):
-                writer.write(image, Fraction(number, 10))
+                write(image, Fraction(number, 10))
             shutil.copy(tmp_path / "b.mp4", tmp_path / "killed.mp4")
     with Video(tmp_path / "killed.mp4") as killed:
         assert 100 <= len(list(killed.frames())) < 200

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from hypothesis import given as hypothesis_given
-from hypothesis import strategies as st
 
 import train_ssd
 from net import advice, coverage
@@ -134,10 +132,3 @@ def test_a_fit_does_not_lose_what_the_scales_of_a_preset_had():
     config = voc_config()
     assert share(boxes, config) == 1
     assert share(boxes, config.replace({"anchors.scales": fitted_scales(boxes, boxes, config)})) > 0.98
-
-
-@hypothesis_given(st.lists(st.integers(0, 48), min_size=7, max_size=8), st.integers(1, 6))
-def test_starts_are_apart_and_in_range(steps, apart):
-    moved = advice.kept_apart(np.sort(steps), apart)
-    assert moved[0] >= 0 and moved[-1] < advice._STEPS
-    assert min(high - low for low, high in itertools.pairwise(moved)) >= apart

@@ -34,27 +34,6 @@ class Mark(NamedTuple):
     text: str = ""  # of its label; "": a thin line without one
 
 
-def draw_detections(
-    image: Image.Image | np.ndarray,
-    boxes_yxyx_px: np.ndarray,
-    scores: np.ndarray,
-    class_ids: np.ndarray,
-    class_names: Sequence[str],
-) -> Image.Image:
-    """Return a copy of an image with the box, class name and score of each detection, the highest score on top.
-
-    Args:
-        image: see `draw_marks`.
-        boxes_yxyx_px: [D, 4], 1-based inclusive pixels of the image, as in the results files.
-        scores: [D] in [0, 1].
-        class_ids: int [D], from 1.
-        class_names: see `class_name`.
-    """
-    boxes = np.asarray(boxes_yxyx_px, np.float64).reshape(-1, 4)
-    rows = sorted(zip(boxes, scores, class_ids, strict=True), key=lambda row: -row[1])
-    return draw_marks(image, [detection_mark(box, score, int(number), class_names) for box, score, number in rows])
-
-
 def detection_mark(box_yxyx_px: np.ndarray, score: float, class_id: int, class_names: Sequence[str]) -> Mark:
     """Return how a detection is drawn."""
     return Mark(box_yxyx_px, class_colour(class_id), f"{class_name(class_names, class_id)} {score:.2f}")
@@ -82,22 +61,18 @@ def cut_to_length(name: str, longest: int) -> str:
 def draw_marks(image: Image.Image | np.ndarray, marks: Sequence[Mark]) -> Image.Image:
     """Return a copy of an image with boxes, of which the first is on top and the first to choose its label's place.
 
-    Boxes are clipped to the image; those that are inverted, not finite or completely outside are not drawn. Line width
-    and font size scale with the image.
-
-    Args:
-        image: a Pillow image of any mode, or an array uint8 RGB [H, W, 3].
-        marks: the boxes.
+    The image is a Pillow image of any mode, or an array uint8 RGB [H, W, 3]. Boxes are clipped to it; those that are
+    inverted, not finite or completely outside are not drawn. Line width and font size scale with the image.
     """
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"an image array must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
-        image = Image.fromarray(image)
-    canvas = image.convert("RGB")  # a copy
+    canvas = (Image.fromarray(image) if isinstance(image, np.ndarray) else image).convert("RGB")  # a copy
     drawn: list[tuple[_Corners, Mark, _Label | None]] = []
     for mark in marks:
-        corners = _clipped(np.asarray(mark.box_yxyx_px, np.float64), canvas.size)
-        if corners is not None:
+        box_px = np.asarray(mark.box_yxyx_px, np.float64)
+        if not np.isfinite(box_px).all():
+            continue
+        ymin, xmin, ymax, xmax = np.rint(box_px - 1).clip(-1, max(canvas.size)).astype(int).tolist()
+        corners = max(xmin, 0), max(ymin, 0), min(xmax, canvas.width - 1), min(ymax, canvas.height - 1)
+        if corners[0] <= corners[2] and corners[1] <= corners[3]:
             occupied = [label.corners for _, _, label in drawn if label]
             drawn.append((corners, mark, _label(mark.text, corners, canvas.size, occupied) if mark.text else None))
     pen = ImageDraw.Draw(canvas)
@@ -117,15 +92,6 @@ def draw_marks(image: Image.Image | np.ndarray, marks: Sequence[Mark]) -> Image.
             start = label.corners[0] + pad, label.corners[1] + pad // 2
             pen.text(start, mark.text, fill=contrast, font=label.font)
     return canvas
-
-
-def _clipped(box_yxyx_px: np.ndarray, size: tuple[int, int]) -> _Corners | None:
-    """Clip a 1-based inclusive box to an image of `size` (width, height); return None if nothing is left."""
-    if not np.isfinite(box_yxyx_px).all():
-        return None
-    ymin, xmin, ymax, xmax = np.rint(box_yxyx_px - 1).tolist()
-    left, top, right, bottom = max(xmin, 0), max(ymin, 0), min(xmax, size[0] - 1), min(ymax, size[1] - 1)
-    return (int(left), int(top), int(right), int(bottom)) if left <= right and top <= bottom else None
 
 
 class _Label(NamedTuple):
@@ -150,8 +116,10 @@ def _label(text: str, box: _Corners, size: tuple[int, int], occupied: Sequence[_
     inside = [top for top in tops if 0 <= top <= size[1] - height] or [0]
     lefts = [max(0, min(left, size[0] - width)) for left in (box[0], box[2] + 1 - width)]
     places = [(left, top, left + width - 1, top + height - 1) for left in lefts for top in inside]
-    free = (place for place in places if not any(_overlap(place, other) for other in occupied))
-    return _Label(next(free, places[0]), font)
+    for left, top, right, bottom in places:
+        if not any(left <= o[2] and o[0] <= right and top <= o[3] and o[1] <= bottom for o in occupied):
+            return _Label((left, top, right, bottom), font)
+    return _Label(places[0], font)
 
 
 @lru_cache(maxsize=64)
@@ -163,10 +131,6 @@ def _font(letter_px: int) -> ImageFont.FreeTypeFont:
 
 def _pad_px(font: ImageFont.FreeTypeFont) -> int:
     return max(1, round(font.size / 5))
-
-
-def _overlap(a: _Corners, b: _Corners) -> bool:
-    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
 def _text_colour(background: _Colour) -> _Colour:
