@@ -145,7 +145,7 @@ _INTERLEAVED_FILES = 16
 
 @dataclass(frozen=True)
 class TrainingRecords:
-    """The record files to train on, how many images of each belong to an epoch, and examples without pictures."""
+    """The record files to train on, and how many images of each belong to an epoch."""
 
     images_by_file: Mapping[str, int]
     skip_empty_images: bool = False
@@ -225,7 +225,7 @@ def training_input_fn(
     float64 [], the seconds that the step waited for its batch.
     """
     if layout.batch_size != config.schedule.batch_size:
-        raise UserError(f"the layout has batches of {layout.batch_size} images, not {config.schedule.batch_size}")
+        raise ValueError(f"the layout has batches of {layout.batch_size} images, not {config.schedule.batch_size}")
     shard, network = layout.data_shard(records.images_by_file), config.network
 
     def augmented(index: tf.Tensor, example: dict[str, tf.Tensor]) -> tuple[dict, dict]:

@@ -69,8 +69,8 @@ class Layers:
     def pixel_conv_norm(self, images: tf.Tensor, filters: int, kernel: int, name: str, **options) -> tf.Tensor:
         """Add a `conv_norm` on pixels whose kernel learns as if the pixels were in [-1, 1].
 
-        Otherwise the kernel is as much smaller as the pixels are larger, and its gradient larger: it makes up nearly
-        the whole norm of all gradients, so that clipping by this norm slows down all other layers.
+        Pixels in [-127.5, 127.5] need a kernel that is 127.5 times smaller, whose gradient is 127.5 times larger: it is
+        nearly the whole norm of all gradients, so that clipping by this norm would slow down all other layers.
         """
         initializer = tf.variance_scaling_initializer(1 / _PIXEL_RANGE**2, "fan_avg", "uniform")  # Glorot's, divided
         if not self._training:
@@ -174,9 +174,9 @@ def float32_storage(getter, name: str, *arguments, dtype: tf.DType, **options) -
 
 
 def _of_unit_pixels(getter, name: str, *arguments, **options) -> tf.Variable | tf.Tensor:
-    """Return a kernel for pixels divided by _PIXEL_RANGE, which learns as if it were stored so: a `custom_getter`.
+    """Return a stored kernel times _PIXEL_RANGE, for pixels divided by it: a `custom_getter`.
 
-    A step of the stored kernel is to be that of the returned one, divided; so its gradient is divided too.
+    The gradient is scaled so that gradient descent moves the returned kernel as if that were the variable.
     """
     variable = getter(name, *arguments, **options)
     if not name.endswith("/kernel"):

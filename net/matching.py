@@ -144,7 +144,7 @@ def encode_targets(
 def _iou_with_usable(boxes: tf.Tensor, labels: tf.Tensor, anchors: DefaultBoxes) -> tf.Tensor:
     """Return the IoU of boxes [B, N, 4] with the default boxes, [B, N, K]; 0 for padding and degenerate boxes.
 
-    Most of a batch is padding, as few images have as many objects as the one with the most: it is left out.
+    The IoU of padding is not computed: most rows of a batch are padding.
     """
     usable = tf.where_v2(tf.logical_and(labels > 0, tf.logical_not(box_ops.is_degenerate(boxes))))  # [M, 2]
     corners = tf.constant(anchors.corners_yxyx)

@@ -47,7 +47,7 @@ def whole_pictures(views: Iterable[Found], settings: DetectionConfig) -> Iterato
     """Yield the detections of pictures; a view without `windows` is a whole picture.
 
     The tiles of a picture follow one another. Their boxes move to the coordinates of the picture, and non-maximum
-    suppression, as in a network's own detections, leaves one of those that find the same object in several tiles.
+    suppression, as in a network's own detections, removes duplicates from overlapping tiles.
     """
     tiles: list[Found] = []
     suppressed = None

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from net.accumulation import in_parts
 from net.default_boxes import default_boxes
 from net.detections import detect
 from net.devices import Precision
 from net.matching import Targets, encode_targets
-from net.multibox_loss import MultiboxLoss, multibox_loss
+from net.multibox_loss import multibox_loss
 from net.ssd_net import SsdOutput, ssd_network
 from net.training_log import LOGGED_FEATURES, DrawFirstBatch, TrainingLog
 from utility.checkpoints.warm_start import Resume, WarmStart
@@ -88,8 +89,6 @@ def _spec(features: dict, labels: Any, mode: str, params: Params) -> tf.estimato
         _losses_and_gradients, normalizer=_normalizer(positives), optimizer=optimizer, scale=scale, params=params
     )
     if params.accumulate_steps > 1:
-        from net.accumulation import in_parts  # noqa: PLC0415 (optional)
-
         compute = in_parts(compute, params.accumulate_steps)
     losses, gradients = compute(features["image"], targets)
     if params.start:
@@ -172,14 +171,11 @@ def total_loss(
     `normalizer` see `multibox_loss`.
     """
     settings = config.loss
-    multibox: MultiboxLoss = multibox_loss(
-        output, targets, settings.negative_ratio, settings.negatives_without_positive, normalizer
-    )
+    multibox = multibox_loss(output, targets, settings.negative_ratio, settings.negatives_without_positive, normalizer)
     location = settings.localization_weight * multibox.localization
     l2 = weight_decay(tf.trainable_variables(), settings) / parts
-    selected = tf.cast(tf.reduce_sum(multibox.positives + multibox.negatives), tf.float32)
     total = multibox.cross_entropy + location + l2
-    return Losses(total, multibox.cross_entropy, location, l2, multibox.accuracy * selected, selected)
+    return Losses(total, multibox.cross_entropy, location, l2, multibox.correct, multibox.selected)
 
 
 def weight_decay(variables: list[tf.Variable], settings: LossConfig) -> tf.Tensor:
@@ -242,9 +238,8 @@ def safe_gradients(
 ) -> tuple[tf.Tensor, tf.Tensor, GradientsAndVariables]:
     """Clip gradients, scale those of biases, and replace all by 0 where the loss or one of them is not finite.
 
-    The training log stops the run at an infinite norm. Variables have not changed by then, nor has the checkpoint that
-    may be written at the same step. With a loss scale above 1 the overflow may be due to the scale: then the norm is
-    given as 0, and the run continues.
+    The training log stops the run at an infinite norm; no variable and no checkpoint has changed by then. A norm of 0
+    means an overflow that may be due to a loss scale above 1: the run continues with a smaller scale.
 
     Args:
       pairs: (gradient, variable).

@@ -15,7 +15,6 @@ from net.backbones import BACKBONE_FUNCTIONS
 from net.layers import Layers, float32_storage
 from utility.config.feature_maps import FeatureMap, boxes_per_cell, extra_layers, feature_maps
 from utility.config.settings import BACKBONES, Config, ExtraLayer
-from utility.errors import UserError
 
 
 class SsdOutput(NamedTuple):
@@ -88,9 +87,6 @@ def ssd_network(
         gradients will be computed (on a CPU by `net.layers`).
       mixed_precision: whether the layers compute in float16; variables and output are float32.
       pretrained: whether the backbone's weights will be loaded; with batch norm the heads then start small.
-
-    Raises:
-      UserError: the image size is too small for the extra layers.
     """
     network = config.network
     batch_norm = BACKBONES[network.backbone].batch_norm
@@ -112,6 +108,6 @@ def _check_grids(maps: Sequence[tf.Tensor], layers: Layers, derived: Sequence[Fe
         grid = tuple(tensor.shape[2:4] if layers.channel_axis == 1 else tensor.shape[1:3])
         if grid != feature_map.grid:
             rows, columns = feature_map.grid
-            raise UserError(
+            raise ValueError(
                 f"{tensor.name} is {grid[0]}x{grid[1]}, but its default boxes are on {rows}x{columns} cells"
             )

@@ -85,7 +85,7 @@ def train(
 
 
 def check_start(estimator: tf.estimator.Estimator, step: int, max_steps: int) -> None:
-    """Log what a training at `step` starts from, where nothing else does.
+    """Log what a training at `step` starts from, unless a checkpoint has logged it.
 
     A UserError if mixed precision is to resume from a checkpoint without a loss scale.
     """

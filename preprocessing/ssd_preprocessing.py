@@ -18,7 +18,7 @@ from utility.config.settings import AugmentConfig
 
 
 def reduce(image: tf.Tensor, max_side: int | None) -> tf.Tensor:
-    """Reduce an image [h, w, 3] in [0, 255] so that its longer side is `max_side` pixels; one that is not longer stays.
+    """Reduce an image [h, w, 3] in [0, 255] so that its longer side is `max_side` pixels; a smaller image is unchanged.
 
     Each pixel is the mean of the old ones around it, by a triangle as wide as two new pixels: the filter by which the
     converter reduces training images. The result is float32, or, without `max_side`, the image itself.

@@ -18,7 +18,7 @@ Number = TypeVar("Number", int, np.ndarray)  # or a tensor
 def reduced_side(side: Number, longer_side: Number, max_side: int) -> Number:
     """Return a side, pixels, of a picture whose `longer_side` is reduced to `max_side`; rounded, and 0 for a sliver.
 
-    `side` and `longer_side` are integers or int32 tensors up to 65535, `max_side` is up to 16384.
+    `side` and `longer_side` are integers or int32 tensors up to 65500, a JPEG's largest; `max_side` is up to 16384.
     """
     return (2 * side * max_side + longer_side) // (2 * longer_side)
 

@@ -88,7 +88,7 @@ def test_a_batch_without_objects_has_a_finite_loss_and_gradient(value):
     gradients = tape.gradient(total, [logits, offsets])
     assert np.isfinite(total.numpy()) and all(np.isfinite(g.numpy()).all() for g in gradients)
     assert loss.negatives.numpy().tolist() == ([3, 3] if value == 0 else [0, 0])
-    assert 0 <= loss.accuracy.numpy() <= 1
+    assert 0 <= loss.correct.numpy() <= loss.selected.numpy()
 
 
 def test_probabilities_of_zero_are_still_ranked():

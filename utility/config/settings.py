@@ -170,7 +170,7 @@ class TargetConfig:
 class LossConfig:
     """Multibox loss, section 2.2, and weight decay."""
 
-    # mined negatives per positive; times the default boxes of an image an int32 (net/multibox_loss.py)
+    # mined negatives per positive; times the default boxes of an image, it must fit into int32
     negative_ratio: Annotated[float, Meta(gt=0, le=1000)] = 3.0
     localization_weight: AtLeast0 = 1.0  # of the localization loss: alpha of equation 1
     negatives_without_positive: CountOr0 = 3  # mined in an image without positives: as many as for one positive
@@ -214,7 +214,10 @@ class AugmentConfig:
     max_zoom_out: Annotated[float, Meta(ge=1, le=1000)] = 4.0  # canvas side / image side
     min_ious: tuple[Fraction, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # one crop sampler each; 0 accepts any crop
     crop_trials: Annotated[int, Meta(ge=1, le=1000)] = 50  # per sampler
-    crop_scale: tuple[FractionAbove0, FractionAbove0] = (0.3, 1.0)  # sqrt(area of crop / area of image)
+    crop_scale: tuple[FractionAbove0, FractionAbove0] = (
+        0.3,
+        1.0,
+    )  # sqrt(area of crop / area of the canvas after the zoom-out)
     crop_ratio: tuple[Factor, Factor] = (0.5, 2.0)  # width / height, relative to the image's
 
 
@@ -229,7 +232,7 @@ class DetectionConfig:
     select_threshold: FractionBelow1 = 0.01  # a detection has a class probability above this
     min_size: FractionBelow1 = 0.03  # its height and width are above this fraction of the image's
     keep_topk: Count = 400  # boxes per class before NMS; Caffe: nms_param.top_k
-    # boxes per class after NMS, to which detections are padded; Caffe has no such limit
+    # boxes per class after NMS; Caffe has no such limit
     nms_topk: Annotated[int, Meta(ge=1, le=100_000)] = 200
     nms_threshold: FractionAbove0 = 0.45  # IoU above which the box with the lower score is suppressed
     max_detections: Count | None = None  # per image, all classes together; None: no limit; Caffe: keep_top_k
