@@ -1,14 +1,14 @@
-"""What a folder of labelled pictures holds: picture files, split folders, and signs of a label format."""
+"""What a folder of labelled pictures holds, and the flags that name it to several label formats."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from dataset.sources.annotations import TRAIN, VALIDATION
 from utility.errors import UserError
-from utility.flags import SourceFlag
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """The extensions, in any case, by which picture files are found."""
@@ -19,6 +19,17 @@ _SPLIT_NAMES = {
     VALIDATION: ("val", "valid", "validation", "obj_valid_data"),
     TEST: ("test", "obj_test_data"),
 }  # as Ultralytics, Roboflow and CVAT write them
+
+
+class SourceFlag(NamedTuple):
+    """A flag of one label format; it has no effect with the others, and is refused there."""
+
+    name: str
+    text: str
+    default: str | None = None
+    is_list: bool = False
+    must_be: str = ""  # what to give, where the format cannot do without the flag
+
 
 DIRECTORY_FLAG = SourceFlag(
     "dataset_directory",

@@ -10,6 +10,7 @@ This package imports neither TensorFlow nor numpy, so that `--help` is fast.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -255,7 +256,7 @@ class Config:
         """The number of classes C, background included."""
         return len(self.class_names) + 1
 
-    def replace(self, values: dict[str, Any]) -> Config:
+    def replace(self, values: Mapping[str, Any]) -> Config:
         """Return a copy with dotted settings replaced, as in {"schedule.momentum": 0.8}."""
         changed = self
         for name, value in values.items():
