@@ -1,7 +1,8 @@
-"""What a folder of labelled pictures holds, and the flags that name it to several label formats."""
+"""What label formats share: flags, the picture files and splits of a folder, and numbers in a text."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,15 @@ LABELS_FLAG = SourceFlag(
     "labels_file",
     "of VOC: class names, one a line; 'auto' collects them; default: VOC's 20; of YOLO: default: those of the data set",
 )
+
+
+def finite_number(text: str) -> float | None:
+    """Return the number that a text writes in ASCII digits, None where it writes none, or one that is not finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and text.isascii() and "_" not in text else None
 
 
 def is_picture(path: Path) -> bool:

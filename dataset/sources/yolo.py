@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from dataset.sources import folders, labels, pictures
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
-from dataset.sources.folders import TEST, SourceFlag
+from dataset.sources.folders import TEST, SourceFlag, finite_number
 from utility.errors import UserError
-from utility.files.text_files import finite_number, read_utf8, shortened
+from utility.files.text_files import read_utf8, shortened
 from utility.files.yaml_files import read_yaml
 
 FLAGS: tuple[SourceFlag, ...] = (folders.DIRECTORY_FLAG, folders.LABELS_FLAG)
