@@ -28,7 +28,7 @@ def read_utf8(path: Path) -> str:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary name of this process beside `path`; what is written there is renamed, or removed at an error."""
+    """Yield a temporary name of this process beside `path`; what is there is renamed, or removed at an error."""
     unfinished = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
     try:
         yield unfinished
