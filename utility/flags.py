@@ -88,13 +88,14 @@ def define_settings(settings: Settings, defaults: Config) -> None:
         if name == "backbone":
             flags.DEFINE_enum(name, default, [*BACKBONES], text)
         elif get_origin(kind) is tuple:
-            define_numbers(name, kind, ",".join(map(str, default)), f"{text} (comma-separated)")
+            define_numbers(name, setting, ",".join(map(str, default)), f"{text} (comma-separated)")
         else:
             define_number(name, kind, default, text, UserError)
 
 
-def define_numbers(name: str, kind: Any, default: str | None, text: str) -> None:
-    """Define a flag with several numbers of a tuple's type; a wrong one is a UserError."""
+def define_numbers(name: str, setting: str, default: str | None, text: str) -> None:
+    """Define a flag for a setting of several numbers; a wrong one is a UserError."""
+    kind = type_of(setting)
     flags.DEFINE_string(name, default, text)
     flags.register_validator(name, lambda given: given is None or _numbers(name, kind, given) is not None)
 

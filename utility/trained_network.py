@@ -11,16 +11,7 @@ from absl import flags
 from utility.config import checks, config_file
 from utility.config.settings import Config
 from utility.errors import UserError
-from utility.flags import (
-    FLAGS,
-    NETWORK,
-    Settings,
-    define_model_scope,
-    define_numbers,
-    define_settings,
-    type_of,
-    with_flags,
-)
+from utility.flags import FLAGS, NETWORK, Settings, define_model_scope, define_numbers, define_settings, with_flags
 
 _SIZE = "train_image_size"
 _DETECTION: Settings = {
@@ -42,7 +33,7 @@ def define_detection(changes: Mapping[str, Any] = {}) -> None:
     """Define the flags of detection; their defaults are those of the config with some changes."""
     define_settings(_DETECTION, Config().replace(changes))
     text = "side of the input; only to be checked against the checkpoint's"
-    define_numbers(_SIZE, type_of("network.image_size"), None, text)
+    define_numbers(_SIZE, "network.image_size", None, text)
 
 
 def config_beside(checkpoint: str) -> Config | None:
