@@ -21,7 +21,7 @@ def test_saved_and_loaded(tmp_path):
     config = voc_config(detection__max_detections=200, targets__coordinates="absolute")
     config_file.save(config, str(tmp_path / "model"))
     found = config_file.load(str(tmp_path / "model"))
-    assert found == config and isinstance(found.network.extra_layers[0], ExtraLayer)
+    assert found and found == config and isinstance(found.network.extra_layers[0], ExtraLayer)
     assert (tmp_path / "model/labels.txt").read_text().split() == list(config.class_names)
     assert config_file.load(str(tmp_path)) is None
 
