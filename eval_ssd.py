@@ -14,31 +14,18 @@ from absl import flags
 
 from dataset.records import record_files
 from dataset.sources.annotations import VALIDATION
-from utility.config import config_file
-from utility.config.settings import LABELS_FILE, Config, Count
+from utility.config.config_file import CONFIG_FILE
+from utility.config.settings import LABELS_FILE, Count
 from utility.errors import UserError
-from utility.flags import (
-    FLAGS,
-    define_data,
-    define_detection,
-    define_device,
-    define_model_dir,
-    define_number,
-    with_detection_flags,
-)
+from utility.flags import FLAGS, define_data, define_device, define_model_dir, define_number
 from utility.run import command
 from utility.run.log import log
 from utility.startup.start import start_tensorflow
+from utility.trained_network import config_beside, define_detection, trained_config
 
 # flags of the reference's eval_ssd.py that its commands may carry, and that have nothing to set in detection
-_WITHOUT_EFFECT = (
-    "log_every_n_steps",
-    "save_summary_steps",
-    "train_epochs",
-    "negative_ratio",
-    "match_threshold",
-    "neg_threshold",
-)
+_WITHOUT_EFFECT = ["log_every_n_steps", "save_summary_steps", "train_epochs"]
+_WITHOUT_EFFECT += ["negative_ratio", "match_threshold", "neg_threshold"]
 
 
 def define_flags() -> None:
@@ -58,8 +45,7 @@ def main() -> None:
     """Read the flags, detect, write and score."""
     shards = record_files.find_shards(FLAGS.data_dir, VALIDATION)
     class_names = record_files.class_names(FLAGS.data_dir, FLAGS.num_classes)
-    for folder in config_file.folders_beside(FLAGS.checkpoint_path or FLAGS.model_dir):
-        _config(folder, class_names)
+    config_beside(FLAGS.checkpoint_path or FLAGS.model_dir)  # a broken config.json is refused before TensorFlow starts
     start_tensorflow()
     from dataset.contents import pictures_of
     from dataset.report.page import write_report
@@ -71,7 +57,12 @@ def main() -> None:
     from utility.checkpoints import checkpoint_files
 
     checkpoint = checkpoint_files.resolve(FLAGS.checkpoint_path or FLAGS.model_dir)
-    config = _config(Path(checkpoint).parent, class_names)
+    config = trained_config(checkpoint, class_names)
+    if config.class_names != class_names:
+        raise UserError(
+            f"{Path(checkpoint).parent / CONFIG_FILE} has the classes {', '.join(config.class_names)}, but --data_dir="
+            f"{FLAGS.data_dir} has {', '.join(class_names)}: evaluate on the data set that it was trained on"
+        )
     coco = coco_results.for_records(FLAGS.data_dir, FLAGS.coco_annotations)
     precision = precision_of(FLAGS.mixed_precision)
     session = session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction, precision)
@@ -90,17 +81,6 @@ def main() -> None:
     result = evaluation.score(found, keep_matches=True)
     pictures = partial(pictures_of, evaluation.shards)
     log(f"wrote {write_report(pred_dir / 'eval_output', evaluation.ground_truth, result, pictures)}")
-
-
-def _config(folder: Path, class_names: tuple[str, ...]) -> Config:
-    """Return the config beside the checkpoint; a UserError if the data set has other classes."""
-    config = config_file.load(str(folder)) or Config(class_names=class_names)
-    if config.class_names != class_names:
-        raise UserError(
-            f"{folder / config_file.CONFIG_FILE} has the classes {', '.join(config.class_names)}, but --data_dir="
-            f"{FLAGS.data_dir} has {', '.join(class_names)}: evaluate on the data set that it was trained on"
-        )
-    return with_detection_flags(config)
 
 
 if __name__ == "__main__":

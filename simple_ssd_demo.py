@@ -15,13 +15,14 @@ from absl import flags
 
 from dataset import video
 from dataset.sources import labels
-from utility.config import config_file, presets
-from utility.config.settings import Config, Count
+from utility.config.presets import DEMO
+from utility.config.settings import Count
 from utility.drawing.window import Window
 from utility.errors import UserError
-from utility.flags import FLAGS, define_checkpoint, define_detection, define_device, define_number, with_detection_flags
+from utility.flags import FLAGS, define_device, define_number
 from utility.run import command
 from utility.startup.start import start_tensorflow
+from utility.trained_network import config_beside, define_checkpoint, define_detection, trained_config
 
 
 def define_flags() -> None:
@@ -32,7 +33,7 @@ def define_flags() -> None:
     flags.DEFINE_multi_string("input", ["demo"], inputs)
     flags.DEFINE_string("output", "demo/output", "folder for the drawn pictures and videos, and the detections")
     define_number("num_classes", Count, None, "classes with background; only to be checked against the checkpoint's")
-    define_detection(Config().replace(presets.DEMO))
+    define_detection(DEMO)
 
 
 def main() -> int:
@@ -45,12 +46,22 @@ def main() -> int:
     if camera is not None:
         with video.Video(camera), Window(f"camera:{camera}"):
             pass
-    for folder in config_file.folders_beside(FLAGS.checkpoint_path):
-        _config(folder)
+    config_beside(FLAGS.checkpoint_path)  # a broken config.json is refused before TensorFlow starts
     start_tensorflow()
     from net import demo
+    from net.devices import precision_of
+    from net.run_config import build, run_config, session_config
+    from utility.checkpoints import checkpoint_files
 
-    detector = _detector()
+    checkpoint = checkpoint_files.resolve(FLAGS.checkpoint_path)
+    folder = str(Path(checkpoint).parent)
+    config = trained_config(checkpoint, labels.VOC_CLASSES, DEMO)
+    if FLAGS.num_classes is not None and FLAGS.num_classes != config.num_classes:
+        raise UserError(f"--num_classes={FLAGS.num_classes}: {folder} has {config.num_classes}; leave the flag out")
+    precision = precision_of(FLAGS.mixed_precision)
+    run = run_config(folder, session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction, precision))
+    ssd = build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope, precision=precision)
+    detector = demo.Detector(ssd, checkpoint, config)
     if camera is not None:
         demo.show_camera(detector, camera)
         return 0
@@ -59,31 +70,6 @@ def main() -> int:
     for path in videos:
         demo.draw_video(detector, path, output)
     return 1 if unreadable else 0
-
-
-def _detector():
-    """Return the network that the flags describe, with its checkpoint."""
-    from net.demo import Detector
-    from net.devices import precision_of
-    from net.run_config import build, run_config, session_config
-    from utility.checkpoints import checkpoint_files
-
-    checkpoint = checkpoint_files.resolve(FLAGS.checkpoint_path)
-    config = _config(Path(checkpoint).parent)
-    precision = precision_of(FLAGS.mixed_precision)
-    session = session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction, precision)
-    run = run_config(str(Path(checkpoint).parent), session)
-    ssd = build(config, run, FLAGS.data_format, model_scope=FLAGS.model_scope, precision=precision)
-    return Detector(ssd, checkpoint, config)
-
-
-def _config(folder: Path) -> Config:
-    """Return the config beside the checkpoint, or the default one with VOC's classes, for showing detections."""
-    config = config_file.load(str(folder)) or Config(class_names=labels.VOC_CLASSES)
-    config = config.replace(presets.DEMO)
-    if FLAGS.num_classes is not None and FLAGS.num_classes != config.num_classes:
-        raise UserError(f"--num_classes={FLAGS.num_classes}: {folder} has {config.num_classes}; leave the flag out")
-    return with_detection_flags(config)
 
 
 if __name__ == "__main__":

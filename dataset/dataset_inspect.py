@@ -17,7 +17,6 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset.records import record_files
-from dataset.sources import labels
 from utility.config.settings import LABELS_FILE, Count
 from utility.flags import FLAGS, NETWORK, asked_config, define_number, define_preset
 from utility.run import command
@@ -37,7 +36,9 @@ def define_flags() -> None:
 def main() -> None:
     """Log the counts and what helps to find the objects, and draw the first pictures if --output is set."""
     shards = record_files.find_shards(FLAGS.data_dir, FLAGS.split)
-    class_names = _class_names(Path(FLAGS.data_dir))
+    class_names = record_files.class_names(FLAGS.data_dir, None)
+    if not Path(FLAGS.data_dir, LABELS_FILE).is_file():
+        log(f"no {LABELS_FILE} in {FLAGS.data_dir}: the classes are taken to be VOC's")
     config = asked_config(class_names, NETWORK)
     start_tensorflow()
     from dataset.contents import described, draw_example
@@ -55,13 +56,6 @@ def main() -> None:
         log(line)
     if FLAGS.output:
         log(f"drew {min(FLAGS.count, len(examples))} pictures into {FLAGS.output}")
-
-
-def _class_names(data_dir: Path) -> tuple[str, ...]:
-    if (data_dir / LABELS_FILE).is_file():
-        return labels.read_labels(data_dir / LABELS_FILE)
-    log(f"no {LABELS_FILE} in {data_dir}: the classes are taken to be VOC's")
-    return labels.VOC_CLASSES
 
 
 if __name__ == "__main__":

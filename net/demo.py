@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,6 @@ from net.prediction import Found, predict_pictures
 from utility.config.settings import Config
 from utility.drawing.detections import detection_mark, draw_marks
 from utility.drawing.window import Window
-from utility.files.json_files import JsonLines, JsonList
 from utility.run.log import log, progress
 
 Item = TypeVar("Item")
@@ -80,6 +80,11 @@ def _boxes_px(found: Found) -> np.ndarray:
     return found["boxes_yxyx"] * np.tile(found["size"], 2)
 
 
+def _with_first_computed(items: Iterator[Item]) -> Iterator[Item]:
+    """Return the items after the first is computed: what was drawn before stays if the network cannot start."""
+    return chain(list(islice(items, 1)), items)
+
+
 def draw_pictures(detector: Detector, paths: Sequence[Path], output: Path) -> int:
     """Draw pictures into a folder, and write detections.json there; returns how many could not be read."""
     unreadable: list[Path] = []
@@ -92,13 +97,19 @@ def draw_pictures(detector: Detector, paths: Sequence[Path], output: Path) -> in
                 unreadable.append(path)
                 log(f"skipped {error}")
 
-    with JsonList(output / "detections.json") as entries:
-        for path, image, found in detector.detect(readable()):
-            detector.draw(image, found).save(drawn_path(path, output), quality=92)
-            (height, width), objects = map(int, found["size"]), detector.entries(found)
-            entries.write({"file": str(path), "width": width, "height": height, "objects": objects})
-            best = ", ".join(f"{each['class']} {each['score']:.2f}" for each in objects[:5]) or "nothing found"
-            log(f"{path}: {best}{f', and {len(objects) - 5} more' if len(objects) > 5 else ''}")
+    found_in = _with_first_computed(detector.detect(readable()))
+    with (output / "detections.json").open("w", encoding="utf-8", newline="") as stream:
+        stream.write("[")
+        try:
+            for number, (path, image, found) in enumerate(found_in):
+                detector.draw(image, found).save(drawn_path(path, output), quality=92)
+                (height, width), objects = map(int, found["size"]), detector.entries(found)
+                entry = {"file": str(path), "width": width, "height": height, "objects": objects}
+                stream.write(f"{',' if number else ''}\n{json.dumps(entry, ensure_ascii=False)}")
+                best = ", ".join(f"{each['class']} {each['score']:.2f}" for each in objects[:5]) or "nothing found"
+                log(f"{path}: {best}{f', and {len(objects) - 5} more' if len(objects) > 5 else ''}")
+        finally:
+            stream.write("\n]\n")
     log(f"drew {len(paths) - len(unreadable)} of {len(paths)} pictures to {output}")
     return len(unreadable)
 
@@ -111,15 +122,18 @@ def draw_video(detector: Detector, path: Path, output: Path) -> None:
     drawn = drawn_path(path, output)
     lines_path = drawn.with_suffix(".jsonl")
     with Video(path) as source:
-        found_in = detector.detect((frame, frame.image) for frame in source.frames())
-        found_in = chain([next(found_in)], found_in)  # what was drawn before stays if the network cannot start
+        found_in = _with_first_computed(detector.detect((frame, frame.image) for frame in source.frames()))
         count, start = 0, time.monotonic()
         try:
-            with video_writer(drawn, source) as write, JsonLines(lines_path) as lines:
+            with (
+                video_writer(drawn, source) as write,
+                lines_path.open("w", encoding="utf-8", newline="") as lines,
+            ):
                 for frame, image, found in progress(found_in, source.length, " frames"):
                     write(np.asarray(detector.draw(image, found)), frame.time)
                     seconds = round(float(frame.time), 6)
-                    lines.write({"frame": frame.number, "time": seconds, "objects": detector.entries(found)})
+                    entry = {"frame": frame.number, "time": seconds, "objects": detector.entries(found)}
+                    print(json.dumps(entry, ensure_ascii=False), file=lines, flush=True)
                     count += 1
         finally:
             rate = count / (time.monotonic() - start)

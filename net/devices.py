@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -23,11 +22,8 @@ def gpus() -> tuple[str, ...]:
 
 def explain_missing_gpu() -> None:
     """Log why TensorFlow uses no GPU although this machine has the driver of one."""
-    if gpu_libraries.has_driver() and tf.test.is_built_with_cuda():
-        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-        reason = gpu_libraries.explanation(hidden, gpu_libraries.site_packages())
-        if reason:
-            log(f"note: {reason}")
+    if gpu_libraries.has_driver() and tf.test.is_built_with_cuda() and (reason := gpu_libraries.explanation()):
+        log(f"note: {reason}")
 
 
 def default_data_format() -> str:

@@ -19,13 +19,12 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset.sources import labels
-from utility.config import config_file
-from utility.config.settings import Config
 from utility.errors import UserError
-from utility.flags import FLAGS, define_checkpoint, define_detection, with_detection_flags
+from utility.flags import FLAGS
 from utility.run import command
 from utility.run.log import log
 from utility.startup.start import start_tensorflow
+from utility.trained_network import config_beside, define_checkpoint, define_detection, trained_config
 
 
 def define_flags() -> None:
@@ -41,8 +40,7 @@ def main() -> None:
     output = Path(FLAGS.output)
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise UserError(f"--output={output} is there already: name a new or empty folder")
-    for folder in config_file.folders_beside(FLAGS.checkpoint_path):
-        _config(folder)
+    config_beside(FLAGS.checkpoint_path)  # a broken config.json is refused before TensorFlow starts
     start_tensorflow()
     import tensorflow.compat.v1 as tf
 
@@ -51,18 +49,12 @@ def main() -> None:
 
     tf.config.set_visible_devices([], "GPU")  # nothing is computed, and the GPU's memory may be in use
     checkpoint = checkpoint_files.resolve(FLAGS.checkpoint_path)
-    config = _config(Path(checkpoint).parent)
+    config = trained_config(checkpoint, labels.VOC_CLASSES)
     export(FLAGS.format, output, checkpoint, config, FLAGS.model_scope)
     size = sum(path.stat().st_size for path in output.rglob("*"))
     log(f"wrote {checkpoint} with its {len(config.class_names)} classes to {output}, {size / 1e6:.0f} MB")
     if config.views.tile_size:
         log(f"it was trained on tiles: give it pictures of about {config.views.tile_size} pixels, parts of large ones")
-
-
-def _config(folder: Path) -> Config:
-    """Return the config beside the checkpoint, or the default one with VOC's classes."""
-    config = config_file.load(str(folder)) or Config(class_names=labels.VOC_CLASSES)
-    return with_detection_flags(config)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ the preset's value only where it is given, so the other presets keep theirs.
 
 from __future__ import annotations
 
-import functools
 import re
 import shlex
 from collections.abc import Mapping
 from operator import attrgetter
-from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from absl import flags
 from msgspec import Meta
@@ -40,13 +39,6 @@ TRAINING: Settings = {
     "localization_weight": ("loss.localization_weight", "factor of the location loss, which the log gives with it"),
     "negative_ratio": ("loss.negative_ratio", "mined background boxes for each positive"),
 }
-DETECTION: Settings = {
-    "select_threshold": ("detection.select_threshold", "class probability above which a box is a detection"),
-    "min_size": ("detection.min_size", "fraction of the image's sides above which those of a detection must be"),
-    "keep_topk": ("detection.keep_topk", "boxes of a class that enter non-maximum suppression"),
-    "nms_topk": ("detection.nms_topk", "boxes of a class that leave non-maximum suppression"),
-    "nms_threshold": ("detection.nms_threshold", "IoU above which the box with the lower score is suppressed"),
-}
 BACKBONE: Settings = {
     "backbone": ("network.backbone", "network whose maps the boxes are found in"),
     "depth_multiplier": ("network.depth_multiplier", "factor of the number of filters in backbone and extra layers"),
@@ -58,18 +50,8 @@ NETWORK: Settings = {
     "anchor_scales": ("anchors.scales", "sizes of the default boxes, fractions of the input, one a map and one more"),
     "match_threshold": ("targets.match_threshold", "IoU from which a default box is positive; not below neg_threshold"),
     "neg_threshold": ("targets.neg_threshold", "IoU below which a default box is background; in between it is ignored"),
-    "min_size": DETECTION["min_size"],
+    "min_size": ("detection.min_size", "fraction of the image's sides above which those of a detection must be"),
 }
-
-
-class SourceFlag(NamedTuple):
-    """A flag of one label format; it has no effect with the others, and is refused there."""
-
-    name: str
-    text: str
-    default: str | None = None
-    is_list: bool = False
-    must_be: str = ""  # what to give, where the format cannot do without the flag
 
 
 def define_number(
@@ -99,21 +81,23 @@ def type_of(setting: str) -> Any:
     return kind
 
 
-def define_settings(settings: Settings, defaults: Config = Config()) -> None:  # noqa: B008 (immutable)
+def define_settings(settings: Settings, defaults: Config) -> None:
     """Define a flag for each setting; a value out of its range is a UserError as soon as the flags are parsed."""
     for name, (setting, text) in settings.items():
         kind, default = type_of(setting), attrgetter(setting)(defaults)
         if name == "backbone":
             flags.DEFINE_enum(name, default, [*BACKBONES], text)
         elif get_origin(kind) is tuple:
-            flags.DEFINE_string(name, ",".join(map(str, default)), f"{text} (comma-separated)")
-            flags.register_validator(name, functools.partial(_holds_numbers, name, kind))
+            define_numbers(name, setting, ",".join(map(str, default)), f"{text} (comma-separated)")
         else:
             define_number(name, kind, default, text, UserError)
 
 
-def _holds_numbers(name: str, kind: Any, text: str | None) -> bool:
-    return text is None or _numbers(name, kind, text) is not None
+def define_numbers(name: str, setting: str, default: str | None, text: str) -> None:
+    """Define a flag for a setting of several numbers; a wrong one is a UserError."""
+    kind = type_of(setting)
+    flags.DEFINE_string(name, default, text)
+    flags.register_validator(name, lambda given: given is None or _numbers(name, kind, given) is not None)
 
 
 def _numbers(name: str, kind: Any, text: Any) -> tuple[float, ...]:
@@ -128,15 +112,14 @@ def _numbers(name: str, kind: Any, text: Any) -> tuple[float, ...]:
         raise UserError(f"--{name}={shortened(text)}: must be {must_be} ({error})") from None
 
 
-def _flag_value(name: str, setting: str) -> Any:
-    kind = type_of(setting)
-    return _numbers(name, kind, FLAGS[name].value) if get_origin(kind) is tuple else FLAGS[name].value
-
-
 def with_flags(base: Config, *groups: Settings) -> Config:
     """Return the config with those settings of some groups whose flags are given on the command line."""
-    given = {name: setting for group in groups for name, (setting, _) in group.items() if FLAGS[name].present}
-    return base.replace({setting: _flag_value(name, setting) for name, setting in given.items()})
+    changes = {}
+    for name, (setting, _) in (flag for group in groups for flag in group.items()):
+        if FLAGS[name].present:
+            kind, value = type_of(setting), FLAGS[name].value
+            changes[setting] = _numbers(name, kind, value) if get_origin(kind) is tuple else value
+    return base.replace(changes)
 
 
 def as_typed(*names: str) -> list[str]:
@@ -147,28 +130,12 @@ def as_typed(*names: str) -> list[str]:
 def define_preset(settings: Settings) -> None:
     """Define --preset and flags that replace its settings."""
     flags.DEFINE_string("preset", Config().preset, f"one of {', '.join(presets.PRESETS)}")
-    define_settings(settings)
+    define_settings(settings, Config())
 
 
 def asked_config(class_names: tuple[str, ...], *groups: Settings) -> Config:
     """Return --preset for these classes with the settings given; a UserError names one that cannot work."""
     return checks.check(with_flags(presets.preset(FLAGS.preset).replace({"class_names": class_names}), *groups))
-
-
-def define_detection(defaults: Config = Config()) -> None:  # noqa: B008 (immutable)
-    """Define the flags of a command line that detects with a trained network."""
-    define_settings(DETECTION, defaults)
-    flags.DEFINE_string("train_image_size", None, "side of the input; only to be checked against the checkpoint's")
-    size = type_of("network.image_size")
-    flags.register_validator("train_image_size", functools.partial(_holds_numbers, "train_image_size", size))
-
-
-def with_detection_flags(base: Config) -> Config:
-    """Return a checkpoint's config with the detection settings given; a UserError if its input has another size."""
-    given, (height, width) = FLAGS.train_image_size, base.network.image_size
-    if given is not None and _flag_value("train_image_size", "network.image_size") != (height, width):
-        raise UserError(f"--train_image_size={given}: the checkpoint was trained at {height}x{width}; leave it out")
-    return checks.check(with_flags(base, DETECTION))
 
 
 def define_data() -> None:
@@ -178,9 +145,8 @@ def define_data() -> None:
     define_number("num_classes", Count, None, "classes with background; only to be checked against labels.txt")
     define_number("num_readers", threads, 8, "record files read at once in training")
     define_number("num_preprocessing_threads", threads, 24, "images preprocessed at once")
-    flags.DEFINE_boolean(
-        "skip_bad_records", False, "leave out broken records; reads and decodes all once, copies go to TMPDIR"
-    )
+    skipped = "leave out broken records; reads and decodes all once, copies go to TMPDIR"
+    flags.DEFINE_boolean("skip_bad_records", False, skipped)
 
 
 def define_device() -> None:
@@ -202,12 +168,6 @@ def define_computation() -> None:
 def define_model_dir() -> None:
     """Define --model_dir and --model_scope."""
     flags.DEFINE_string("model_dir", "./logs/", "folder of checkpoints, logs, config.json and results")
-    define_model_scope()
-
-
-def define_checkpoint() -> None:
-    """Define the flags of a command line that takes a trained network."""
-    flags.DEFINE_string("checkpoint_path", "./logs", "a checkpoint or its folder")
     define_model_scope()
 
 

@@ -19,10 +19,10 @@ import msgspec
 
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
+from dataset.sources.folders import SourceFlag
 from utility.errors import UserError
 from utility.files.json_files import read_foreign_json
 from utility.files.text_files import shortened
-from utility.flags import SourceFlag
 
 FLAGS: tuple[SourceFlag, ...] = (
     SourceFlag("annotations", "of COCO: instances JSON of the training images"),

@@ -1,14 +1,15 @@
-"""What a folder of labelled pictures holds: picture files, split folders, and signs of a label format."""
+"""What label formats share: flags, the picture files and splits of a folder, and numbers in a text."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from dataset.sources.annotations import TRAIN, VALIDATION
 from utility.errors import UserError
-from utility.flags import SourceFlag
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """The extensions, in any case, by which picture files are found."""
@@ -20,6 +21,17 @@ _SPLIT_NAMES = {
     TEST: ("test", "obj_test_data"),
 }  # as Ultralytics, Roboflow and CVAT write them
 
+
+class SourceFlag(NamedTuple):
+    """A flag of one label format; it has no effect with the others, and is refused there."""
+
+    name: str
+    text: str
+    default: str | None = None
+    is_list: bool = False
+    must_be: str = ""  # what to give, where the format cannot do without the flag
+
+
 DIRECTORY_FLAG = SourceFlag(
     "dataset_directory",
     "folder of the data set: VOCROOT, which holds VOC2007, VOC2012, ...; or one with pictures and their XML, or "
@@ -30,6 +42,15 @@ LABELS_FLAG = SourceFlag(
     "labels_file",
     "of VOC: class names, one a line; 'auto' collects them; default: VOC's 20; of YOLO: default: those of the data set",
 )
+
+
+def finite_number(text: str) -> float | None:
+    """Return the number that a text writes in ASCII digits, None where it writes none, or one that is not finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and text.isascii() and "_" not in text else None
 
 
 def is_picture(path: Path) -> bool:

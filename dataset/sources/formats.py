@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from dataset.sources import coco, voc, yolo
 from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source, Split
+from dataset.sources.folders import SourceFlag
 from utility.errors import UserError
-from utility.flags import SourceFlag
 
 
 class SourceFormat(Protocol):

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from dataset.sources import folders, labels
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
+from dataset.sources.folders import SourceFlag, finite_number
 from utility.errors import UserError
-from utility.files.text_files import finite_number, read_utf8, shortened
-from utility.flags import SourceFlag
+from utility.files.text_files import read_utf8, shortened
 
 FLAGS: tuple[SourceFlag, ...] = (
     folders.DIRECTORY_FLAG,

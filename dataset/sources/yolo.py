@@ -14,11 +14,10 @@ from tqdm import tqdm
 
 from dataset.sources import folders, labels, pictures
 from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
-from dataset.sources.folders import TEST
+from dataset.sources.folders import TEST, SourceFlag, finite_number
 from utility.errors import UserError
-from utility.files.text_files import finite_number, read_utf8, shortened
+from utility.files.text_files import read_utf8, shortened
 from utility.files.yaml_files import read_yaml
-from utility.flags import SourceFlag
 
 FLAGS: tuple[SourceFlag, ...] = (folders.DIRECTORY_FLAG, folders.LABELS_FLAG)
 _SPLIT_FLAGS = {TRAIN: "train: in data.yaml", VALIDATION: "val: in data.yaml"}

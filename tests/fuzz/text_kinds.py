@@ -1,5 +1,6 @@
 """Annotations, settings, flags and other texts."""
 
+import dataclasses
 import json
 import math
 from typing import ClassVar
@@ -96,7 +97,7 @@ class Yaml(Kind):
 
 class Config(Kind):
     name = config_file.CONFIG_FILE
-    _document: ClassVar = json.loads(config_file.to_json(voc_config()))
+    _document: ClassVar = json.loads(json.dumps(dataclasses.asdict(voc_config())))
 
     @classmethod
     def content(cls, rng):

@@ -130,6 +130,41 @@ def test_pictures_have_their_detections_in_one_list(detector, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"detections.json", "a.jpg", "b.jpg", "c.jpg"}
 
 
+def test_a_failure_leaves_a_whole_list_and_one_at_the_start_the_older_list(detector, tmp_path, monkeypatch):
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths:
+        Image.new("RGB", (64, 48)).save(path)
+    (tmp_path / "out").mkdir()
+    draw, drawn = Detector.draw, []
+
+    def interrupted(self, image, found):
+        drawn.append(image)
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        return draw(self, image, found)
+
+    monkeypatch.setattr(Detector, "draw", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        demo.draw_pictures(detector, paths, tmp_path / "out")
+    written = (tmp_path / "out/detections.json").read_text()
+    assert [entry["file"] for entry in json.loads(written)] == [str(path) for path in paths[:2]]
+
+    def failing(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(demo, "predict_pictures", failing)
+    with pytest.raises(ZeroDivisionError):
+        demo.draw_pictures(detector, paths, tmp_path / "out")
+    assert (tmp_path / "out/detections.json").read_text() == written
+
+
+def test_no_picture_that_can_be_read_is_an_empty_list(detector, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "out").mkdir()
+    assert demo.draw_pictures(detector, [tmp_path / "broken.png"], tmp_path / "out") == 1
+    assert json.loads((tmp_path / "out/detections.json").read_text()) == []
+
+
 def entries(found, class_names):
     return Detector(None, "model.ckpt-1", voc_config(class_names=class_names)).entries(found)
 

@@ -12,8 +12,6 @@ from utility.errors import UserError
 from utility.files.json_files import converted
 from utility.files.text_files import shortened
 
-_INTERVALS = ("augment.contrast", "augment.saturation", "augment.crop_scale", "augment.crop_ratio")
-
 
 def check(config: Config) -> Config:
     """Return the config if it is valid; otherwise raise a UserError with the name and value of an invalid setting."""
@@ -25,7 +23,7 @@ def check(config: Config) -> Config:
     _require(len(set(names)) == len(names) and one_line_each, "class_names", names, different)
     _require(backbone in BACKBONES, "network.backbone", backbone, f"one of {', '.join(BACKBONES)}")
 
-    for name in _INTERVALS:
+    for name in ("augment.contrast", "augment.saturation", "augment.crop_scale", "augment.crop_ratio"):
         low, high = attrgetter(name)(config)
         _require(low <= high, name, (low, high), "in increasing order")
     for name, limit in (
@@ -45,8 +43,7 @@ def check(config: Config) -> Config:
     boundaries, factors = config.schedule.decay_boundaries, config.schedule.lr_decay_factors
     number = f"{len(boundaries) + 1} numbers, one more than decay_boundaries"
     _require(len(factors) == len(boundaries) + 1, "schedule.lr_decay_factors", factors, number)
-    rising = list(boundaries) == sorted(set(boundaries))
-    _require(rising, "schedule.decay_boundaries", boundaries, "in increasing order")
+    _require([*boundaries] == sorted({*boundaries}), "schedule.decay_boundaries", boundaries, "in increasing order")
     return config
 
 

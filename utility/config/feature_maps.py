@@ -27,9 +27,8 @@ def feature_maps(network: NetworkConfig) -> tuple[FeatureMap, ...]:
       UserError: the input is too small for the extra layers.
     """
     height, width = network.image_size
-    maps = []
-    for step in BACKBONES[network.backbone].steps:
-        maps.append(FeatureMap((-(-height // step), -(-width // step)), (step, step)))
+    steps = BACKBONES[network.backbone].steps
+    maps = [FeatureMap((-(-height // step), -(-width // step)), (step, step)) for step in steps]
     for number, layer in extra_layers(network):
         previous = maps[-1]
         rows, columns = (_cells_after(cells, layer) for cells in previous.grid)

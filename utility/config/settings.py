@@ -3,14 +3,13 @@
 A `Config` is a tree of frozen dataclasses. Its values come from a preset (presets.py); flags and the `config.json` of
 a model directory override some of them. `checks.check` then validates the config, which stays unchanged from there on.
 msgspec compares each value, from a flag as from config.json, with the type and range of its field.
-
-This package imports neither TensorFlow nor numpy, so that `--help` is fast.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -109,8 +108,7 @@ class ViewConfig:
 
     max_side: Side | None = None  # to which the longer side of a larger picture or tile is reduced, pixels; None: never
     tile_size: Side | None = None  # side of tiles, pixels of the picture as it came; None: whole pictures
-    # least part of a tile's side that it shares with its neighbour
-    tile_overlap: Annotated[float, Meta(ge=0, le=0.75)] = 0.2
+    tile_overlap: Annotated[float, Meta(ge=0, le=0.75)] = 0.2  # least part of its side that a tile shares with the next
 
 
 @dataclass(frozen=True)
@@ -118,8 +116,7 @@ class NetworkConfig:
     """The network from the images to the feature maps: SSD300, arXiv 1512.02325, section 2.1 and figure 2."""
 
     backbone: str = "vgg16"
-    # factor of the filters of backbone and extra layers; arXiv 1704.04861, section 3.3
-    depth_multiplier: Annotated[float, Meta(ge=0.01, le=2)] = 1.0
+    depth_multiplier: Annotated[float, Meta(ge=0.01, le=2)] = 1.0  # of all filters; arXiv 1704.04861, section 3.3
     image_size: tuple[Pixels, Pixels] = (300, 300)  # height, width of the input, pixels
     extra_layers: tuple[ExtraLayer, ...] = (
         ExtraLayer(256, 512, stride=2, padding="same"),  # conv8: 19 -> 10
@@ -127,8 +124,7 @@ class NetworkConfig:
         ExtraLayer(128, 256),  # conv10: 5 -> 3
         ExtraLayer(128, 256),  # conv11: 3 -> 1
     )
-    # initial value of the learned scale of conv4_3; section 3.1
-    l2_norm_scale: Annotated[float, Meta(gt=0, le=10**6)] = 20.0
+    l2_norm_scale: Annotated[float, Meta(gt=0, le=10**6)] = 20.0  # first learned scale of conv4_3; section 3.1
     channel_means_rgb: tuple[PixelValue, PixelValue, PixelValue] = (123.68, 116.78, 103.94)  # of VGG's training set
 
 
@@ -156,11 +152,9 @@ class AnchorConfig:
 class TargetConfig:
     """Matching and encoding, section 2.2."""
 
-    # a default box with at least this IoU is positive, and each ground truth's best one
-    match_threshold: FractionAbove0 = 0.5
+    match_threshold: FractionAbove0 = 0.5  # IoU from which a default box is positive, as each object's best one is
     neg_threshold: Fraction = 0.5  # one with an IoU below this is negative, in between ignored; at most match_threshold
-    # of cy, cx, h, w; Caffe's PriorBox
-    prior_variances: tuple[Variance, Variance, Variance, Variance] = (0.1, 0.1, 0.2, 0.2)
+    prior_variances: tuple[Variance, Variance, Variance, Variance] = (0.1, 0.1, 0.2, 0.2)  # of cy, cx, h, w; Caffe's
     # normalized: to [0, 1]; absolute: inclusive pixels of the network input
     coordinates: Annotated[str, Meta(pattern="^(normalized|absolute)$")] = "normalized"
     use_difficult: bool = False  # train on objects marked difficult
@@ -170,13 +164,11 @@ class TargetConfig:
 class LossConfig:
     """Multibox loss, section 2.2, and weight decay."""
 
-    # mined negatives per positive; times the default boxes of an image, it must fit into int32
-    negative_ratio: Annotated[float, Meta(gt=0, le=1000)] = 3.0
+    negative_ratio: Annotated[float, Meta(gt=0, le=1000)] = 3.0  # mined negatives per positive
     localization_weight: AtLeast0 = 1.0  # of the localization loss: alpha of equation 1
     negatives_without_positive: CountOr0 = 3  # mined in an image without positives: as many as for one positive
     weight_decay: Annotated[float, Meta(ge=0, le=1000)] = 5e-4  # factor of the sum of squares / 2
-    # factor of the weight decay of conv4_3's scale; as in the reference
-    scale_decay_factor: Annotated[float, Meta(ge=0, le=10**6)] = 0.1
+    scale_decay_factor: Annotated[float, Meta(ge=0, le=10**6)] = 0.1  # of the decay of conv4_3's scale; the reference's
     decay_biases: bool = True  # as in the reference; Caffe: False
 
 
@@ -189,8 +181,7 @@ class ScheduleConfig:
     learning_rate: Positive = 1e-3
     end_learning_rate: AtLeast0 = 1e-6  # lower limit of the learning rate
     decay_boundaries: tuple[StepsOr0, ...] = (500, 80_000, 100_000)  # steps
-    # of learning_rate: before, between and after the boundaries
-    lr_decay_factors: tuple[Positive, ...] = (0.1, 1.0, 0.1, 0.01)
+    lr_decay_factors: tuple[Positive, ...] = (0.1, 1.0, 0.1, 0.01)  # before, between and after the boundaries
     momentum: FractionBelow1 = 0.9
     bias_lr_factor: Positive = 1.0  # factor of the learning rate of biases; Caffe: 2
     clip_gradient_norm: AtLeast0 = 0.0  # upper limit of the global norm; 0: no clipping
@@ -232,8 +223,7 @@ class DetectionConfig:
     select_threshold: FractionBelow1 = 0.01  # a detection has a class probability above this
     min_size: FractionBelow1 = 0.03  # its height and width are above this fraction of the image's
     keep_topk: Count = 400  # boxes per class before NMS; Caffe: nms_param.top_k
-    # boxes per class after NMS; Caffe has no such limit
-    nms_topk: Annotated[int, Meta(ge=1, le=100_000)] = 200
+    nms_topk: Annotated[int, Meta(ge=1, le=100_000)] = 200  # boxes per class after NMS; Caffe has no such limit
     nms_threshold: FractionAbove0 = 0.45  # IoU above which the box with the lower score is suppressed
     max_detections: Count | None = None  # per image, all classes together; None: no limit; Caffe: keep_top_k
 
@@ -244,30 +234,28 @@ class Config:
 
     preset: str = "ssd300_voc"
     class_names: tuple[str, ...] = ()
-    views: ViewConfig = field(default_factory=ViewConfig)
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    anchors: AnchorConfig = field(default_factory=AnchorConfig)
-    targets: TargetConfig = field(default_factory=TargetConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    detection: DetectionConfig = field(default_factory=DetectionConfig)
+    views: ViewConfig = ViewConfig()
+    network: NetworkConfig = NetworkConfig()
+    anchors: AnchorConfig = AnchorConfig()
+    targets: TargetConfig = TargetConfig()
+    loss: LossConfig = LossConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    augment: AugmentConfig = AugmentConfig()
+    detection: DetectionConfig = DetectionConfig()
 
     @property
     def num_classes(self) -> int:
         """The number of classes C, background included."""
         return len(self.class_names) + 1
 
-    def replace(self, values: dict[str, Any]) -> Config:
+    def replace(self, values: Mapping[str, Any]) -> Config:
         """Return a copy with dotted settings replaced, as in {"schedule.momentum": 0.8}."""
         changed = self
         for name, value in values.items():
-            changed = _replace(changed, name.split("."), value)
+            changed = _replace(changed, name, value)
         return changed
 
 
-def _replace(node: Any, path: list[str], value: Any) -> Any:
-    head, *rest = path
-    if rest:
-        value = _replace(getattr(node, head), rest, value)
-    return dataclasses.replace(node, **{head: value})
+def _replace(node: Any, name: str, value: Any) -> Any:
+    part, _, rest = name.partition(".")
+    return dataclasses.replace(node, **{part: _replace(getattr(node, part), rest, value) if rest else value})

@@ -1,11 +1,12 @@
-"""JSON files: written entry by entry, and read with their content compared with declared types, by msgspec."""
+"""JSON files, read with their content compared with declared types, by msgspec."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 
@@ -23,55 +24,6 @@ _WORDS = {  # of msgspec's messages
 }
 
 
-class JsonLines:
-    """Writes a file with one JSON value a line, each as soon as it is there; as a context manager."""
-
-    def __init__(self, path: Path):
-        self._stream = path.open("w", encoding="utf-8", newline="")
-
-    def __enter__(self) -> JsonLines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-    def write(self, entry: Any) -> None:
-        """Write one value."""
-        self._stream.write(f"{_line(entry)}\n")
-        self._stream.flush()
-
-
-class JsonList:
-    """Writes a file with one JSON list, an entry a line; as a context manager, which ends the list in any case.
-
-    A file that is there is replaced at the first entry, or by an empty list at an end without an exception.
-    """
-
-    def __init__(self, path: Path):
-        self._path = path
-        self._stream: TextIO | None = None
-
-    def __enter__(self) -> JsonList:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._stream:
-            with self._stream as stream:
-                stream.write("\n]\n")
-        elif kind is None:
-            self._path.write_text("[]\n", encoding="utf-8")
-
-    def write(self, entry: Any) -> None:
-        """Write one entry."""
-        separator = ",\n" if self._stream else "[\n"
-        self._stream = self._stream or self._path.open("w", encoding="utf-8", newline="")
-        self._stream.write(separator + _line(entry))
-
-
-def _line(entry: Any) -> str:
-    return json.dumps(entry, ensure_ascii=False, allow_nan=False)
-
-
 def read_json(path: Path, remedy: str, kind: Any = dict[str, Any]) -> Any:
     """Return the content of a JSON file of this project as it is, entries that `kind` does not declare included.
 
@@ -82,27 +34,13 @@ def read_json(path: Path, remedy: str, kind: Any = dict[str, Any]) -> Any:
 
     Raises:
         OSError: the file cannot be read.
-        UserError: it is not UTF-8, or `parse_json` refuses it.
+        UserError: it is not UTF-8 or not JSON, which has neither NaN nor infinity, or a value is of another type.
     """
-    return parse_json(read_utf8(path), str(path), remedy, kind)
-
-
-def parse_json(text: str, source: str, remedy: str, kind: Any = dict[str, Any]) -> Any:
-    """Return the content of a JSON text; `source` names it in errors, the others are as in `read_json`.
-
-    Raises:
-        UserError: it is not JSON, which has neither NaN nor infinity; or the first value that is of another type.
-    """
-    try:
-        document = msgspec.json.decode(text)
-    except RecursionError:
-        raise UserError(f"{source} is not JSON that can be read (nested too deeply): {remedy}") from None
-    except msgspec.DecodeError as error:
-        raise UserError(f"{source} is not JSON ({error}): {remedy}") from error
+    document = _decoded(path, remedy, msgspec.json.decode)
     try:
         converted(document, kind)
     except UserError as error:
-        raise UserError(f"{source}: {error}: {remedy}") from error
+        raise UserError(f"{path}: {error}: {remedy}") from error
     return document
 
 
@@ -133,21 +71,25 @@ def read_foreign_json(path: Path, remedy: str, without: str) -> dict[str, Any]:
 
     Raises:
         OSError: the file cannot be read.
-        UserError: it is not UTF-8, not JSON, nested hundreds of levels deep, or holds something else.
+        UserError: it is not UTF-8, not JSON, nested too deeply, or holds something else.
     """
 
     def lessened(entries: dict[str, Any]) -> dict[str, Any]:
         entries.pop(without, None)
         return entries
 
-    text = read_utf8(path)
-    try:
-        document = json.loads(text, object_hook=lessened)
-    except RecursionError:
-        raise UserError(f"{path} is not JSON that can be read (nested too deeply): {remedy}") from None
-    except ValueError as error:  # also of a number with more digits
-        reason = str(error).partition("; use sys.")[0]  # without Python's advice to a programmer
-        raise UserError(f"{path} is not JSON ({reason}): {remedy}") from error
+    document = _decoded(path, remedy, lambda text: json.loads(text, object_hook=lessened))
     if not isinstance(document, dict):
         raise UserError(f"{path} must hold an object {{...}}, but holds {shortened(document)}: {remedy}")
     return document
+
+
+def _decoded(path: Path, remedy: str, decode: Callable[[str], Any]) -> Any:
+    text = read_utf8(path)
+    try:
+        return decode(text)
+    except RecursionError:
+        reason = "nested too deeply"
+    except (ValueError, msgspec.DecodeError) as error:  # a ValueError also of a number with too many digits
+        reason = str(error).partition("; use sys.")[0]  # without Python's advice to a programmer
+    raise UserError(f"{path} is not JSON ({reason}): {remedy}")

@@ -1,8 +1,7 @@
-"""Text: files read as UTF-8 and written whole or not at all, numbers in a text, and what an error quotes of one."""
+"""Text files, read as UTF-8 and written whole or not at all, and what an error message quotes of a text."""
 
 from __future__ import annotations
 
-import math
 import os
 import reprlib
 import unicodedata
@@ -13,9 +12,7 @@ from typing import Any
 
 from utility.errors import UserError
 
-_MOST_IN_MESSAGE = 2000
-_MOST_QUOTED = 80  # characters
-
+_MOST_IN_MESSAGE, _MOST_QUOTED = 2000, 80  # characters
 _quoting = reprlib.Repr()
 _quoting.maxlevel, _quoting.maxtuple, _quoting.maxlist, _quoting.maxdict = 3, 9, 9, 4
 _quoting.maxstring = _quoting.maxother = _quoting.maxlong = 60
@@ -31,10 +28,7 @@ def read_utf8(path: Path) -> str:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary name of this process beside `path`; what is written there is renamed, or removed at an error.
-
-    Several processes may write the same file; the last one's counts.
-    """
+    """Yield a temporary name of this process beside `path`; what is there is renamed, or removed at an error."""
     unfinished = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
     try:
         yield unfinished
@@ -50,23 +44,6 @@ def write_whole(path: str | Path, text: str) -> None:
     # newline="" keeps "\n" on every platform, so that the same input gives the same bytes.
     with whole_file(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as stream:
         stream.write(text)
-
-
-def finite_number(text: str) -> float | None:
-    """Return the number that a text writes in ASCII digits, None where it writes none, or one that is not finite."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and text.isascii() and "_" not in text else None
-
-
-def whole_number(text: str) -> int | None:
-    """Return the whole number that a text writes, None where it writes none."""
-    try:
-        return int(text)
-    except ValueError:
-        return None
 
 
 def shortened(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path} has more than {_MOST_BYTES // 1000} kB, too much for the description of a data set")
     text = read_utf8(path)
     try:
-        _check(path, yaml.parse(text, yaml.BaseLoader))
+        depth = 0
+        for event in yaml.parse(text, yaml.BaseLoader):
+            if isinstance(event, yaml.AliasEvent):  # it could stand for a value that is larger than any memory
+                raise UserError(f"{path} has aliases (*name), which are not read: write out what they stand for")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MOST_DEEP:  # the time to read it grows with the square of the depth
+                raise UserError(f"{path} has more than {_MOST_DEEP} lists and maps in one another")
         document = yaml.load(text, yaml.BaseLoader)
     except yaml.YAMLError as error:
         reason = str(error)
@@ -41,13 +46,3 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise UserError(f"{path} must hold 'key: value' lines, but holds {shortened(document)}")
     return document
-
-
-def _check(path: Path, events: Iterable[yaml.Event]) -> None:
-    depth = 0
-    for event in events:
-        if isinstance(event, yaml.AliasEvent):  # it could stand for a value that is larger than any memory
-            raise UserError(f"{path} has aliases (*name), which are not read: write out what they stand for")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MOST_DEEP:  # the time to read it grows with the square of the depth
-            raise UserError(f"{path} has more than {_MOST_DEEP} lists and maps in one another")

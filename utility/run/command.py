@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(main: Callable[[], int | None], define_flags: Callable[[], None], rest_flag: str | None = None) -> None:
     """Define and parse the flags, call `main`, and exit with its status.
 
-    A UserError, an OSError or too little memory becomes one line on stderr and status 1; a wrong flag, status 2;
-    Ctrl-C, status 130, and SIGTERM, 143. Any other exception is a defect and keeps its traceback.
+    A UserError, an OSError, too little memory or a full disk becomes one line on stderr and status 1; a wrong flag,
+    status 2; Ctrl-C, status 130, and SIGTERM, 143. Any other exception is a defect and keeps its traceback.
 
     Args:
         main: the work; returns the exit status, None for 0.
@@ -43,8 +43,8 @@ def run(main: Callable[[], int | None], define_flags: Callable[[], None], rest_f
         sys.exit(1)
     except (UserError, OSError) as error:
         _fail(f"error: {one_line(str(error))}", 1)
-    except _out_of_memory() as error:
-        _fail(f"error: out of memory{_less_memory()} ({shortened(str(error).partition(chr(10))[0])})", 1)
+    except _exhausted() as error:
+        _fail(f"error: {_what_is_exhausted(str(error).partition(chr(10))[0])}", 1)
 
 
 def _parse(argv: list[str], rest_flag: str | None) -> None:
@@ -72,16 +72,19 @@ def _list_of_flags() -> str:
     return "".join(f"{entry.rstrip()}\n" for entry in sorted(entries, key=lambda e: e.strip(" -").removeprefix("[no]")))
 
 
-def _out_of_memory() -> tuple[type[Exception], ...]:
-    """Return the exceptions of Python and, if it is in use, of TensorFlow."""
+def _exhausted() -> tuple[type[Exception], ...]:
+    """Return the exceptions of Python and, if it is in use, of TensorFlow, whose own stands for memory and disk."""
     errors = getattr(sys.modules.get("tensorflow"), "errors", None)
     return (MemoryError, errors.ResourceExhaustedError) if errors else (MemoryError,)
 
 
-def _less_memory() -> str:
+def _what_is_exhausted(message: str) -> str:
+    if "No space left on device" in message or "Disk quota exceeded" in message:
+        return f"the disk is full: make room there ({one_line(message)})"
+    remedy = ": take a smaller --batch_size" if "batch_size" in flags.FLAGS else ""
     if "accumulate_steps" in flags.FLAGS:
-        return ": take a smaller --batch_size or --train_image_size, or a larger --accumulate_steps"
-    return ": take a smaller --batch_size" if "batch_size" in flags.FLAGS else ""
+        remedy += " or --train_image_size, or a larger --accumulate_steps"
+    return f"out of memory{remedy} ({shortened(message)})"
 
 
 def _fail(message: str, status: int) -> None:

@@ -38,7 +38,7 @@ def start_tensorflow() -> None:
         import tensorflow.compat.v1 as tf  # noqa: PLC0415 (this is where TensorFlow starts)
 
         if driver:
-            gpu_libraries.preload(gpu_libraries.site_packages())
+            gpu_libraries.preload()
         tf.config.list_physical_devices()  # messages on missing devices come at the first call
     estimator_compat.install(tf)
     tf.logging.set_verbosity(tf.logging.WARN)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dataset.sources import folders
+from dataset.sources.folders import finite_number
 from tests.builders.coco import CocoBuilder
 from tests.builders.convert import convert_voc, convert_yolo
 from tests.builders.files import examples_by_id
@@ -132,3 +133,13 @@ def test_what_a_folder_of_another_format_looks_like_is_said(root, output, tmp_pa
     add(tmp_path / "voc" / "a.jpg")
     with pytest.raises(ValueError, match=r"there is .*a\.xml, so it may be VOC's: give --format=voc"):
         convert_yolo(dataset_directory=tmp_path / "voc", output_directory=output)
+
+
+@pytest.mark.parametrize("text", ["\u00b2", "0x10", "1,5", "", " ", "-", ".", "1e", "e5", "1 0", "nan", "inf"])
+def test_what_is_no_number(text):
+    assert finite_number(text) is None
+
+
+def test_numbers():
+    assert [finite_number(text) for text in ("1", " -.5 ", "+2.", "1e-3", "1E+2")] == [1, -0.5, 2, 0.001, 100]
+    assert finite_number("1e999") is finite_number("1_0") is finite_number("\u0663") is None

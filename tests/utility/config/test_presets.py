@@ -1,7 +1,6 @@
 """Presets: numbers of Caffe's scripts; training, detection and checkpoint with an eighth of the filters; schedules."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -76,9 +75,9 @@ def test_a_preset_trains_detects_and_loads_again(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", BOXES)
-def test_json_round_trip_of_a_preset(name):
-    config = presets.preset(name)
-    assert config_file.from_json(json.dumps(json.loads(config_file.to_json(config)))) == config
+def test_a_preset_is_saved_and_loaded(name, tmp_path):
+    config_file.save(presets.preset(name), str(tmp_path))
+    assert config_file.load(str(tmp_path)) == presets.preset(name)
 
 
 def pixels(config):

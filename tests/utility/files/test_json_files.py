@@ -1,4 +1,4 @@
-"""JSON is compared with declared types before it is used; and written entry by entry."""
+"""JSON is compared with declared types before it is used."""
 
 import json
 import math
@@ -10,7 +10,6 @@ from msgspec import Meta
 
 from utility.errors import UserError
 from utility.files import json_files
-from utility.files.json_files import JsonLines, JsonList
 
 
 @pytest.mark.parametrize(
@@ -106,32 +105,3 @@ def test_a_value_of_another_type_is_named(document, message):
     with pytest.raises(UserError, match=f"^{message}") as error:
         json_files.converted(document, Entry)
     assert len(str(error.value)) < 250
-
-
-def test_lines_are_whole_as_soon_as_they_are_written(tmp_path):
-    path = tmp_path / "a.jsonl"
-    with JsonLines(path) as lines:
-        for number in range(3):
-            lines.write({"frame": number, "name": "Straße\n"})
-            written = path.read_text(encoding="utf-8").splitlines()
-            assert json.loads(written[-1]) == {"frame": number, "name": "Straße\n"} and len(written) == number + 1
-
-
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_a_list_has_all_entries(tmp_path, count):
-    with JsonList(tmp_path / "a.json") as entries:
-        for number in range(count):
-            entries.write([number])
-    assert json.loads((tmp_path / "a.json").read_text()) == [[number] for number in range(count)]
-
-
-def test_a_list_is_ended_by_an_exception_and_not_replaced_by_none(tmp_path):
-    def write(count):
-        with pytest.raises(ZeroDivisionError), JsonList(tmp_path / "a.json") as entries:
-            for number in range(count):
-                entries.write(number)
-            raise ZeroDivisionError
-
-    for count in (2, 0):
-        write(count)
-        assert json.loads((tmp_path / "a.json").read_text()) == [0, 1]

@@ -1,20 +1,6 @@
-"""Numbers in a text, and what an error quotes."""
+"""What an error quotes of a text."""
 
-import pytest
-
-from utility.files.text_files import finite_number, one_line, shortened, whole_number
-
-
-@pytest.mark.parametrize("text", ["\u00b2", "0x10", "1,5", "", " ", "-", ".", "1e", "e5", "1 0", "nan", "inf"])
-def test_what_is_no_number(text):
-    assert finite_number(text) is None and whole_number(text) is None
-
-
-def test_numbers():
-    assert [finite_number(text) for text in ("1", " -.5 ", "+2.", "1e-3", "1E+2")] == [1, -0.5, 2, 0.001, 100]
-    assert finite_number("1e999") is finite_number("1_0") is finite_number("\u0663") is None
-    assert [whole_number(text) for text in ("12", " -3 ", "+0")] == [12, -3, 0]
-    assert whole_number("1.0") is whole_number("1e3") is whole_number("9" * 10**6) is None
+from utility.files.text_files import one_line, shortened
 
 
 def test_a_quotation_is_one_short_line():

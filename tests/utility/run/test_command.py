@@ -1,4 +1,4 @@
-"""Too little memory, Python's or TensorFlow's, is one line that names what helps."""
+"""Too little memory or a full disk, told by Python or TensorFlow, is one line that names what helps."""
 
 import subprocess
 import sys
@@ -47,6 +47,13 @@ def ended(error, names):
 def test_too_little_memory_is_one_line(error, names, helps):
     done = ended(error, names)
     assert (done.returncode, done.stderr) == (1, f"error: out of memory{helps} (9 GB)\n")
+
+
+def test_a_full_disk_is_not_taken_for_too_little_memory():
+    """TensorFlow raises the same class for it; this is the message of its saver."""
+    message = f"/data/{'logs/' * 20}model.ckpt-5_temp/part-0.data-00000-of-00001; No space left on device"
+    done = ended(f"ResourceExhaustedError({message!r} + '\\n\\t [[node save/SaveV2]]')", TRAIN)
+    assert (done.returncode, done.stderr) == (1, f"error: the disk is full: make room there ({message})\n")
 
 
 def test_any_other_exception_keeps_its_traceback():
