@@ -52,7 +52,7 @@ def draw_placement(
     zoom, choice, trials = tf.split(uniform, [_ZOOM_DRAWS, _CHOICE_DRAWS, -1])
     canvas = draw_canvas(zoom, augment)
     crops = draw_crops(tf.reshape(trials, [len(augment.min_ious), augment.crop_trials, _TRIAL_DRAWS]), augment)
-    crops = _canvas_to_image(crops, canvas)
+    crops = crops * tf.tile(canvas[2:] - canvas[:2], [2]) + tf.tile(canvas[:2], [2])  # to [0, 1] of the image
     window = choose_window(canvas, crops, accepted_crops(crops, boxes_yxyx, size, augment), choice[0])
     return place(window, size, image_size, choice[1] < augment.probability)
 
@@ -74,23 +74,13 @@ def draw_crops(uniform: tf.Tensor, augment: AugmentConfig) -> tf.Tensor:
 
     As Caffe's SampleBBox: first the scale, then the aspect ratio, limited to crops of this scale that fit the canvas.
     """
-    scale = _rescale(uniform[..., 0], *augment.crop_scale)
-    low, high = augment.crop_ratio
-    ratio = _rescale(uniform[..., 1], tf.maximum(low, scale**2), tf.minimum(high, scale**-2))
+    smallest, largest = augment.crop_scale
+    scale = smallest + uniform[..., 0] * (largest - smallest)
+    low, high = tf.maximum(augment.crop_ratio[0], scale**2), tf.minimum(augment.crop_ratio[1], scale**-2)
+    ratio = low + uniform[..., 1] * (high - low)
     extent = tf.stack([scale / tf.sqrt(ratio), scale * tf.sqrt(ratio)], axis=-1)
     start = uniform[..., 2:4] * (1.0 - extent)
     return tf.concat([start, start + extent], axis=-1)
-
-
-def _rescale(uniform: tf.Tensor, low: tf.Tensor | float, high: tf.Tensor | float) -> tf.Tensor:
-    """Map random numbers from [0, 1) to [low, high)."""
-    return low + uniform * (high - low)
-
-
-def _canvas_to_image(crops: tf.Tensor, canvas: tf.Tensor) -> tf.Tensor:
-    """Convert crops [..., 4] from [0, 1] of the canvas [4] to [0, 1] of the image."""
-    start, extent = canvas[:2], canvas[2:] - canvas[:2]
-    return crops * tf.tile(extent, [2]) + tf.tile(start, [2])
 
 
 def accepted_crops(crops: tf.Tensor, boxes_yxyx: tf.Tensor, size: tf.Tensor, augment: AugmentConfig) -> tf.Tensor:
@@ -185,15 +175,11 @@ def move_boxes(
     target_start = tf.cast(tf.tile(placement.target_start, [2]), tf.float32)
     moved = (boxes_yxyx * pixels - tf.cast(start, tf.float32)) * tf.tile(scale, [2]) + target_start
     moved = moved / tf.constant(image_size * 2, tf.float32)
-    moved = tf.where_v2(placement.flip, _flipped(moved), moved)
+    ymin, xmin, ymax, xmax = tf.unstack(moved, axis=-1)
+    moved = tf.where_v2(placement.flip, tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1), moved)
     centre = (moved[:, :2] + moved[:, 2:]) / 2
     kept = tf.reduce_all(tf.logical_and(centre >= 0.0, centre < 1.0), axis=1)
     return box_ops.clip(tf.boolean_mask(moved, kept), tf.constant([0.0, 0.0, 1.0, 1.0])), kept
-
-
-def _flipped(boxes_yxyx: tf.Tensor) -> tf.Tensor:
-    ymin, xmin, ymax, xmax = tf.unstack(boxes_yxyx, axis=-1)
-    return tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)
 
 
 def fill_input(pixels: tf.Tensor, placement: Placement, image_size: tuple[int, int]) -> tf.Tensor:
