@@ -88,7 +88,7 @@ def draw_example(example: Example, class_names: Sequence[str], output_directory:
 
 
 def pictures_of(shards: Sequence[str], annotations: Sequence[Annotation]) -> dict[str, bytes]:
-    """Return the picture files of annotations that come from these records, by image id; fewer if a record is broken."""
+    """Return the picture files of annotations from these records, by image id; fewer if a record is broken."""
     wanted, found = {annotation.image_id for annotation in annotations}, {}
     with contextlib.suppress(UserError):
         for example in read_examples(shards) if wanted else ():
