@@ -54,61 +54,27 @@ def define_flags() -> None:
 
 def main() -> None:
     """Measure what the flags ask for, and print a table and a line of JSON."""
-    config = _config()
+    config = asked_config((), BACKBONE).replace({"schedule.batch_size": FLAGS.batch_size})
+    if FLAGS.measure in ("input", "train"):
+        RunLayout.of(config)  # a batch that cannot be shared out is said at once
+    split = VALIDATION if FLAGS.measure == "eval" else TRAIN
+    if FLAGS.data_dir:
+        record_files.find_shards(FLAGS.data_dir, split)
     with tempfile.TemporaryDirectory() as folder:
-        result = _measure(Path(folder), config)
+        if FLAGS.measure == "metric":
+            from dataset.metric_benchmark import measure_metric
+
+            result = measure_metric(Path(folder), FLAGS.turns)
+        else:
+            result = _measure(FLAGS.data_dir or _sample_records(Path(folder)), split, config)
     who = resource.RUSAGE_CHILDREN if FLAGS.measure == "metric" else resource.RUSAGE_SELF
     result["peak memory of all parts, MB"] = round(resource.getrusage(who).ru_maxrss / 1024)
     width = max(map(len, result))
     log("\n".join(f"{name:<{width}}  {value}" for name, value in result.items()))
-    log(json.dumps({"measure": FLAGS.measure, **result, **_machine()}))
-
-
-def _measure(folder: Path, config: Config) -> dict[str, Any]:
-    if FLAGS.measure == "metric":
-        from dataset.metric_benchmark import measure_metric
-
-        return measure_metric(folder, FLAGS.turns)
-    start_tensorflow()
-    from net import benchmark
-    from net.benchmark import Turns
-    from net.devices import precision_of
-
-    data_dir = FLAGS.data_dir or _sample_records(folder)
-    split = VALIDATION if FLAGS.measure == "eval" else TRAIN
-    shards = record_files.find_shards(data_dir, split)
-    config = config.replace({"class_names": record_files.class_names(data_dir, None)})
-    turns = Turns(FLAGS.batch_size, FLAGS.batches, FLAGS.turns, precision_of(FLAGS.mixed_precision))
-    if FLAGS.measure == "input":
-        return benchmark.measure_input(shards, config, turns)
-    measure = benchmark.measure_train if FLAGS.measure == "train" else benchmark.measure_eval
-    return measure(shards, config, turns, FLAGS.data_format)
-
-
-def _sample_records(folder: Path) -> str:
-    """Draw a sample set, convert it, and return the folder of the records."""
-    sample.make(folder / "VOC")
-    flags_of_voc = {flag.name: flag.default for flag in voc.FLAGS}
-    flags_of_voc |= {"dataset_directory": str(folder / "VOC"), "labels_file": str(folder / "VOC" / LABELS_FILE)}
-    convert(voc.read_data_set(flags_of_voc, skip_bad_images=False), folder / "tfrecords")
-    return str(folder / "tfrecords")
-
-
-def _config() -> Config:
-    """Return the config without the class names; a UserError names a flag that cannot work."""
-    config = asked_config((), BACKBONE).replace({"schedule.batch_size": FLAGS.batch_size})
-    if FLAGS.measure in ("input", "train"):
-        RunLayout.of(config)
-    if FLAGS.data_dir:
-        record_files.find_shards(FLAGS.data_dir, VALIDATION if FLAGS.measure == "eval" else TRAIN)
-    return config
-
-
-def _machine() -> dict[str, Any]:
     start_tensorflow()
     import tensorflow.compat.v1 as tf
 
-    return {
+    machine = {
         "cores": os.cpu_count(),
         "processor": platform.processor() or platform.machine(),
         "gpus": [gpu.name for gpu in tf.config.list_physical_devices("GPU")],
@@ -118,6 +84,29 @@ def _machine() -> dict[str, Any]:
         "oneDNN": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
         "batch size": FLAGS.batch_size,
     }
+    log(json.dumps({"measure": FLAGS.measure, **result, **machine}))
+
+
+def _measure(data_dir: str, split: str, config: Config) -> dict[str, Any]:
+    start_tensorflow()
+    from net import benchmark
+    from net.devices import default_data_format, precision_of
+
+    config = config.replace({"class_names": record_files.class_names(data_dir, None)})
+    data_format = FLAGS.data_format or default_data_format()
+    precision = precision_of(FLAGS.mixed_precision)
+    turns = benchmark.Turns(FLAGS.batch_size, FLAGS.batches, FLAGS.turns, precision, data_format)
+    measures = {"input": benchmark.measure_input, "train": benchmark.measure_train, "eval": benchmark.measure_eval}
+    return measures[FLAGS.measure](record_files.find_shards(data_dir, split), config, turns)
+
+
+def _sample_records(folder: Path) -> str:
+    """Draw a sample set, convert it, and return the folder of the records."""
+    sample.make(folder / "VOC")
+    flags_of_voc = {flag.name: flag.default for flag in voc.FLAGS}
+    flags_of_voc |= {"dataset_directory": str(folder / "VOC"), "labels_file": str(folder / "VOC" / LABELS_FILE)}
+    convert(voc.read_data_set(flags_of_voc, skip_bad_images=False), folder / "tfrecords")
+    return str(folder / "tfrecords")
 
 
 if __name__ == "__main__":
