@@ -105,7 +105,6 @@ def main() -> None:
     from dataset.input import Parallelism, training_input_fn, training_records
     from net import coverage, run_config
     from net.devices import explain_missing_gpu, gpus, precision_of
-    from net.periodic_evaluation import PeriodicEvaluation
     from net.training import train
     from net.training_log import FIRST_BATCH
     from utility.checkpoints import checkpoint_files, model_directory
@@ -135,6 +134,8 @@ def main() -> None:
 
     evaluation = None
     if FLAGS.eval_every_steps or not layout.trains:
+        from net.periodic_evaluation import PeriodicEvaluation
+
         every, patience = FLAGS.eval_every_steps, FLAGS.early_stop_evals
         evaluation = PeriodicEvaluation.of_records(
             config, FLAGS.data_dir, FLAGS.model_dir, every, patience, FLAGS.skip_bad_records
