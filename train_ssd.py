@@ -158,7 +158,7 @@ def main() -> None:
         from net import workers
 
         strategy = workers.join(task, len(devices))
-    elif layout.replicas > 1:
+    elif layout.trains and layout.replicas > 1:
         strategy = tf.distribute.MirroredStrategy(devices)
     precision = precision_of(FLAGS.mixed_precision)
     run = run_config.run_config(
