@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dataset.report.page import write_report
 from dataset.scores import voc_results
-from dataset.scores.average_precision import evaluate, format_report
+from dataset.scores.average_precision import (
+    ELEVEN_RECALLS,
+    evaluate,
+    format_report,
+    precision_at,
+)
 from dataset.sources import labels, voc
 from dataset.sources.annotations import Annotation
 from dataset.sources.pictures import PictureError, read_picture
 from utility.config.settings import LABELS_FILE
-from utility.drawing.curves import draw_precision_recall
+from utility.drawing.detections import cut_to_length
 from utility.errors import UserError
-from utility.files import text_files
+from utility.files.text_files import whole_file, write_whole
+
+_COLUMNS = 5  # of precision_recall.png
+_MOST_PLOTS = 100  # COCO has 80 classes; more than 1300 would exceed matplotlib's largest picture
+_PLOT_INCHES = (2.2, 2.0)  # width, height of the plot of one class
+_MARGIN_INCHES = 0.5  # around the plots
 
 
 class ImageSet(NamedTuple):
@@ -94,13 +105,25 @@ def score_results(
             f"{len(class_names)}: set --labels_file to the labels.txt of the data set"
         )
     detections = voc_results.ResultsFiles(pred_dir)
-    result = evaluate(detections, annotations, class_names, iou_threshold, use_07_metric, keep_matches=True)
+    result = evaluate(detections, annotations, class_names, iou_threshold, use_07_metric)
     missing = [name for class_id, name in enumerate(class_names, start=1) if class_id not in class_ids]
-    warnings = [f"There is no results file for {', '.join(missing)}."] if missing else []
-    warnings += result.warnings
-    for warning in warnings:
+    all_warnings = [f"There is no results file for {', '.join(missing)}."] if missing else []
+    all_warnings += result.warnings
+    for warning in all_warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print("\n".join(format_report(result)))
+    classes = {}
+    for name, score in result.classes.items():
+        precision = precision_at(score.true_positive[~score.ignored], score.ground_truth, ELEVEN_RECALLS).tolist()
+        classes[name] = {
+            "ap": score.ap,
+            "ground_truth": score.ground_truth,
+            "difficult": score.difficult,
+            "detections": len(score.scores),
+            "true_positives": int(score.true_positive.sum()),
+            "ignored": int(score.ignored.sum()),
+            "precision_at_recall": precision if score.ground_truth else None,  # of at least 0, .1, ..., 1
+        }
     figures = {
         "split": images.split,
         "image_set": images.image_set,
@@ -108,16 +131,43 @@ def score_results(
         "metric": "11-point" if result.use_07_metric else "area",
         "iou_threshold": result.iou_threshold,
         "mAP": result.mean_ap,
-        "classes": {name: asdict(score) for name, score in result.classes.items()},
-        "warnings": warnings,
+        "classes": classes,
+        "warnings": all_warnings,
     }
     folder = Path(output_directory or Path(pred_dir) / "eval_output")
-    text_files.write_whole(folder / "voc_eval.json", json.dumps(figures, indent=1) + "\n")
-    curves = {
-        name: (score.ap, score.precision_at_recall)
-        for name, score in result.classes.items()
-        if score.ap is not None and score.precision_at_recall
-    }
-    draw_precision_recall(curves, folder / "precision_recall.png")
+    write_whole(folder / "voc_eval.json", json.dumps(figures, indent=1) + "\n")
+    _draw_precision_recall(classes, folder / "precision_recall.png")
     write_report(folder, annotations, result, images.pictures)
     return figures
+
+
+def _draw_precision_recall(classes: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Write a PNG with a small precision-recall plot for each of the first 100 classes with ground truth."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 (takes half a second; pyplot takes another)
+
+    scored = [(name, of_class) for name, of_class in classes.items() if of_class["ground_truth"]]
+    drawn = scored[:_MOST_PLOTS]
+    columns = min(_COLUMNS, len(drawn))
+    rows = math.ceil(len(drawn) / columns)
+    width, height = columns * _PLOT_INCHES[0] + 2 * _MARGIN_INCHES, rows * _PLOT_INCHES[1] + 2 * _MARGIN_INCHES
+    left, bottom = _MARGIN_INCHES / width, _MARGIN_INCHES / height  # fixed: a layout engine takes seconds
+    room = {"wspace": 0.15, "hspace": 0.3, "left": left, "bottom": bottom, "right": 1 - left, "top": 1 - bottom}
+    figure = Figure((width, height))
+    plots = figure.subplots(rows, columns, squeeze=False, gridspec_kw=room).ravel()
+    recall = [point / 10 for point in range(11)]
+    for plot, (name, of_class) in zip(plots, drawn, strict=False):
+        plot.step(recall, of_class["precision_at_recall"], where="pre")
+        plot.fill_between(recall, of_class["precision_at_recall"], step="pre", alpha=0.2)
+        # without parse_math, "$x$" in a name is no formula
+        plot.set_title(f"{cut_to_length(name, 24)} {of_class['ap']:.3f}", fontsize=9, parse_math=False)
+        plot.tick_params(labelsize=8)
+        plot.set(xlim=(0, 1), ylim=(0, 1.05), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        plot.label_outer()  # shared axes would look the same, but every plot would set those of all others
+    for plot in plots[len(drawn) :]:
+        plot.set_axis_off()
+    left_out = f"; the first {len(drawn)} of {len(scored)} classes" if len(drawn) < len(scored) else ""
+    figure.supxlabel(f"recall{left_out}", fontsize=9, y=0.1 / height)
+    figure.supylabel("precision", fontsize=9, x=0.08 / width)
+    with whole_file(path) as unfinished, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a letter without a glyph becomes a box
+        figure.savefig(unfinished, format="png", dpi=120)
