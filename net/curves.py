@@ -64,8 +64,7 @@ def draw_again(model_dir: str | Path) -> None:
 def draw(model_dirs: Sequence[str | Path], path: str | Path) -> None:
     """Write a PNG of one training or several.
 
-    Raises:
-        UserError: a model directory is no folder or has nothing to draw, or its evaluations.json is damaged.
+    A UserError if a model directory is no folder or has nothing to draw, or its evaluations.json is damaged.
     """
     runs = [(str(model_dir), curves_of(model_dir)) for model_dir in model_dirs]
     for name, curves in runs:

@@ -23,12 +23,7 @@ class Evaluation:
     """Detects objects in the images of some records, and scores the detections against the records' ground truth."""
 
     def __init__(
-        self,
-        shards: list[str],
-        config: Config,
-        batch_size: int = 8,
-        threads: int = 24,
-        skip_bad_records: bool = False,
+        self, shards: list[str], config: Config, batch_size: int = 8, threads: int = 24, skip_bad_records: bool = False
     ):
         """Count the images of record files; broken records are left out if that is wanted, else a UserError."""
         self.shards = without_faults(shards, len(config.class_names)) if skip_bad_records else shards

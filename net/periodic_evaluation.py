@@ -49,8 +49,8 @@ class PeriodicEvaluation:
         `every` counts the steps between two evaluations, 0 where another process trains; `patience` the evaluations
         without a better mAP after which to stop, 0: never. The config is saved beside the best checkpoint.
 
-        Raises:
-            UserError: there are no such records, no object to find in them, or they have other classes than the config.
+        A UserError, which names --eval_every_steps, if there are no such records, no object to find in them, or they
+        have other classes than the config.
         """
         self._config, self._folder = config, Path(model_dir)
         self._every, self._patience = every, patience
@@ -58,8 +58,7 @@ class PeriodicEvaluation:
             shards = find_shards(data_dir, VALIDATION)
             self._evaluation = Evaluation(shards, config, skip_bad_records=skip_bad_records)
             self._history: list[Scores] = curves.read_scores(self._folder)
-            # raises now, not after hours of training
-            evaluate({}, self._evaluation.ground_truth, config.class_names)
+            evaluate({}, self._evaluation.ground_truth, config.class_names)  # raises now, not after hours of training
         except UserError as error:
             if not every:
                 raise

@@ -18,10 +18,18 @@ import numpy as np
 from dataset.scores.average_precision import ClassResult, EvaluationResult, Truth, area, best_overlaps
 from dataset.sources.annotations import Annotation
 
-KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
+BACKGROUND_IOU = 0.1  # t_b of the paper; its t_f is the IoU threshold of the metric
+KINDS = {
+    "classification": "on an object, but of another class",
+    "localisation": "the right class, but its box overlaps the object too little",
+    "both": "another class, and too little overlap",
+    "duplicate": "the object has a detection with a higher score already",
+    "background": f"on nothing: no object with an IoU above {BACKGROUND_IOU:g}",
+    "missed": "an object that no detection finds, not even with a wrong class or place",
+}
+_NAMES = tuple(KINDS)
 CLASSIFICATION, LOCALISATION, BOTH, DUPLICATE, BACKGROUND, MISSED = range(len(KINDS))
 NO_ERROR = -1
-BACKGROUND_IOU = 0.1  # t_b of the paper; its t_f is the IoU threshold of the metric
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, math.inf)}  # pixels, [from, to)
 _POINTS = 201  # scores of a curve: steps of .005 in [0, 1]
 _MOST_ERRORS = 8  # of one image; more would hide the picture
@@ -98,7 +106,7 @@ class ErrorCost(NamedTuple):
     """How many errors of a kind there are, and the rise of mAP, in [0, 1], if that kind alone is corrected."""
 
     kind: str
-    count: int
+    number: int
     cost: float
 
 
@@ -111,11 +119,10 @@ def error_costs(judged: Judged, average: Average) -> list[ErrorCost]:
     corrected, 1 without a detection and else 0.
     """
     class_ids = judged.truth.class_ids
-    classes = [np.full(len(found.scores), found.class_id) for found in judged.classes]
-    predicted, scores, kinds, meant = (
-        np.concatenate(columns)
-        for columns in zip(*((i, f.scores, f.kind, f.meant) for i, f in zip(classes, judged.classes, strict=True)))
-    )
+    predicted = np.concatenate([np.full(len(found.scores), found.class_id) for found in judged.classes])
+    scores = np.concatenate([found.scores for found in judged.classes])
+    kinds = np.concatenate([found.kind for found in judged.classes])
+    meant = np.concatenate([found.meant for found in judged.classes])
     is_open = np.append(~judged.found & ~judged.truth.difficult, False)  # the last is that of -1
     rows = np.flatnonzero(is_open[meant])
     rows = rows[np.argsort(-scores[rows], kind="stable")]
@@ -209,17 +216,16 @@ def confusion_matrix(judged: Judged, thresholds: Mapping[int, float]) -> np.ndar
     truth, classes = judged.truth, len(judged.class_names) + 1
     free = ~truth.difficult
     matrix = np.zeros((classes, classes), dtype=np.int64)
-    scores, objects, predicted = [], [], []  # of the wrong detections, class after class
+    wrong_ones = []  # scores, objects of other classes and class ids, class after class
     for found in judged.classes:
         shown = (found.scores >= thresholds.get(found.class_id, math.inf)) & ~found.ignored
         hits, wrong = shown & found.true_positive, shown & ~found.true_positive
         free[found.own[hits]] = False
         matrix[found.class_id, found.class_id] = hits.sum()
-        scores.append(found.scores[wrong])
-        objects.append(found.other[wrong])
-        predicted.append(np.full(wrong.sum(), found.class_id))
-    order = np.argsort(-np.concatenate(scores), kind="stable")
-    other, column = np.concatenate(objects)[order], np.concatenate(predicted)[order]
+        wrong_ones.append((found.scores[wrong], found.other[wrong], np.full(wrong.sum(), found.class_id)))
+    scores, other, column = map(np.concatenate, zip(*wrong_ones, strict=True))
+    order = np.argsort(-scores, kind="stable")
+    other, column = other[order], column[order]
     candidates = np.flatnonzero(np.append(free, False)[other])  # the last is that of -1
     taken, first = np.unique(other[candidates], return_index=True)
     confused = candidates[first]
@@ -232,21 +238,14 @@ def confusion_matrix(judged: Judged, thresholds: Mapping[int, float]) -> np.ndar
     return matrix
 
 
-class SizeResult(NamedTuple):
-    """Objects of one class in one group, difficult ones not counted, and their AP; None without an object."""
+def ap_by_size(judged: Judged, average: Average) -> dict[str, list[tuple[int, float | None]]]:
+    """Return the number of objects and their AP, None without one, of each class by group of `SIZES`, which are COCO's.
 
-    objects: int
-    ap: float | None
-
-
-def ap_by_size(judged: Judged, average: Average) -> dict[str, list[SizeResult]]:
-    """Return the results by group of `SIZES`, which are COCO's, in each those of all classes in the order of class ids.
-
-    As COCO does, objects of other sizes are ignored like difficult ones, and so is a detection of other size that is
-    no true positive. The size is the area of the box (COCO measures that of the mask).
+    Difficult objects do not count. As COCO does, objects of other sizes are ignored like difficult ones, and so is a
+    detection of other size that is no true positive. The size is the area of the box (COCO measures that of the mask).
     """
     truth = judged.truth
-    groups: dict[str, list[SizeResult]] = {}
+    groups: dict[str, list[tuple[int, float | None]]] = {}
     for name, (low, high) in SIZES.items():
         fits = (area(truth.boxes_yxyx_px) >= low) & (area(truth.boxes_yxyx_px) < high)
         groups[name] = []
@@ -255,7 +254,7 @@ def ap_by_size(judged: Judged, average: Average) -> dict[str, list[SizeResult]]:
             of_size = (area(found.boxes_yxyx_px) >= low) & (area(found.boxes_yxyx_px) < high)
             counts = np.where(found.true_positive, np.append(fits, False)[found.own], of_size)
             ap = average(found.true_positive[counts & ~found.ignored], objects) if objects else None
-            groups[name].append(SizeResult(objects, ap))
+            groups[name].append((objects, ap))
     return groups
 
 
@@ -306,7 +305,7 @@ def costliest_images(judged: Judged, most: int = 12) -> list[CostlyImage]:
     errors: dict[int, list[ImageError]] = {image: [] for image in shown}
     for found, costs in zip(judged.classes, costs_of, strict=True):
         for row in np.flatnonzero(np.isin(found.images, shown) & (found.kind != NO_ERROR) & (costs > 0)).tolist():
-            box, kind = tuple(found.boxes_yxyx_px[row].tolist()), KINDS[found.kind[row]]
+            box, kind = tuple(found.boxes_yxyx_px[row].tolist()), _NAMES[found.kind[row]]
             error = ImageError(kind, found.class_id, float(found.scores[row]), box, float(costs[row]))
             errors[int(found.images[row])].append(error)
     objects_in: dict[int, list[tuple[int, tuple[float, ...]]]] = {image: [] for image in shown}
@@ -315,7 +314,7 @@ def costliest_images(judged: Judged, most: int = 12) -> list[CostlyImage]:
         box = tuple(truth.boxes_yxyx_px[row].tolist())
         objects_in[image].append((class_id, box))
         if object_costs[row] > 0:
-            kind = KINDS[MISSED] if judged.missed[row] else "not found"
+            kind = _NAMES[MISSED] if judged.missed[row] else "not found"
             errors[image].append(ImageError(kind, class_id, None, box, float(object_costs[row])))
     for of_image in errors.values():
         of_image.sort(key=lambda error: -error.cost)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dataset.report.analysis import (
-    BACKGROUND_IOU,
+    KINDS,
     SIZES,
     Average,
     CostlyImage,
@@ -39,14 +39,6 @@ _LONGER_SIDE = 520  # pixels of a drawn picture
 _QUALITY = 80
 _TRUTH, _NOT_FOUND, _WRONG = (30, 150, 60), (40, 90, 230), (220, 50, 30)  # colours
 _RECALLS = np.linspace(0, 1, 101)
-_KINDS = {
-    "classification": "on an object, but of another class",
-    "localisation": "the right class, but its box overlaps the object too little",
-    "both": "another class, and too little overlap",
-    "duplicate": "the object has a detection with a higher score already",
-    "background": f"on nothing: no object with an IoU above {BACKGROUND_IOU:g}",
-    "missed": "an object that no detection finds, not even with a wrong class or place",
-}
 _STYLE = """
 :root{color-scheme:light}
 body{font:15px/1.5 system-ui,sans-serif;max-width:1160px;margin:0 auto;padding:0 14px 40px;color:#222;background:#fff}
@@ -79,19 +71,15 @@ def write_report(
 ) -> Path:
     """Write report.html, whole or not at all; return its path.
 
-    Args:
-        folder: for the page.
-        annotations: of the images, as `evaluate` had them.
-        result: what to report.
-        find_pictures: returns the picture files of some images by image id, without those that cannot be found.
+    The annotations are those of `evaluate`. `find_pictures` returns the picture files of some images by image id,
+    without those that cannot be found.
     """
     judged = judge(result, annotations)
     average = eleven_point_average if result.use_07_metric else area_under_curve
     f1 = f1_curves(judged)
     sections = [
         f"<h1>mAP {result.mean_ap:.4f}</h1>",
-        _summary(judged, result),
-        _class_scores(result),
+        _class_scores(result, len(annotations)),
         _precision_over_recall(judged),
         _thresholds(judged, f1),
         _confusion(judged, f1, result.iou_threshold),
@@ -112,26 +100,21 @@ def write_report(
 # The sections of the page. Names of classes and images are the user's: `_name` and `escape` make HTML of them.
 
 
-def _summary(judged: Judged, result: EvaluationResult) -> str:
+def _class_scores(result: EvaluationResult, images: int) -> str:
     metric = "11-point interpolation (VOC2007)" if result.use_07_metric else "area under the curve (VOC2010)"
-    scores = result.classes.values()
     warnings = "".join(f"<p><b>Warning: </b>{escape(warning)}</p>" for warning in result.warnings)
-    return (
-        f"<div><p>The mean of {sum(score.ap is not None for score in scores)} classes, {metric}, "
-        f"IoU of at least {result.iou_threshold:g}: {len(judged.annotations)} images, "
-        f"{sum(score.ground_truth for score in scores)} objects, "
-        f"{sum(score.difficult for score in scores)} difficult ones that do not count, "
-        f"{sum(len(score.scores) for score in scores)} detections.</p>{warnings}</div>"
-    )
-
-
-def _class_scores(result: EvaluationResult) -> str:
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (_name(name), _bar(s.ap, s.ap), s.ground_truth, s.difficult, len(s.scores), s.true_positive.sum())
         for name, s in result.classes.items()
     ]
-    head = ("class", "AP", "objects", "difficult", "detections", "right")
-    return _section("Average precision by class", _table(head, rows))
+    objects, difficult, detections = (sum(row[column] for row in rows) for column in (2, 3, 4))
+    summary = (
+        f"<div><p>The mean of {sum(s.ap is not None for s in result.classes.values())} classes, {metric}, IoU of at "
+        f"least {result.iou_threshold:g}: {images} images, {objects} objects, {difficult} difficult ones that do not "
+        f"count, {detections} detections.</p>{warnings}</div>"
+    )
+    table = _table(("class", "AP", "objects", "difficult", "detections", "right"), rows)
+    return f"{summary}\n{_section('Average precision by class', table)}"
 
 
 def _precision_over_recall(judged: Judged) -> str:
@@ -142,7 +125,9 @@ def _precision_over_recall(judged: Judged) -> str:
             precision = precision_at(found.counted(), found.ground_truth, _RECALLS)
             figures.append(_curve(title, _RECALLS, precision, "recall", "precision"))
     note = "The best precision at this recall or a higher one; beside the name, the average precision."
-    return _section("Precision over recall", f"<p>{note}{_first_only(judged)}</p>{_cards(figures)}")
+    return _section(
+        "Precision over recall", f'<p>{note}{_first_only(judged)}</p><div class="cards">{"".join(figures)}</div>'
+    )
 
 
 def _thresholds(judged: Judged, f1: F1Curves) -> str:
@@ -168,7 +153,7 @@ def _thresholds(judged: Judged, f1: F1Curves) -> str:
     )
     table = _table(("class", "best score", "F1", "precision", "recall"), rows)
     text = f"<p>{note} <b>{advice}</b>{_first_only(judged)}</p>"
-    return _section("F1 over the score", f"{text}{_cards(figures)}{table}")
+    return _section("F1 over the score", f'{text}<div class="cards">{"".join(figures)}</div>{table}')
 
 
 def _first_only(judged: Judged) -> str:
@@ -212,10 +197,10 @@ def _sizes(judged: Judged, average: Average) -> str:
     groups = ap_by_size(judged, average).values()
     rows: list[list[Any]] = [[_name(name)] for name in judged.class_names] + [["<b>mean AP, all objects</b>"]]
     for group in groups:
-        for row, of_class in zip(rows[:-1], group, strict=True):
-            row += [of_class.ap, of_class.objects]
-        scores = [of_class.ap for of_class in group if of_class.ap is not None]
-        rows[-1] += [sum(scores) / len(scores) if scores else None, sum(of_class.objects for of_class in group)]
+        for row, (objects, ap) in zip(rows[:-1], group, strict=True):
+            row += [ap, objects]
+        scores = [ap for _, ap in group if ap is not None]
+        rows[-1] += [sum(scores) / len(scores) if scores else None, sum(objects for objects, _ in group)]
     head = ("class", *(cell for group in SIZES for cell in (f"AP {group}", "objects")))
     note = (
         "By the area of the box, with COCO's limits: small below 32² pixels, medium below 96², large from there on."
@@ -227,8 +212,8 @@ def _sizes(judged: Judged, average: Average) -> str:
 def _error_kinds(judged: Judged, average: Average) -> str:
     costs = error_costs(judged, average)
     most = max(cost.cost for cost in costs) or 1
-    rows = [(cost.kind, _bar(cost.cost / most, cost.cost), cost.count) for cost in costs]
-    meanings = "".join(f"<li><b>{kind}</b>: {meaning}</li>" for kind, meaning in _KINDS.items())
+    rows = [(cost.kind, _bar(cost.cost / most, cost.cost), cost.number) for cost in costs]
+    meanings = "".join(f"<li><b>{kind}</b>: {meaning}</li>" for kind, meaning in KINDS.items())
     note = (
         "As TIDE counts them (arXiv 2008.08115): the rise of mAP if this kind alone were mended. The costs do not add"
         " up to what is missing from 1, because one error can hide behind another."
@@ -326,11 +311,6 @@ def _bar(fraction: float | None, value: float | None) -> str:
     """Return a cell with a bar of a length in [0, 1] behind a number."""
     width = 100 * min(max(fraction or 0.0, 0.0), 1.0)
     return _cell(value).replace("<td", f'<td class="bar" style="background-size:{width:.1f}% 100%"')
-
-
-def _cards(figures: Iterable[str]) -> str:
-    """Return figures beside each other, as many in a row as the window holds."""
-    return f'<div class="cards">{"".join(figures)}</div>'
 
 
 def _curve(title: str, x: np.ndarray, y: np.ndarray, x_name: str, y_name: str, mark: float | None = None) -> str:

@@ -45,8 +45,6 @@ class ImageSet(NamedTuple):
 
     def annotations(self) -> list[Annotation]:
         """Read them; a missing file or folder is an OSError, a bad one a UserError."""
-        if not self.dataset_directory:
-            raise UserError("--dataset_directory is not set: give the folder that holds VOC2007TEST or another split")
         split_dir = Path(self.dataset_directory) / self.split
         if not split_dir.is_dir():
             raise FileNotFoundError(f"{split_dir} does not exist: check --dataset_directory and --split")
@@ -59,14 +57,12 @@ class ImageSet(NamedTuple):
     def pictures(self, annotations: Sequence[Annotation]) -> dict[str, bytes]:
         """Return their picture files by image id, as JPEGs; those that are missing or broken are left out."""
         split_dir = Path(self.dataset_directory) / self.split
-        if voc.has_image_sets(split_dir):
-            by_id = voc.index_images(split_dir) if (split_dir / "JPEGImages").is_dir() else {}
-            paths = [by_id.get(annotation.image_id) for annotation in annotations]
-        else:
-            by_xml = dict(voc.pair_files(split_dir))
-            paths = [by_xml.get(annotation.path) for annotation in annotations]
+        whole_set = not voc.has_image_sets(split_dir)
+        by_xml = dict(voc.pair_files(split_dir)) if whole_set else {}
+        by_id = voc.index_images(split_dir) if not whole_set and (split_dir / "JPEGImages").is_dir() else {}
         found = {}
-        for annotation, path in zip(annotations, paths, strict=True):
+        for annotation in annotations:
+            path = by_xml.get(annotation.path) or by_id.get(annotation.image_id)
             with contextlib.suppress(PictureError):
                 if path:
                     found[annotation.image_id] = read_picture(path, (annotation.height, annotation.width)).encoded
@@ -82,12 +78,11 @@ def score_results(
     use_07_metric: bool = True,
     iou_threshold: float = 0.5,
 ) -> dict[str, Any]:
-    """Score the results files in a folder by the rules of `evaluate`, print the figures, and write them and the report.
+    """Score the results files in a folder as `evaluate` does, print the figures, and write them and the report.
 
     Class names are those of `labels_file`, or of labels.txt in `pred_dir` or the folder above it, or VOC's. Written are
-    voc_eval.json, precision_recall.png and report.html, to `output_directory`, by default eval_output/ in `pred_dir`.
-    Returns the contents of voc_eval.json: mAP, and AP and counts of each class. A setting or file that is wrong is a
-    UserError, one that is missing a FileNotFoundError.
+    voc_eval.json, whose contents are returned, precision_recall.png and report.html, to `output_directory`, by default
+    eval_output/ in `pred_dir`. A setting or file that is wrong is a UserError, one that is missing an OSError.
     """
     beside = [folder / LABELS_FILE for folder in (Path(pred_dir), Path(pred_dir).resolve().parent)]
     labels_file = labels_file or next((path for path in beside if path.is_file()), None)
@@ -98,13 +93,12 @@ def score_results(
         raise FileNotFoundError(
             f"--pred_dir {pred_dir} holds no results files (results_1.txt, ...): run eval_ssd.py first"
         )
-    if class_ids[0] < 1 or class_ids[-1] > len(class_names):
-        wrong = class_ids[0] if class_ids[0] < 1 else class_ids[-1]
+    if wrong := [class_id for class_id in class_ids if not 1 <= class_id <= len(class_names)]:
         raise UserError(
-            f"{voc_results.results_path(pred_dir, wrong)} is of class id {wrong}, but the labels have ids 1 to "
+            f"{voc_results.results_path(pred_dir, wrong[-1])} is of class id {wrong[-1]}, but the labels have ids 1 to "
             f"{len(class_names)}: set --labels_file to the labels.txt of the data set"
         )
-    detections = voc_results.ResultsFiles(pred_dir)
+    detections = {i: voc_results.read_results(voc_results.results_path(pred_dir, i)) for i in class_ids}
     result = evaluate(detections, annotations, class_names, iou_threshold, use_07_metric)
     missing = [name for class_id, name in enumerate(class_names, start=1) if class_id not in class_ids]
     all_warnings = [f"There is no results file for {', '.join(missing)}."] if missing else []

@@ -92,9 +92,8 @@ def evaluate(
         iou_threshold: in (0, 1].
         use_07_metric: 11-point interpolation (VOC2007) instead of the area under the curve (VOC2010 and later).
 
-    Raises:
-        UserError: a bad threshold, a class id without a name, no ground truth of any class, an image annotated twice,
-            or no detection in an annotated image.
+    A UserError for a bad threshold, a class id without a name, no ground truth of any class, an image annotated twice,
+    or no detection in an annotated image.
     """
     if not 0 < iou_threshold <= 1:
         raise UserError(f"iou_threshold is {iou_threshold}: give a value above 0 and up to 1")

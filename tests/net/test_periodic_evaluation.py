@@ -34,7 +34,7 @@ class Scripted(Evaluation):
     evaluated: list[int]
 
     def predict(self, estimator, checkpoint, on_image=lambda position, found: None):
-        self.evaluated.append(checkpoint_files.step_in_name(checkpoint))
+        self.evaluated.append(int(checkpoint.rpartition("-")[2]))
         return {}
 
     def score(self, found):

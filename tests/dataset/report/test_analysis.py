@@ -47,14 +47,14 @@ def by_hand():
 
 
 def test_each_kind_by_hand(by_hand):
-    kinds = [KINDS[kind] if kind >= 0 else "" for kind in by_hand.classes[0].kind]
+    kinds = [[*KINDS][kind] if kind >= 0 else "" for kind in by_hand.classes[0].kind]
     assert kinds == ["", "duplicate", "classification", "localisation", "background", "both"]
     assert by_hand.found.tolist() == [True, False, False, False, False]
 
 
 def test_costs_by_hand(by_hand):
     """AP of cats 1/3, of dogs 0. A dog found: 1/2; the box mended: (1 + 2/4) / 3; without the cat of d: 1/2."""
-    costs = {cost.kind: (cost.count, cost.cost) for cost in error_costs(by_hand, area_under_curve)}
+    costs = {cost.kind: (cost.number, cost.cost) for cost in error_costs(by_hand, area_under_curve)}
     assert costs["classification"] == (1, pytest.approx(1 / 4))
     assert costs["localisation"] == (1, pytest.approx((1 / 2 - 1 / 3) / 2))
     assert costs["missed"] == (2, pytest.approx((1 / 2 - 1 / 3) / 2))
@@ -94,12 +94,12 @@ def test_sizes_by_hand():
         {1: detect(*rows)}, [annotate("a", *objects, ("cat", (301, 301, 310, 310), True))], ("cat", "dog")
     )
     sizes = ap_by_size(judged, area_under_curve)
-    assert {name: (found[0].objects, found[0].ap) for name, found in sizes.items()} == {
+    assert {name: found[0] for name, found in sizes.items()} == {
         "small": (1, 0.5),
         "medium": (1, 1.0),
         "large": (1, 1.0),
     }
-    assert sizes["small"][1].ap is None
+    assert sizes["small"][1] == (0, None)
 
 
 def test_difficult_objects_are_neither_missed_nor_background():
@@ -107,7 +107,7 @@ def test_difficult_objects_are_neither_missed_nor_background():
     found = {1: detect(("a", 0.9, LEFT), ("a", 0.5, LOW)), 2: detect(("a", 0.8, LEFT), ("a", 0.7, RIGHT))}
     judged = judged_of(found, annotations, ("cat", "dog"))
     assert judged.classes[0].ignored.tolist() == [True, False]
-    costs = {cost.kind: (cost.count, cost.cost) for cost in error_costs(judged, area_under_curve)}
+    costs = {cost.kind: (cost.number, cost.cost) for cost in error_costs(judged, area_under_curve)}
     assert costs["classification"] == (1, pytest.approx(1 / 4))  # without it the dog is first
     assert costs["missed"] == (0, 0)
     assert confusion_matrix(judged, {1: 0, 2: 0}).tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 1]]
@@ -144,7 +144,7 @@ def test_the_numbers_of_tidecv():
     judged = judged_of(detections, annotations, NAMES)
     aps = [at_101_recalls(found.counted(), found.ground_truth) for found in judged.classes]
     assert 100 * np.mean(aps) == pytest.approx(TIDECV_AP)
-    costs = {cost.kind: (cost.count, 100 * cost.cost) for cost in error_costs(judged, at_101_recalls)}
+    costs = {cost.kind: (cost.number, 100 * cost.cost) for cost in error_costs(judged, at_101_recalls)}
     assert costs == {kind: (count, pytest.approx(cost)) for kind, (count, cost) in TIDECV.items()}
 
 

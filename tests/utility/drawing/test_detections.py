@@ -178,3 +178,9 @@ def test_any_name_is_drawn_on_one_line_inside_the_picture(name):
     drawn = detections.draw_detections(grey, np.array([[60, 40, 150, 260]]), np.array([0.9]), np.array([1]), (name,))
     _, xmin, _, xmax = extent(np.array(drawn), detections.class_colour(1))
     assert 1 <= xmin < xmax <= 300
+
+
+def test_cut_to_length():
+    assert detections.cut_to_length("a\nb\tc", 9) == "a b c"
+    assert detections.cut_to_length("abcdef", 6) == "abcdef"
+    assert detections.cut_to_length("abcdefg", 6) == "abcde\u2026"
