@@ -78,7 +78,7 @@ def main() -> None:
     log(f"wrote results_1.txt to results_{config.num_classes - 1}.txt in {pred_dir}")
     if coco:
         log("\n".join(coco.finish(pred_dir, found.by_images())))
-    result = evaluation.score(found, keep_matches=True)
+    result = evaluation.score(found)
     pictures = partial(pictures_of, evaluation.shards)
     log(f"wrote {write_report(pred_dir / 'eval_output', evaluation.ground_truth, result, pictures)}")
 

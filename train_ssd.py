@@ -137,7 +137,7 @@ def main() -> None:
         from net.periodic_evaluation import PeriodicEvaluation
 
         every, patience = FLAGS.eval_every_steps, FLAGS.early_stop_evals
-        evaluation = PeriodicEvaluation.of_records(
+        evaluation = PeriodicEvaluation(
             config, FLAGS.data_dir, FLAGS.model_dir, every, patience, FLAGS.skip_bad_records
         )
     model_directory.open_for_training(FLAGS.model_dir, config, writes)

@@ -56,15 +56,13 @@ def write_random_voc(root: Path, images: int, detections: int, seed: int = 0) ->
     boxes[..., 2:] += 2
     classes = rng.integers(20, size=[images, 3])
     for image_id, image_boxes, image_classes in zip(ids, boxes.tolist(), classes, strict=True):
-        objects = "\n".join(
-            f"<object><name>{labels.VOC_CLASSES[index]}</name><pose>Left</pose><truncated>0</truncated>"
-            f"<difficult>{int(xmin % 8 == 0)}</difficult><bndbox><xmin>{xmin}</xmin><ymin>{ymin}</ymin>"
-            f"<xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>"
-            for index, (ymin, xmin, ymax, xmax) in zip(image_classes, image_boxes, strict=True)
-        )
-        size = "<size><width>500</width><height>375</height><depth>3</depth></size>"
-        text = f"<annotation>\n<filename>{image_id}.jpg</filename>{size}{objects}</annotation>"
-        (split_dir / "Annotations" / f"{image_id}.xml").write_text(text)
+        text = "<annotation><size><width>500</width><height>375</height><depth>3</depth></size>"
+        for index, (ymin, xmin, ymax, xmax) in zip(image_classes, image_boxes, strict=True):
+            text += (
+                f"\n<object><name>{labels.VOC_CLASSES[index]}</name><difficult>{int(xmin % 8 == 0)}</difficult><bndbox>"
+                f"<xmin>{xmin}</xmin><ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>"
+            )
+        (split_dir / "Annotations" / f"{image_id}.xml").write_text(f"{text}</annotation>")
     image, item = rng.integers(images, size=detections), rng.integers(3, size=detections)
     near = boxes[image, item] + rng.normal(0, 12, [detections, 4])
     class_ids = np.where(rng.random(detections) < 0.5, classes[image, item], rng.integers(20, size=detections)) + 1

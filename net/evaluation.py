@@ -18,29 +18,14 @@ from net.prediction import Found, predict_pictures
 from utility.config.settings import Config
 from utility.run.log import log, progress
 
-_BATCH = 8  # images at once
-
 
 class Evaluation:
     """Detects objects in the images of some records, and scores the detections against the records' ground truth."""
 
     def __init__(
-        self,
-        shards: list[str],
-        config: Config,
-        batch_size: int = _BATCH,
-        threads: int = 24,
-        skip_bad_records: bool = False,
+        self, shards: list[str], config: Config, batch_size: int = 8, threads: int = 24, skip_bad_records: bool = False
     ):
-        """Count the images.
-
-        Args:
-            shards: record files.
-            config: of the network, with the class names.
-            batch_size: images at once.
-            threads: that prepare images.
-            skip_bad_records: leave out broken records; otherwise they are a UserError.
-        """
+        """Count the images of record files; broken records are left out if that is wanted, else a UserError."""
         self.shards = without_faults(shards, len(config.class_names)) if skip_bad_records else shards
         self.images = count_records(self.shards)
         self.input_fn = eval_input_fn(self.shards, config, batch_size, threads)
@@ -76,9 +61,9 @@ class Evaluation:
         with faults_named(self.shards, len(self._class_names)):
             return StoredDetections(images(), folder)
 
-    def score(self, found: Mapping[int, ClassDetections], keep_matches: bool = False) -> EvaluationResult:
-        """Return VOC07's average precisions, and log them; `keep_matches` for a report."""
-        result = evaluate(found, self.ground_truth, self._class_names, keep_matches=keep_matches)
+    def score(self, found: Mapping[int, ClassDetections]) -> EvaluationResult:
+        """Return VOC07's average precisions, and log them."""
+        result = evaluate(found, self.ground_truth, self._class_names)
         for warning in result.warnings:
             log(f"warning: {warning}")
         log("\n".join(format_report(result)))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -43,46 +41,29 @@ class PeriodicEvaluation:
     ground truth and detections in a fixed sample of pictures.
     """
 
-    def __init__(self, evaluation: Evaluation, config: Config, model_dir: str, every: int, patience: int):
-        """Read the scores of an earlier run, and check that the records can be scored; arguments as of `of_records`."""
-        self.input_fn = evaluation.input_fn
-        self._evaluation, self._config, self._folder = evaluation, config, Path(model_dir)
-        self._every, self._patience = every, patience
-        self._history: list[Scores] = curves.read_scores(self._folder)
-        evaluate({}, evaluation.ground_truth, config.class_names)  # raises now, not after hours of training
+    def __init__(
+        self, config: Config, data_dir: str, model_dir: str, every: int, patience: int, skip_bad_records: bool = False
+    ):
+        """Read the scores of an earlier run, and check that the validation records of a data set can be scored.
 
-    @classmethod
-    def of_records(
-        cls,
-        config: Config,
-        data_dir: str,
-        model_dir: str,
-        every: int = 0,
-        patience: int = 0,
-        skip_bad_records: bool = False,
-    ) -> PeriodicEvaluation:
-        """Return the evaluation on the validation records of a data set.
+        `every` counts the steps between two evaluations, 0 where another process trains; `patience` the evaluations
+        without a better mAP after which to stop, 0: never. The config is saved beside the best checkpoint.
 
-        Args:
-            config: of the training; saved beside the best checkpoint.
-            data_dir: of the records.
-            model_dir: of the training.
-            every: steps between two evaluations; 0 where another process trains.
-            patience: evaluations without a better mAP after which to stop; 0: never.
-            skip_bad_records: leave out broken records.
-
-        Raises:
-            UserError: there are no such records, or no object to find in them, or they have other classes than the
-                config; names --eval_every_steps.
+        A UserError, which names --eval_every_steps, if there are no such records, no object to find in them, or they
+        have other classes than the config.
         """
+        self._config, self._folder = config, Path(model_dir)
+        self._every, self._patience = every, patience
         try:
             shards = find_shards(data_dir, VALIDATION)
-            evaluation = Evaluation(shards, config, skip_bad_records=skip_bad_records)
-            return cls(evaluation, config, model_dir, every, patience)
+            self._evaluation = Evaluation(shards, config, skip_bad_records=skip_bad_records)
+            self._history: list[Scores] = curves.read_scores(self._folder)
+            evaluate({}, self._evaluation.ground_truth, config.class_names)  # raises now, not after hours of training
         except UserError as error:
             if not every:
                 raise
             raise UserError(f"--eval_every_steps={every}: {error}") from error
+        self.input_fn = self._evaluation.input_fn
 
     def resume_at(self, step: int) -> None:
         """Drop the scores of later steps: a run that resumes from an older checkpoint evaluates them again."""
@@ -118,9 +99,19 @@ class PeriodicEvaluation:
         scores = {name: score.ap for name, score in result.classes.items()}
         tagged = {"mAP": result.mean_ap, **{f"AP/{name}": ap for name, ap in scores.items()}}
         values = [tf.Summary.Value(tag=f"VOC07/{n}", simple_value=s) for n, s in tagged.items() if s is not None]
-        self._write_summary(step, values)
         with attempted("the sample of validation pictures"):
-            self._write_summary(step, [self._drawn(position, found) for position, found in sorted(sampled.items())])
+            for position, picture in pictures_at(self._evaluation.shards, sorted(sampled)).items():
+                annotation = self._evaluation.ground_truth[position]
+                drawn = with_truth_and_detections(picture, annotation, sampled[position], self._config.class_names)
+                encoded = io.BytesIO()
+                drawn.save(encoded, format="JPEG", quality=90)
+                image = tf.Summary.Image(height=drawn.height, width=drawn.width, colorspace=3)
+                image.encoded_image_string = encoded.getvalue()
+                values.append(tf.Summary.Value(tag=f"validation/{annotation.image_id}", image=image))
+        with tf.Graph().as_default():  # for TensorBoard, as a run of its own
+            writer = tf.summary.FileWriterCache.get(str(self._folder / "eval"))
+        writer.add_summary(tf.Summary(value=values), step)
+        writer.flush()
         best = self._best()
         if best is None or result.mean_ap > best["mAP"]:
             model_directory.copy(checkpoint, str(self._folder / BEST))
@@ -136,10 +127,8 @@ class PeriodicEvaluation:
     def stops_early(self) -> bool:
         """Tell whether the last `patience` evaluations have brought no better mAP, and log it."""
         best = self._best()
-        if best is None or not self._patience:
-            return False
-        since = len(self._history) - 1 - self._history.index(best)
-        if since < self._patience:
+        since = len(self._history) - 1 - self._history.index(best) if best else 0
+        if best is None or not self._patience or since < self._patience:
             return False
         log(
             f"stopped early: {since} evaluations without a better mAP than {best['mAP']:.4f} of step {best['step']};"
@@ -149,31 +138,6 @@ class PeriodicEvaluation:
 
     def _best(self) -> Scores | None:
         return max(self._history, key=lambda entry: entry["mAP"], default=None)  # the first of equal ones
-
-    def _write_summary(self, step: int, values: list[tf.Summary.Value]) -> None:
-        """Write values for TensorBoard, as a run of its own."""
-        with tf.Graph().as_default():
-            writer = tf.summary.FileWriterCache.get(str(self._folder / "eval"))
-        writer.add_summary(tf.Summary(value=values), step)
-        writer.flush()
-
-    @cached_property
-    def _sample(self) -> dict[int, Image.Image]:
-        evaluation = self._evaluation
-        return pictures_at(evaluation.shards, sample_positions(evaluation.images))
-
-    def _drawn(self, position: int, found: Found) -> tf.Summary.Value:
-        annotation = self._evaluation.ground_truth[position]
-        picture = with_truth_and_detections(self._sample[position], annotation, found, self._config.class_names)
-        encoded = io.BytesIO()
-        picture.save(encoded, format="JPEG", quality=90)
-        image = tf.Summary.Image(
-            height=picture.height, width=picture.width, colorspace=3, encoded_image_string=encoded.getvalue()
-        )
-        return tf.Summary.Value(tag=f"validation/{annotation.image_id}", image=image)
-
-
-# The sample of validation pictures.
 
 
 def sample_positions(images: int) -> list[int]:
@@ -185,8 +149,7 @@ def sample_positions(images: int) -> list[int]:
 def pictures_at(shards: Sequence[str], positions: Sequence[int]) -> dict[int, Image.Image]:
     """Return the pictures at some positions in the records, of at most 640 pixels."""
     wanted, as_written = np.array(positions, np.int64), tf.autograph.experimental.do_not_convert
-    without_gpu = tf.ConfigProto(device_count={"GPU": 0})
-    with tf.Graph().as_default(), tf.Session(config=without_gpu) as session:
+    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={"GPU": 0})) as session:
         records = tf.data.TFRecordDataset(list(shards)).enumerate()
         chosen = records.filter(as_written(lambda position, _: tf.reduce_any(tf.equal(position, wanted))))
         pictures = chosen.map(as_written(lambda position, record: (position, decode(parse(record)["image_encoded"]))))
@@ -196,11 +159,11 @@ def pictures_at(shards: Sequence[str], positions: Sequence[int]) -> dict[int, Im
 
 
 def with_truth_and_detections(
-    picture: Image.Image, annotation: Annotation, found: Mapping[str, Any], class_names: Sequence[str]
+    picture: Image.Image, annotation: Annotation, found: Found, class_names: Sequence[str]
 ) -> Image.Image:
-    """Return a picture, maybe smaller than the annotated one, with what was found, as `predict_pictures` yields it.
+    """Return a picture, maybe smaller than the annotated one, with the ground truth in white, and what was found in it.
 
-    The ground truth is white; detections are those that the demo would draw.
+    Of the detections, those are drawn that the demo would draw.
     """
     height, width = picture.height, picture.width
     shown = np.flatnonzero(found["scores"] >= DEMO["detection.select_threshold"])[: DEMO["detection.nms_topk"]]

@@ -33,14 +33,14 @@ def predict_pictures(estimator: tf.estimator.Estimator, input_fn: Callable, chec
     """
     hooks = [_CheckCheckpoint(checkpoint)]
     batches = estimator.predict(input_fn, hooks=hooks, checkpoint_path=checkpoint, yield_single_examples=False)
-    return whole_pictures(_each_view(batches), estimator.params.config.detection)
 
+    def views() -> Iterator[Found]:
+        for batch in batches:
+            for row, count in enumerate(batch.pop("count")):  # the rest is padding
+                view = {name: values[row] for name, values in batch.items()}
+                yield {**view, **{name: view[name][:count] for name in ("boxes_yxyx", "scores", "classes")}}
 
-def _each_view(batches: Iterable[dict[str, np.ndarray]]) -> Iterator[Found]:
-    for batch in batches:
-        for row, count in enumerate(batch["count"]):  # the rest is padding
-            view = {name: values[row] for name, values in batch.items() if name != "count"}
-            yield {**view, **{name: view[name][:count] for name in ("boxes_yxyx", "scores", "classes")}}
+    return whole_pictures(views(), estimator.params.config.detection)
 
 
 def whole_pictures(views: Iterable[Found], settings: DetectionConfig) -> Iterator[Found]:
@@ -49,43 +49,28 @@ def whole_pictures(views: Iterable[Found], settings: DetectionConfig) -> Iterato
     The tiles of a picture follow one another. Their boxes move to the coordinates of the picture, and non-maximum
     suppression, as in a network's own detections, removes duplicates from overlapping tiles.
     """
+    with tf.Graph().as_default() as graph:  # of its own: the Estimator's is in use between two pictures
+        given = tf.placeholder(tf.float32, [None, 4]), tf.placeholder(tf.float32, [None])
+        best = tf.image.non_max_suppression(*given, settings.nms_topk, settings.nms_threshold)
+    session = tf.Session(graph=graph, config=tf.ConfigProto(device_count={"GPU": 0}))
     tiles: list[Found] = []
-    suppressed = None
     for view in views:
         if "windows" not in view:
             yield view
             continue
-        tiles.append(view)
-        if len(tiles) == view["windows"]:
-            suppressed = suppressed or _suppression(settings)
-            yield _brought_together(tiles, settings, suppressed)
-            tiles = []
-
-
-def _suppression(settings: DetectionConfig) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Return a function (boxes [D, 4], scores [D]) -> the indices of those to keep, the best first.
-
-    It has a graph and a session of its own, because the Estimator's are in use between two pictures.
-    """
-    with tf.Graph().as_default() as graph:
-        boxes, scores = tf.placeholder(tf.float32, [None, 4]), tf.placeholder(tf.float32, [None])
-        kept = tf.image.non_max_suppression(boxes, scores, settings.nms_topk, settings.nms_threshold)
-    session = tf.Session(graph=graph, config=tf.ConfigProto(device_count={"GPU": 0}))
-    return lambda boxes_yxyx, of_boxes: session.run(kept, {boxes: boxes_yxyx, scores: of_boxes})
-
-
-def _brought_together(tiles: list[Found], settings: DetectionConfig, suppressed: Callable) -> Found:
-    others = {name: value for name, value in tiles[0].items() if name not in ("window_yxyx", "windows")}
-    in_picture = []
-    for tile in tiles:
-        low, high = tile["window_yxyx"][:2], tile["window_yxyx"][2:]
-        in_picture.append(tile["boxes_yxyx"] * np.tile(high - low, 2) + np.tile(low, 2))
-    boxes = np.concatenate(in_picture)
-    scores, classes = (np.concatenate([tile[name] for tile in tiles]) for name in ("scores", "classes"))
-    kept = [np.empty(0, np.intp)]
-    for class_id in np.unique(classes):
-        rows = np.flatnonzero(classes == class_id)
-        kept.append(rows[suppressed(boxes[rows], scores[rows])])
-    order = np.concatenate(kept)
-    order = order[np.argsort(-scores[order], kind="stable")][: settings.max_detections]
-    return {**others, "boxes_yxyx": boxes[order], "scores": scores[order], "classes": classes[order]}
+        low, high = view["window_yxyx"].reshape(2, 2)
+        tiles.append({**view, "boxes_yxyx": view["boxes_yxyx"] * np.tile(high - low, 2) + np.tile(low, 2)})
+        if len(tiles) < view["windows"]:
+            continue
+        boxes, scores, classes = (
+            np.concatenate([tile[name] for tile in tiles]) for name in ("boxes_yxyx", "scores", "classes")
+        )
+        kept = [np.empty(0, np.intp)]
+        for class_id in np.unique(classes):
+            rows = np.flatnonzero(classes == class_id)
+            kept.append(rows[session.run(best, dict(zip(given, (boxes[rows], scores[rows]), strict=True)))])
+        order = np.concatenate(kept)
+        order = order[np.argsort(-scores[order], kind="stable")][: settings.max_detections]
+        others = {name: value for name, value in tiles[0].items() if name not in ("window_yxyx", "windows")}
+        yield {**others, "boxes_yxyx": boxes[order], "scores": scores[order], "classes": classes[order]}
+        tiles = []

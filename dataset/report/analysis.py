@@ -11,29 +11,35 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
-from dataset.scores.average_precision import ClassMatches, EvaluationResult, Truth, area, best_overlaps
+from dataset.scores.average_precision import ClassResult, EvaluationResult, Truth, area, best_overlaps
 from dataset.sources.annotations import Annotation
 
-KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
+BACKGROUND_IOU = 0.1  # t_b of the paper; its t_f is the IoU threshold of the metric
+KINDS = {
+    "classification": "on an object, but of another class",
+    "localisation": "the right class, but its box overlaps the object too little",
+    "both": "another class, and too little overlap",
+    "duplicate": "the object has a detection with a higher score already",
+    "background": f"on nothing: no object with an IoU above {BACKGROUND_IOU:g}",
+    "missed": "an object that no detection finds, not even with a wrong class or place",
+}
+_NAMES = tuple(KINDS)
 CLASSIFICATION, LOCALISATION, BOTH, DUPLICATE, BACKGROUND, MISSED = range(len(KINDS))
 NO_ERROR = -1
-BACKGROUND_IOU = 0.1  # t_b of the paper; its t_f is the IoU threshold of the metric
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, math.inf)}  # pixels, [from, to)
 _POINTS = 201  # scores of a curve: steps of .005 in [0, 1]
 _MOST_ERRORS = 8  # of one image; more would hide the picture
 
 Average = Callable[[np.ndarray, int], float]  # bool [D] true positives by falling score, objects -> average precision
 
-# Judging.
-
 
 @dataclass(frozen=True)
-class ClassFindings(ClassMatches):
-    """The matched detections of a class with the kind of error of each.
+class ClassFindings(ClassResult):
+    """The detections of a class with the kind of error of each.
 
     `other` int32 [D] is the object of another class with the highest IoU if that reaches the threshold, else -1. `kind`
     int8 [D] is an index of `KINDS` or `NO_ERROR`. `meant` int32 [D] is the object that a detection of the wrong class
@@ -43,6 +49,10 @@ class ClassFindings(ClassMatches):
     other: np.ndarray
     kind: np.ndarray
     meant: np.ndarray
+
+    def counted(self) -> np.ndarray:
+        """Return `true_positive` [D'] without the ignored detections."""
+        return self.true_positive[~self.ignored]
 
 
 @dataclass(frozen=True)
@@ -55,33 +65,28 @@ class Judged:
 
     annotations: Sequence[Annotation]
     class_names: Sequence[str]
-    iou_threshold: float
-    pixel_extent: float
     truth: Truth
-    classes: tuple[ClassFindings, ...]
+    classes: Sequence[ClassFindings]
     found: np.ndarray
     missed: np.ndarray
 
-    def with_objects(self) -> dict[int, int]:
-        """Return the number of objects that are not difficult, by class id, without the classes that have none."""
-        numbers = {found.class_id: self.truth.positives(found.class_id) for found in self.classes}
-        return {class_id: number for class_id, number in numbers.items() if number}
+    def with_objects(self) -> list[ClassFindings]:
+        """Return the classes that have an object that is not difficult."""
+        return [found for found in self.classes if found.ground_truth]
 
 
 def judge(result: EvaluationResult, annotations: Sequence[Annotation]) -> Judged:
-    """Judge all detections of an evaluation that has kept its matches, on annotations as `evaluate` had them."""
+    """Judge all detections of an evaluation, on annotations as `evaluate` had them."""
     truth, threshold = result.truth, result.iou_threshold
     found = np.zeros(len(truth.images), dtype=bool)
     missed = ~truth.difficult
     classes = []
-    for matches in result.matches:
-        others = truth.class_ids != matches.class_id
-        other, other_iou = best_overlaps(
-            matches.boxes_yxyx_px, matches.images, truth, others, pixel_extent=result.pixel_extent
-        )
-        own_iou, background_iou = matches.own_iou, min(BACKGROUND_IOU, threshold)
+    for scored in result.classes.values():
+        others = truth.class_ids != scored.class_id
+        other, other_iou = best_overlaps(scored.boxes_yxyx_px, scored.images, truth, others)
+        own_iou, background_iou = scored.own_iou, min(BACKGROUND_IOU, threshold)
         kinds = [
-            (matches.true_positive | matches.ignored, NO_ERROR),
+            (scored.true_positive | scored.ignored, NO_ERROR),
             ((own_iou >= background_iou) & (own_iou < threshold), LOCALISATION),
             (other_iou >= threshold, CLASSIFICATION),
             (own_iou >= threshold, DUPLICATE),
@@ -90,88 +95,67 @@ def judge(result: EvaluationResult, annotations: Sequence[Annotation]) -> Judged
         conditions, values = zip(*kinds, strict=True)
         kind = np.select(conditions, values, BOTH).astype(np.int8)
         other = np.where(other_iou >= threshold, other, -1)
-        meant = np.select([kind == LOCALISATION, kind == CLASSIFICATION], [matches.own, other], -1)
-        found[matches.own[matches.true_positive]] = True
+        meant = np.select([kind == LOCALISATION, kind == CLASSIFICATION], [scored.own, other], -1)
+        found[scored.own[scored.true_positive]] = True
         missed[meant[meant >= 0]] = False
-        classes.append(ClassFindings(**vars(matches), other=other, kind=kind, meant=meant))
-    names, missed = tuple(result.classes), missed & ~found
-    return Judged(annotations, names, threshold, result.pixel_extent, truth, tuple(classes), found, missed)
+        classes.append(ClassFindings(**vars(scored), other=other, kind=kind, meant=meant))
+    return Judged(annotations, tuple(result.classes), truth, classes, found, missed & ~found)
 
 
-# The average precision that each kind of error costs, as TIDE counts it (section 2.3).
-
-
-@dataclass(frozen=True)
-class ErrorCost:
+class ErrorCost(NamedTuple):
     """How many errors of a kind there are, and the rise of mAP, in [0, 1], if that kind alone is corrected."""
 
     kind: str
-    count: int
+    number: int
     cost: float
 
 
 def error_costs(judged: Judged, average: Average) -> list[ErrorCost]:
-    """Return the kinds of error in the order of `KINDS`.
+    """Return the kinds of error in the order of `KINDS`, with the mAP that each costs, as in section 2.3 of TIDE.
 
     Correcting a wrong class or place makes the detection right if it is the best of those that meant an object that no
     detection finds, and removes it otherwise; correcting another detection removes it; correcting a missed object takes
     it out of the count. mAP is the mean over the classes with objects. A class whose objects are all missed has,
     corrected, 1 without a detection and else 0.
-
-    Args:
-        judged: all detections.
-        average: the average precision of a class, given bool [D] and the number of its objects.
     """
-    best = _best_of_meant(judged)
-    objects = judged.with_objects()
-    base = [average(judged.classes[class_id - 1].counted(), number) for class_id, number in objects.items()]
+    class_ids = judged.truth.class_ids
+    predicted = np.concatenate([np.full(len(found.scores), found.class_id) for found in judged.classes])
+    scores = np.concatenate([found.scores for found in judged.classes])
+    kinds = np.concatenate([found.kind for found in judged.classes])
+    meant = np.concatenate([found.meant for found in judged.classes])
+    is_open = np.append(~judged.found & ~judged.truth.difficult, False)  # the last is that of -1
+    rows = np.flatnonzero(is_open[meant])
+    rows = rows[np.argsort(-scores[rows], kind="stable")]
+    rows = rows[np.unique(meant[rows], return_index=True)[1]]
+    best = np.zeros(len(meant), dtype=bool)  # the detections with the highest score of those that meant an open object
+    best[rows] = True
+
+    def corrected(found: ClassFindings, kind: int) -> float:
+        """Return the average precision of a class when one kind of error is corrected."""
+        if kind == MISSED:
+            objects = found.ground_truth - int(np.sum(judged.missed & (class_ids == found.class_id)))
+            return average(found.counted(), objects) if objects else float(len(found.counted()) == 0)
+        made_right = best[predicted == found.class_id] & (found.kind == kind) & (kind == LOCALISATION)
+        keep = ~found.ignored & ((found.kind != kind) | made_right)
+        of_kept, right = found.scores[keep], (found.true_positive | made_right)[keep]
+        if kind == CLASSIFICATION:  # detections of other classes become right in this one
+            moved = np.flatnonzero(best & (kinds == CLASSIFICATION))
+            moved = moved[class_ids[meant[moved]] == found.class_id]
+            right = np.append(right, np.ones(len(moved), dtype=bool))
+            right = right[np.argsort(-np.append(of_kept, scores[moved]), kind="stable")]
+        return average(right, found.ground_truth)
+
+    with_objects = judged.with_objects()
+    base = sum(average(found.counted(), found.ground_truth) for found in with_objects)
     costs = []
     for kind, name in enumerate(KINDS):
-        corrected = [_corrected(judged, best, class_id, number, kind, average) for class_id, number in objects.items()]
-        count = judged.missed.sum() if kind == MISSED else sum(np.sum(found.kind == kind) for found in judged.classes)
-        cost = (sum(corrected) - sum(base)) / max(len(base), 1)
+        count = judged.missed.sum() if kind == MISSED else np.sum(kinds == kind)
+        cost = (sum(corrected(found, kind) for found in with_objects) - base) / max(len(with_objects), 1)
         costs.append(ErrorCost(name, int(count), max(float(cost), 0.0)))
     return costs
 
 
-def _best_of_meant(judged: Judged) -> list[np.ndarray]:
-    """Mark, for each class, the detections [D] with the highest score of those that meant an object not found."""
-    meant = np.concatenate([found.meant for found in judged.classes])
-    is_open = np.append(~judged.found & ~judged.truth.difficult, False)  # the last is that of -1
-    rows = np.flatnonzero(is_open[meant])
-    scores = np.concatenate([found.scores for found in judged.classes])[rows]
-    rows = rows[np.argsort(-scores, kind="stable")]
-    best = np.zeros(len(meant), dtype=bool)
-    best[rows[np.unique(meant[rows], return_index=True)[1]]] = True
-    ends = np.cumsum([0, *(len(found.scores) for found in judged.classes)])
-    return [best[start:end] for start, end in pairwise(ends.tolist())]
-
-
-def _corrected(
-    judged: Judged, best: list[np.ndarray], class_id: int, objects: int, kind: int, average: Average
-) -> float:
-    """Return the average precision of a class when one kind of error is corrected."""
-    found, class_ids = judged.classes[class_id - 1], judged.truth.class_ids
-    if kind == MISSED:
-        objects -= int(np.sum(judged.missed & (class_ids == class_id)))
-        return average(found.counted(), objects) if objects else float(len(found.counted()) == 0)
-    made_right = best[class_id - 1] & (found.kind == kind) & (kind == LOCALISATION)
-    keep = ~found.ignored & ((found.kind != kind) | made_right)
-    scores, right = found.scores[keep], (found.true_positive | made_right)[keep]
-    if kind == CLASSIFICATION:  # detections of other classes become right in this one
-        for of_other, chosen in zip(judged.classes, best, strict=True):
-            moved = np.flatnonzero(chosen & (of_other.kind == CLASSIFICATION))
-            moved = moved[class_ids[of_other.other[moved]] == class_id]
-            scores, right = np.append(scores, of_other.scores[moved]), np.append(right, np.ones(len(moved), dtype=bool))
-        right = right[np.argsort(-scores, kind="stable")]
-    return average(right, objects)
-
-
-# F1 over the score, and the score at which it is highest: what a user asks --select_threshold for.
-
-
-@dataclass(frozen=True)
-class Threshold:
+class Threshold(NamedTuple):
     """Precision, recall and F1, all in [0, 1], of the detections with at least this score."""
 
     score: float
@@ -180,8 +164,7 @@ class Threshold:
     recall: float
 
 
-@dataclass(frozen=True)
-class F1Curves:
+class F1Curves(NamedTuple):
     """F1 at `scores` [S]; `curves` has [S] for each class with objects, `best` its threshold, both by class id.
 
     `mean` [S] is the mean of the curves, `best_for_all` the score where it is highest; both None without a class. A
@@ -198,35 +181,27 @@ class F1Curves:
 def f1_curves(judged: Judged) -> F1Curves:
     """Return F1 = 2 TP / (detections + objects) over the score; ignored detections do not count.
 
-    Scores may lie outside of [0, 1]; the curves reach as far as they do.
+    The best threshold of a class, which a user gives to --select_threshold, is the highest score, that of a detection,
+    at which F1 is best. Scores may lie outside of [0, 1]; the curves reach as far as they do.
     """
     ends = [end for found in judged.classes if len(found.scores) for end in (found.scores[-1], found.scores[0])]
     scores = np.linspace(min([0.0, *ends]), max([1.0, *ends]), _POINTS)
     curves, best = {}, {}
-    for class_id, objects in judged.with_objects().items():
-        found = judged.classes[class_id - 1]
+    for found in judged.with_objects():
         of_counted, hits = found.scores[~found.ignored], np.cumsum(found.counted())
-        number = np.searchsorted(-of_counted, -scores, side="right")
-        curves[class_id] = 2 * np.append(0, hits)[number] / (number + objects)
+        above = np.searchsorted(-of_counted, -scores, side="right")
+        curves[found.class_id] = 2 * np.append(0, hits)[above] / (above + found.ground_truth)
         if len(hits) and hits[-1]:
-            best[class_id] = _best_threshold(of_counted, hits, objects)
+            number = np.arange(1, len(hits) + 1)
+            f1 = 2 * hits / (number + found.ground_truth)
+            f1[:-1][of_counted[:-1] == of_counted[1:]] = 0  # a threshold takes all detections of a score or none
+            top = int(np.argmax(f1))
+            row = (of_counted[top], f1[top], hits[top] / number[top], hits[top] / found.ground_truth)
+            best[found.class_id] = Threshold(*map(float, row))
     if not curves:
         return F1Curves(scores, curves, best, None, None)
     mean = np.mean(list(curves.values()), axis=0)
     return F1Curves(scores, curves, best, mean, float(scores[np.argmax(mean)]) if mean.any() else None)
-
-
-def _best_threshold(scores: np.ndarray, hits: np.ndarray, objects: int) -> Threshold:
-    """Return the highest score at which F1 is best, that of a detection; `hits` [D] counts true positives so far."""
-    number = np.arange(1, len(hits) + 1)
-    f1 = 2 * hits / (number + objects)
-    f1[:-1][scores[:-1] == scores[1:]] = 0  # a threshold takes all detections of a score or none
-    index = int(np.argmax(f1))
-    precision, recall = hits[index] / number[index], hits[index] / objects
-    return Threshold(float(scores[index]), float(f1[index]), float(precision), float(recall))
-
-
-# The confusion matrix of a detector, with background.
 
 
 def confusion_matrix(judged: Judged, thresholds: Mapping[int, float]) -> np.ndarray:
@@ -241,17 +216,16 @@ def confusion_matrix(judged: Judged, thresholds: Mapping[int, float]) -> np.ndar
     truth, classes = judged.truth, len(judged.class_names) + 1
     free = ~truth.difficult
     matrix = np.zeros((classes, classes), dtype=np.int64)
-    scores, objects, predicted = [], [], []  # of the wrong detections, class after class
+    wrong_ones = []  # scores, objects of other classes and class ids, class after class
     for found in judged.classes:
         shown = (found.scores >= thresholds.get(found.class_id, math.inf)) & ~found.ignored
         hits, wrong = shown & found.true_positive, shown & ~found.true_positive
         free[found.own[hits]] = False
         matrix[found.class_id, found.class_id] = hits.sum()
-        scores.append(found.scores[wrong])
-        objects.append(found.other[wrong])
-        predicted.append(np.full(wrong.sum(), found.class_id))
-    order = np.argsort(-np.concatenate(scores), kind="stable")
-    other, column = np.concatenate(objects)[order], np.concatenate(predicted)[order]
+        wrong_ones.append((found.scores[wrong], found.other[wrong], np.full(wrong.sum(), found.class_id)))
+    scores, other, column = map(np.concatenate, zip(*wrong_ones, strict=True))
+    order = np.argsort(-scores, kind="stable")
+    other, column = other[order], column[order]
     candidates = np.flatnonzero(np.append(free, False)[other])  # the last is that of -1
     taken, first = np.unique(other[candidates], return_index=True)
     confused = candidates[first]
@@ -264,48 +238,27 @@ def confusion_matrix(judged: Judged, thresholds: Mapping[int, float]) -> np.ndar
     return matrix
 
 
-# Average precision by the size of the objects, in COCO's groups.
+def ap_by_size(judged: Judged, average: Average) -> dict[str, list[tuple[int, float | None]]]:
+    """Return the number of objects and their AP, None without one, of each class by group of `SIZES`, which are COCO's.
 
-
-@dataclass(frozen=True)
-class SizeResult:
-    """Objects of one class in one group, difficult ones not counted, and their AP; None without an object."""
-
-    objects: int
-    ap: float | None
-
-
-def ap_by_size(judged: Judged, average: Average) -> dict[str, list[SizeResult]]:
-    """Return the results by group, in each those of all classes in the order of class ids.
-
-    As COCO does, objects of other sizes are ignored like difficult ones, and so is a detection of other size that is
-    no true positive. The size is the area of the box (COCO measures that of the mask).
+    Difficult objects do not count. As COCO does, objects of other sizes are ignored like difficult ones, and so is a
+    detection of other size that is no true positive. The size is the area of the box (COCO measures that of the mask).
     """
     truth = judged.truth
-    groups: dict[str, list[SizeResult]] = {}
-    for name, limits in SIZES.items():
-        fits = _has_size(truth.boxes_yxyx_px, judged, limits)
+    groups: dict[str, list[tuple[int, float | None]]] = {}
+    for name, (low, high) in SIZES.items():
+        fits = (area(truth.boxes_yxyx_px) >= low) & (area(truth.boxes_yxyx_px) < high)
         groups[name] = []
         for found in judged.classes:
             objects = int(np.sum(fits & (truth.class_ids == found.class_id) & ~truth.difficult))
-            counts = np.where(
-                found.true_positive, np.append(fits, False)[found.own], _has_size(found.boxes_yxyx_px, judged, limits)
-            )
+            of_size = (area(found.boxes_yxyx_px) >= low) & (area(found.boxes_yxyx_px) < high)
+            counts = np.where(found.true_positive, np.append(fits, False)[found.own], of_size)
             ap = average(found.true_positive[counts & ~found.ignored], objects) if objects else None
-            groups[name].append(SizeResult(objects, ap))
+            groups[name].append((objects, ap))
     return groups
 
 
-def _has_size(boxes_yxyx_px: np.ndarray, judged: Judged, limits: tuple[float, float]) -> np.ndarray:
-    pixels = area(boxes_yxyx_px[:, :2], boxes_yxyx_px[:, 2:], judged.pixel_extent)
-    return (pixels >= limits[0]) & (pixels < limits[1])
-
-
-# The images whose errors cost most.
-
-
-@dataclass(frozen=True)
-class ImageError:
+class ImageError(NamedTuple):
     """A detection that is wrong, or an object that is missed (no score): its box, class, kind and cost in mAP."""
 
     kind: str
@@ -315,8 +268,7 @@ class ImageError:
     cost: float
 
 
-@dataclass(frozen=True)
-class CostlyImage:
+class CostlyImage(NamedTuple):
     """An image, the cost of all its errors, and the costliest of them; `truth` are (class id, box) of its objects."""
 
     annotation: Annotation
@@ -333,29 +285,27 @@ def costliest_images(judged: Judged, most: int = 12) -> list[CostlyImage]:
     object that no detection is right about costs its share of the recall. Both are first-order: costs do not add up to
     the loss of mAP.
     """
-    truth, objects = judged.truth, judged.with_objects()
-    shares = np.zeros(len(judged.class_names) + 1)
-    shares[[*objects]] = 1 / np.array([*objects.values()])
-    classes = max(len(objects), 1)
+    truth, classes = judged.truth, max(len(judged.with_objects()), 1)
+    shares = np.array([0.0, *(1 / found.ground_truth if found.ground_truth else 0.0 for found in judged.classes)])
     object_costs = np.where(judged.found | truth.difficult, 0.0, shares[truth.class_ids]) / classes
     total = np.bincount(truth.images, object_costs, len(judged.annotations))
     costs_of = []
     for found in judged.classes:
         costs = np.zeros(len(found.scores))
         right = found.counted()
-        if found.class_id in objects and right.any():
+        if right.any():
             number = np.arange(1, len(right) + 1)
             # where n is 1 the detection is right and has none before it
             loss = np.where(right, np.cumsum(right) / (number * np.maximum(number - 1, 1)), 0.0)
             behind = np.cumsum(loss[::-1])[::-1]
-            costs[~found.ignored] = np.where(right, 0.0, behind) / objects[found.class_id] / classes
+            costs[~found.ignored] = np.where(right, 0.0, behind) / found.ground_truth / classes
         costs_of.append(costs)
         total = total + np.bincount(found.images, costs, len(judged.annotations))
     shown = [image for image in np.argsort(-total, kind="stable")[:most].tolist() if total[image] > 0]
     errors: dict[int, list[ImageError]] = {image: [] for image in shown}
     for found, costs in zip(judged.classes, costs_of, strict=True):
         for row in np.flatnonzero(np.isin(found.images, shown) & (found.kind != NO_ERROR) & (costs > 0)).tolist():
-            box, kind = tuple(found.boxes_yxyx_px[row].tolist()), KINDS[found.kind[row]]
+            box, kind = tuple(found.boxes_yxyx_px[row].tolist()), _NAMES[found.kind[row]]
             error = ImageError(kind, found.class_id, float(found.scores[row]), box, float(costs[row]))
             errors[int(found.images[row])].append(error)
     objects_in: dict[int, list[tuple[int, tuple[float, ...]]]] = {image: [] for image in shown}
@@ -364,10 +314,11 @@ def costliest_images(judged: Judged, most: int = 12) -> list[CostlyImage]:
         box = tuple(truth.boxes_yxyx_px[row].tolist())
         objects_in[image].append((class_id, box))
         if object_costs[row] > 0:
-            kind = KINDS[MISSED] if judged.missed[row] else "not found"
+            kind = _NAMES[MISSED] if judged.missed[row] else "not found"
             errors[image].append(ImageError(kind, class_id, None, box, float(object_costs[row])))
-    costliest = {image: sorted(errors[image], key=lambda error: -error.cost)[:_MOST_ERRORS] for image in shown}
+    for of_image in errors.values():
+        of_image.sort(key=lambda error: -error.cost)
     return [
-        CostlyImage(judged.annotations[image], float(total[image]), costliest[image], objects_in[image])
+        CostlyImage(judged.annotations[image], float(total[image]), errors[image][:_MOST_ERRORS], objects_in[image])
         for image in shown
     ]

@@ -13,12 +13,11 @@ import numpy as np
 from PIL import Image
 
 from dataset.report.analysis import (
-    BACKGROUND_IOU,
+    KINDS,
     SIZES,
     Average,
     CostlyImage,
     F1Curves,
-    ImageError,
     Judged,
     ap_by_size,
     confusion_matrix,
@@ -32,24 +31,14 @@ from dataset.sources.annotations import Annotation
 from utility.drawing.detections import Mark, cut_to_length, draw_marks
 from utility.files.text_files import write_whole
 
-REPORT_NAME = "report.html"
-
-# of some images: the picture files by image id, without those that cannot be found
-FindPictures = Callable[[Sequence[Annotation]], Mapping[str, bytes]]
-
 _MOST_CURVES = 100  # classes
 _MOST_OF_MATRIX = 40  # classes
 _MOST_CONFUSIONS = 40  # rows of the list that stands for a larger matrix
 _LONGEST_NAME = 40  # characters
+_LONGER_SIDE = 520  # pixels of a drawn picture
+_QUALITY = 80
+_TRUTH, _NOT_FOUND, _WRONG = (30, 150, 60), (40, 90, 230), (220, 50, 30)  # colours
 _RECALLS = np.linspace(0, 1, 101)
-_KINDS = {
-    "classification": "on an object, but of another class",
-    "localisation": "the right class, but its box overlaps the object too little",
-    "both": "another class, and too little overlap",
-    "duplicate": "the object has a detection with a higher score already",
-    "background": f"on nothing: no object with an IoU above {BACKGROUND_IOU:g}",
-    "missed": "an object that no detection finds, not even with a wrong class or place",
-}
 _STYLE = """
 :root{color-scheme:light}
 body{font:15px/1.5 system-ui,sans-serif;max-width:1160px;margin:0 auto;padding:0 14px 40px;color:#222;background:#fff}
@@ -75,38 +64,35 @@ polyline{fill:none;stroke:#1668b8;stroke-width:1.6;stroke-linejoin:round}
 
 
 def write_report(
-    folder: str | Path, annotations: Sequence[Annotation], result: EvaluationResult, find_pictures: FindPictures
+    folder: str | Path,
+    annotations: Sequence[Annotation],
+    result: EvaluationResult,
+    find_pictures: Callable[[Sequence[Annotation]], Mapping[str, bytes]],
 ) -> Path:
     """Write report.html, whole or not at all; return its path.
 
-    Args:
-        folder: for the page.
-        annotations: of the images, as `evaluate` had them.
-        result: of an evaluation that has kept its matches.
-        find_pictures: finds the files of the few pictures that the page shows.
+    The annotations are those of `evaluate`. `find_pictures` returns the picture files of some images by image id,
+    without those that cannot be found.
     """
     judged = judge(result, annotations)
     average = eleven_point_average if result.use_07_metric else area_under_curve
     f1 = f1_curves(judged)
-    images = costliest_images(judged)
-    files = find_pictures([image.annotation for image in images])
     sections = [
         f"<h1>mAP {result.mean_ap:.4f}</h1>",
-        _summary(judged, result),
-        _class_scores(result),
-        _precision_over_recall(judged, result),
+        _class_scores(result, len(annotations)),
+        _precision_over_recall(judged),
         _thresholds(judged, f1),
-        _confusion(judged, f1),
+        _confusion(judged, f1, result.iou_threshold),
         _sizes(judged, average),
         _error_kinds(judged, average),
-        _costly_images(images, judged.class_names, files),
+        _costly_images(costliest_images(judged), judged.class_names, find_pictures),
     ]
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Detections: mAP {result.mean_ap:.4f}</title>\n<style>{_STYLE}</style>"
     )
     body = "\n".join(sections)
-    path = Path(folder) / REPORT_NAME
+    path = Path(folder) / "report.html"
     write_whole(path, f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n')
     return path
 
@@ -114,38 +100,34 @@ def write_report(
 # The sections of the page. Names of classes and images are the user's: `_name` and `escape` make HTML of them.
 
 
-def _summary(judged: Judged, result: EvaluationResult) -> str:
+def _class_scores(result: EvaluationResult, images: int) -> str:
     metric = "11-point interpolation (VOC2007)" if result.use_07_metric else "area under the curve (VOC2010)"
-    scores = result.classes.values()
     warnings = "".join(f"<p><b>Warning: </b>{escape(warning)}</p>" for warning in result.warnings)
-    return (
-        f"<div><p>The mean of {sum(score.ap is not None for score in scores)} classes, {metric}, "
-        f"IoU of at least {result.iou_threshold:g}: {len(judged.annotations)} images, "
-        f"{sum(score.ground_truth for score in scores)} objects, "
-        f"{sum(score.difficult for score in scores)} difficult ones that do not count, "
-        f"{sum(score.detections for score in scores)} detections.</p>{warnings}</div>"
-    )
-
-
-def _class_scores(result: EvaluationResult) -> str:
-    rows = [
-        (_name(name), _bar(s.ap, s.ap), s.ground_truth, s.difficult, s.detections, s.true_positives)
+    rows: list[tuple[Any, ...]] = [
+        (_name(name), _bar(s.ap, s.ap), s.ground_truth, s.difficult, len(s.scores), s.true_positive.sum())
         for name, s in result.classes.items()
     ]
-    head = ("class", "AP", "objects", "difficult", "detections", "right")
-    return _section("Average precision by class", _table(head, rows))
+    objects, difficult, detections = (sum(row[column] for row in rows) for column in (2, 3, 4))
+    summary = (
+        f"<div><p>The mean of {sum(s.ap is not None for s in result.classes.values())} classes, {metric}, IoU of at "
+        f"least {result.iou_threshold:g}: {images} images, {objects} objects, {difficult} difficult ones that do not "
+        f"count, {detections} detections.</p>{warnings}</div>"
+    )
+    table = _table(("class", "AP", "objects", "difficult", "detections", "right"), rows)
+    return f"{summary}\n{_section('Average precision by class', table)}"
 
 
-def _precision_over_recall(judged: Judged, result: EvaluationResult) -> str:
+def _precision_over_recall(judged: Judged) -> str:
     figures = []
-    for class_id, objects in judged.with_objects().items():
-        if class_id <= _MOST_CURVES:
-            name = judged.class_names[class_id - 1]
-            title = f"{_name(name)} {result.classes[name].ap:.3f}"
-            precision = precision_at(judged.classes[class_id - 1].counted(), objects, _RECALLS)
+    for found in judged.with_objects():
+        if found.class_id <= _MOST_CURVES:
+            title = f"{_name(judged.class_names[found.class_id - 1])} {found.ap:.3f}"
+            precision = precision_at(found.counted(), found.ground_truth, _RECALLS)
             figures.append(_curve(title, _RECALLS, precision, "recall", "precision"))
     note = "The best precision at this recall or a higher one; beside the name, the average precision."
-    return _section("Precision over recall", f"<p>{note}{_first_only(judged)}</p>{_cards(figures)}")
+    return _section(
+        "Precision over recall", f'<p>{note}{_first_only(judged)}</p><div class="cards">{"".join(figures)}</div>'
+    )
 
 
 def _thresholds(judged: Judged, f1: F1Curves) -> str:
@@ -171,7 +153,7 @@ def _thresholds(judged: Judged, f1: F1Curves) -> str:
     )
     table = _table(("class", "best score", "F1", "precision", "recall"), rows)
     text = f"<p>{note} <b>{advice}</b>{_first_only(judged)}</p>"
-    return _section("F1 over the score", f"{text}{_cards(figures)}{table}")
+    return _section("F1 over the score", f'{text}<div class="cards">{"".join(figures)}</div>{table}')
 
 
 def _first_only(judged: Judged) -> str:
@@ -179,52 +161,46 @@ def _first_only(judged: Judged) -> str:
     return f" Drawn are the first {_MOST_CURVES} of {number} classes." if number > _MOST_CURVES else ""
 
 
-def _confusion(judged: Judged, f1: F1Curves) -> str:
+def _confusion(judged: Judged, f1: F1Curves, iou_threshold: float) -> str:
     matrix = confusion_matrix(judged, {class_id: best.score for class_id, best in f1.best.items()})
     note = (
-        f"Detections with at least the best-F1 score of their class, at an IoU of at least {judged.iou_threshold:g}."
+        f"Detections with at least the best-F1 score of their class, at an IoU of at least {iou_threshold:g}."
         " A row is what an object is, a column what it was taken for; the last column counts objects without a"
         " detection, the last row detections of no object, or of one that has its detection already. Difficult objects"
         " do not count."
     )
-    small = len(judged.class_names) <= _MOST_OF_MATRIX
-    shown = _whole_matrix(matrix, judged.class_names) if small else _frequent_confusions(matrix, judged.class_names)
+    names = [*map(_name, judged.class_names)]
+    if len(names) <= _MOST_OF_MATRIX:
+        names.append("<i>background</i>")
+        order = [*range(1, len(matrix)), 0]
+        rows: list[Sequence[Any]] = []
+        for name, row in zip(names, order, strict=True):
+            cells = [name]
+            for column in order:
+                share = matrix[row, column] / max(int(matrix[row].sum()), 1)
+                hue = "22,104,184" if column == row else "213,80,42"
+                style = f' style="background:rgba({hue},{0.75 * share:.2f})"' if share else ""
+                cells.append(f"<td{style}>{int(matrix[row, column]) or ''}</td>")
+            rows.append(cells)
+        shown = _table(("object \\ detection", *names), rows, "matrix")
+    else:
+        names.insert(0, "background")
+        np.fill_diagonal(matrix, 0)
+        frequent = [i for i in np.argsort(-matrix, axis=None, kind="stable")[:_MOST_CONFUSIONS] if matrix.flat[i]]
+        rows = [(names[i // len(names)], names[i % len(names)], int(matrix.flat[i])) for i in frequent]
+        table = _table(("object", "detection", "number"), rows)
+        shown = f"<div><p>Of {len(names) - 1} classes, the most frequent confusions.</p>{table}</div>"
     return _section("Confusion matrix", f"<p>{note}</p>{shown}")
-
-
-def _whole_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> str:
-    order = [*range(1, len(matrix)), 0]
-    names = [*map(_name, class_names), "<i>background</i>"]
-    rows = []
-    for name, row in zip(names, order, strict=True):
-        cells = [name]
-        for column in order:
-            share = matrix[row, column] / max(int(matrix[row].sum()), 1)
-            hue = "22,104,184" if column == row else "213,80,42"
-            style = f' style="background:rgba({hue},{0.75 * share:.2f})"' if share else ""
-            cells.append(f"<td{style}>{int(matrix[row, column]) or ''}</td>")
-        rows.append(cells)
-    return _table(("object \\ detection", *names), rows, "matrix")
-
-
-def _frequent_confusions(matrix: np.ndarray, class_names: Sequence[str]) -> str:
-    names = ["background", *map(_name, class_names)]
-    wrong = matrix.copy()
-    np.fill_diagonal(wrong, 0)
-    order = [i for i in np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS].tolist() if wrong.flat[i]]
-    rows = [(names[i // len(wrong)], names[i % len(wrong)], int(wrong.flat[i])) for i in order]
-    table = _table(("object", "detection", "number"), rows)
-    return f"<div><p>Of {len(class_names)} classes, the most frequent confusions.</p>{table}</div>"
 
 
 def _sizes(judged: Judged, average: Average) -> str:
     groups = ap_by_size(judged, average).values()
     rows: list[list[Any]] = [[_name(name)] for name in judged.class_names] + [["<b>mean AP, all objects</b>"]]
     for group in groups:
-        for row, of_class in zip(rows[:-1], group, strict=True):
-            row += [of_class.ap, of_class.objects]
-        scores = [of_class.ap for of_class in group if of_class.ap is not None]
-        rows[-1] += [sum(scores) / len(scores) if scores else None, sum(of_class.objects for of_class in group)]
+        for row, (objects, ap) in zip(rows[:-1], group, strict=True):
+            row += [ap, objects]
+        scores = [ap for _, ap in group if ap is not None]
+        rows[-1] += [sum(scores) / len(scores) if scores else None, sum(objects for objects, _ in group)]
     head = ("class", *(cell for group in SIZES for cell in (f"AP {group}", "objects")))
     note = (
         "By the area of the box, with COCO's limits: small below 32² pixels, medium below 96², large from there on."
@@ -236,8 +212,8 @@ def _sizes(judged: Judged, average: Average) -> str:
 def _error_kinds(judged: Judged, average: Average) -> str:
     costs = error_costs(judged, average)
     most = max(cost.cost for cost in costs) or 1
-    rows = [(cost.kind, _bar(cost.cost / most, cost.cost), cost.count) for cost in costs]
-    meanings = "".join(f"<li><b>{kind}</b>: {meaning}</li>" for kind, meaning in _KINDS.items())
+    rows = [(cost.kind, _bar(cost.cost / most, cost.cost), cost.number) for cost in costs]
+    meanings = "".join(f"<li><b>{kind}</b>: {meaning}</li>" for kind, meaning in KINDS.items())
     note = (
         "As TIDE counts them (arXiv 2008.08115): the rise of mAP if this kind alone were mended. The costs do not add"
         " up to what is missing from 1, because one error can hide behind another."
@@ -246,7 +222,8 @@ def _error_kinds(judged: Judged, average: Average) -> str:
     return _section("Kinds of error", f"<p>{note}</p>{table}<ul>{meanings}</ul>")
 
 
-def _costly_images(images: Sequence[CostlyImage], class_names: Sequence[str], files: Mapping[str, bytes]) -> str:
+def _costly_images(images: Sequence[CostlyImage], class_names: Sequence[str], find_pictures: Callable) -> str:
+    files = find_pictures([image.annotation for image in images])
     if not images:
         return _section("Costliest pictures", "<p>There is no error in any picture.</p>")
     figures, without_picture = [], 0
@@ -258,7 +235,10 @@ def _costly_images(images: Sequence[CostlyImage], class_names: Sequence[str], fi
             without_picture += 1
         else:
             picture = f'<img src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" alt="{name}">'
-        errors = "".join(f"<li>{_error(error, class_names)}</li>" for error in image.errors)
+        errors = ""
+        for error in image.errors:
+            score = "" if error.score is None else f" {error.score:.2f}"
+            errors += f"<li>{_name(class_names[error.class_id - 1])}{score}: {error.kind}, {error.cost:.4f}</li>"
         caption = f"<figcaption><b>{name}</b>: costs {image.cost:.4f}<ul>{errors}</ul></figcaption>"
         figures.append(f"<figure>{picture}{caption}</figure>")
     note = (
@@ -272,18 +252,6 @@ def _costly_images(images: Sequence[CostlyImage], class_names: Sequence[str], fi
     legend = "".join(f'<span class="key" style="background:rgb{colour}"></span>{name}&emsp;' for colour, name in keys)
     pictures = f'<div class="pictures">{"".join(figures)}</div>'
     return _section("Costliest pictures", f"<p>{note}</p><p>{legend}</p>{pictures}")
-
-
-def _error(error: ImageError, class_names: Sequence[str]) -> str:
-    score = "" if error.score is None else f" {error.score:.2f}"
-    return f"{_name(class_names[error.class_id - 1])}{score}: {error.kind}, {error.cost:.4f}"
-
-
-# The costliest pictures, with their errors drawn.
-
-_LONGER_SIDE = 520  # pixels of a drawn picture
-_QUALITY = 80
-_TRUTH, _NOT_FOUND, _WRONG = (30, 150, 60), (40, 90, 230), (220, 50, 30)  # colours
 
 
 def _drawn(image: CostlyImage, class_names: Sequence[str], file: bytes | None) -> bytes | None:
@@ -343,11 +311,6 @@ def _bar(fraction: float | None, value: float | None) -> str:
     """Return a cell with a bar of a length in [0, 1] behind a number."""
     width = 100 * min(max(fraction or 0.0, 0.0), 1.0)
     return _cell(value).replace("<td", f'<td class="bar" style="background-size:{width:.1f}% 100%"')
-
-
-def _cards(figures: Iterable[str]) -> str:
-    """Return figures beside each other, as many in a row as the window holds."""
-    return f'<div class="cards">{"".join(figures)}</div>'
 
 
 def _curve(title: str, x: np.ndarray, y: np.ndarray, x_name: str, y_name: str, mark: float | None = None) -> str:

@@ -14,9 +14,8 @@ from dataset.sources.annotations import Annotation
 from utility.errors import UserError
 from utility.files.text_files import shortened
 
-PIXEL_EXTENT = 1.0  # VOC's corners are pixels inside of the box, so a side is max - min + 1 pixels long
 # arange gives .30000000000000004, which a recall of 3 / 10 does not reach; published figures have this error too
-_ELEVEN = np.arange(0.0, 1.1, 0.1)
+ELEVEN_RECALLS = np.arange(0.0, 1.1, 0.1)
 _BLOCK = 8192  # detections compared at once; bounds the memory for images with many objects
 
 
@@ -33,21 +32,21 @@ class Truth:
     images: np.ndarray
     difficult: np.ndarray
 
-    def positives(self, class_id: int) -> int:
-        """Return the number of objects of a class that are not difficult."""
-        return int(np.sum((self.class_ids == class_id) & ~self.difficult))
-
 
 @dataclass(frozen=True)
-class ClassMatches:
-    """The detections [D] of one class in annotated images, in order of falling score, matched to objects.
+class ClassResult:
+    """The average precision of a class, and its detections [D] in annotated images, in order of falling score.
 
-    `images` int32 are places of annotations. `own` int32 is the object of the class with the highest IoU in the image,
-    -1 without one, and `own_iou` that IoU. The first match of an object is a `true_positive`, the matches of difficult
-    objects are `ignored`.
+    `ap` is None without ground truth, which `ground_truth` counts without the `difficult` objects. `images` int32 are
+    places of annotations. `own` int32 is the object of the class with the highest IoU in the image, -1 without one, and
+    `own_iou` that IoU. The first match of an object is a `true_positive`, matches of difficult objects are `ignored`,
+    and all others are false positives.
     """
 
     class_id: int
+    ap: float | None
+    ground_truth: int
+    difficult: int
     scores: np.ndarray
     images: np.ndarray
     boxes_yxyx_px: np.ndarray
@@ -56,34 +55,12 @@ class ClassMatches:
     true_positive: np.ndarray
     ignored: np.ndarray
 
-    def counted(self) -> np.ndarray:
-        """Return `true_positive` [D'] without the ignored detections."""
-        return self.true_positive[~self.ignored]
-
-
-@dataclass(frozen=True)
-class ClassResult:
-    """The score of one class; `ap` and `precision_at_recall` are None if it has no ground truth.
-
-    `ground_truth` does not count the `difficult` objects. Of the `detections`, some are true positives, some are
-    `ignored` because they match a difficult object, and the rest are false positives. `precision_at_recall` holds the
-    best precision, in [0, 1], at a recall of at least 0, .1, ..., 1.
-    """
-
-    ap: float | None
-    ground_truth: int
-    difficult: int
-    detections: int
-    true_positives: int
-    ignored: int
-    precision_at_recall: tuple[float, ...] | None
-
 
 @dataclass(frozen=True)
 class EvaluationResult:
     """Scores by class name, in the order of class ids, and their mean over the classes with ground truth.
 
-    `warnings` name possible causes of a low score. `truth` and `matches`, those of each class, are for the report.
+    `warnings` name possible causes of a low score; `truth` has the objects of all classes.
     """
 
     classes: dict[str, ClassResult]
@@ -91,9 +68,7 @@ class EvaluationResult:
     iou_threshold: float
     use_07_metric: bool
     warnings: tuple[str, ...]
-    pixel_extent: float
     truth: Truth
-    matches: tuple[ClassMatches, ...]
 
 
 def evaluate(
@@ -102,8 +77,6 @@ def evaluate(
     class_names: Sequence[str],
     iou_threshold: float = 0.5,
     use_07_metric: bool = True,
-    pixel_extent: float = PIXEL_EXTENT,
-    keep_matches: bool = False,
 ) -> EvaluationResult:
     """Score detections against annotations as the PASCAL VOC devkit does (VOCevaldet.m).
 
@@ -118,12 +91,9 @@ def evaluate(
         class_names: the name at index i has class id i + 1.
         iou_threshold: in (0, 1].
         use_07_metric: 11-point interpolation (VOC2007) instead of the area under the curve (VOC2010 and later).
-        pixel_extent: 1 if the corners of boxes are pixels inside of them, 0 if they are edges.
-        keep_matches: let the result have `matches`, about 60 bytes a detection; otherwise they are empty.
 
-    Raises:
-        UserError: a bad threshold, a class id without a name, no ground truth of any class, an image annotated twice,
-            or no detection in an annotated image.
+    A UserError for a bad threshold, a class id without a name, no ground truth of any class, an image annotated twice,
+    or no detection in an annotated image.
     """
     if not 0 < iou_threshold <= 1:
         raise UserError(f"iou_threshold is {iou_threshold}: give a value above 0 and up to 1")
@@ -137,7 +107,6 @@ def evaluate(
     truth, warnings = _tabulated(ground_truth, class_names)
     average = eleven_point_average if use_07_metric else area_under_curve
     classes: dict[str, ClassResult] = {}
-    kept: list[ClassMatches] = []
     detections_in: Counter[str] = Counter()  # by image id
     largest = -math.inf  # coordinate
     for class_id, name in enumerate(class_names, start=1):
@@ -149,34 +118,39 @@ def evaluate(
         order = order[images[order] >= 0]
         scores, boxes, images = found.scores[order], found.boxes_yxyx_px[order], images[order]
         of_class = truth.class_ids == class_id
-        own, own_iou = best_overlaps(boxes, images, truth, of_class, pixel_extent)
+        own, own_iou = best_overlaps(boxes, images, truth, of_class)
         matching = np.flatnonzero(own_iou >= iou_threshold)
         _, first = np.unique(own[matching], return_index=True)
         true_positive, ignored = np.zeros((2, len(order)), dtype=bool)
-        true_positive[matching[first]] = ~truth.difficult[own[matching[first]]]
         ignored[matching] = truth.difficult[own[matching]]
-        matches = ClassMatches(class_id, scores, images, boxes, own, own_iou, true_positive, ignored)
-        if keep_matches:
-            kept.append(matches)
-        counted, positives = matches.counted(), truth.positives(class_id)
-        classes[name] = ClassResult(
-            ap=average(counted, positives) if positives else None,
-            ground_truth=positives,
-            difficult=int(of_class.sum()) - positives,
-            detections=len(order),
-            true_positives=int(true_positive.sum()),
-            ignored=int(ignored.sum()),
-            precision_at_recall=tuple(precision_at(counted, positives, _ELEVEN).tolist()) if positives else None,
+        true_positive[matching[first]] = ~ignored[matching[first]]
+        positives, difficult = (int(np.sum(of_class & kind)) for kind in (~truth.difficult, truth.difficult))
+        ap = average(true_positive[~ignored], positives) if positives else None
+        matches = (scores, images, boxes, own, own_iou, true_positive, ignored)
+        classes[name] = ClassResult(class_id, ap, positives, difficult, *matches)
+    if not detections_in:
+        warnings.append("There is no detection at all: every class scores 0.")
+    outside = {image_id: count for image_id, count in detections_in.items() if image_id not in image_index}
+    if outside:
+        first_outside = shortened(next(iter(outside)))
+        if len(outside) == len(detections_in):
+            raise UserError(
+                f"none of the {detections_in.total()} detections is in one of the {len(image_index)} images to score "
+                f"(the first is in '{first_outside}'): the results are of another split or image set"
+            )
+        warnings.append(
+            f"{sum(outside.values())} detections are left out: their {len(outside)} images, such as '{first_outside}',"
+            " are not in the image set."
         )
-    warnings += _detection_warnings(detections_in, largest, image_index)
+    if -math.inf < largest <= 2:
+        warnings.append(f"No box reaches beyond pixel {largest:g}: are they fractions of the image, not pixels?")
     aps = [result.ap for result in classes.values() if result.ap is not None]
     if not aps:
         raise UserError(
             f"the {len(ground_truth)} annotations have no ground truth of the {len(classes)} classes "
             f"({', '.join(classes)}). {' '.join(warnings) or 'Check the image set.'}"
         )
-    settings = (iou_threshold, use_07_metric, tuple(warnings), pixel_extent)
-    return EvaluationResult(classes, sum(aps) / len(aps), *settings, truth, tuple(kept))
+    return EvaluationResult(classes, sum(aps) / len(aps), iou_threshold, use_07_metric, tuple(warnings), truth)
 
 
 def format_report(result: EvaluationResult) -> list[str]:
@@ -191,22 +165,21 @@ def format_report(result: EvaluationResult) -> list[str]:
 def _tabulated(ground_truth: Sequence[Annotation], class_names: Sequence[str]) -> tuple[Truth, list[str]]:
     """Return the objects to find, and warnings about those that are left out."""
     class_ids = {name: class_id for class_id, name in enumerate(class_names, start=1)}
-    rows, without_area, unknown = [], [], Counter[str]()
+    rows, without_area = [], []
     for image, annotation in enumerate(ground_truth):
         for item in annotation.objects:
             ymin, xmin, ymax, xmax = item.box_yxyx_px
-            has_area = ymax > ymin and xmax > xmin
-            if not has_area:
+            if not (ymax > ymin and xmax > xmin):
                 without_area.append(annotation.image_id)
-            if item.name not in class_ids:
-                unknown[item.name] += 1
-            elif has_area:
+            elif item.name in class_ids:
                 rows.append((*item.box_yxyx_px, class_ids[item.name], image, item.difficult))
     warnings = []
     if without_area:
         warnings.append(
             f"{len(without_area)} objects without area are left out, the first in image {without_area[0]!r}."
         )
+    names = Counter(item.name for annotation in ground_truth for item in annotation.objects)
+    unknown = Counter({name: count for name, count in names.items() if name not in class_ids})
     if unknown:
         listed = ", ".join(f"{name} ({count})" for name, count in unknown.most_common(20))
         warnings.append(f"{unknown.total()} objects of classes that are not in the labels are left out: {listed}.")
@@ -215,30 +188,8 @@ def _tabulated(ground_truth: Sequence[Annotation], class_names: Sequence[str]) -
     return Truth(table[:, :4], table[:, 4].astype(np.int64), table[:, 5].astype(np.int64), table[:, 6] > 0), warnings
 
 
-def _detection_warnings(detections_in: Counter[str], largest: float, image_index: Mapping[str, int]) -> list[str]:
-    """Return warnings about detections in other images or in other units; `detections_in` counts those of an image."""
-    if not detections_in:
-        return ["There is no detection at all: every class scores 0."]
-    outside = {image_id: count for image_id, count in detections_in.items() if image_id not in image_index}
-    first = shortened(next(iter(outside), ""))
-    if len(outside) == len(detections_in):
-        raise UserError(
-            f"none of the {detections_in.total()} detections is in one of the {len(image_index)} images to score "
-            f"(the first is in '{first}'): the results are of another split or image set"
-        )
-    warnings = []
-    if outside:
-        warnings.append(
-            f"{sum(outside.values())} detections are left out: their {len(outside)} images, such as '{first}', are not"
-            " in the image set."
-        )
-    if largest <= 2:
-        warnings.append(f"No box reaches beyond pixel {largest:g}: are they fractions of the image, not pixels?")
-    return warnings
-
-
 def best_overlaps(
-    boxes_yxyx_px: np.ndarray, images: np.ndarray, truth: Truth, among: np.ndarray, pixel_extent: float
+    boxes_yxyx_px: np.ndarray, images: np.ndarray, truth: Truth, among: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return, for each detection [D], the object of its image with the highest IoU, int32 [D], and the IoU [D].
 
@@ -255,7 +206,9 @@ def best_overlaps(
         starts = np.cumsum(counts[block]) - counts[block]
         owner = np.repeat(np.arange(len(block)), counts[block])
         candidate = rows[first[block][owner] + np.arange(len(owner)) - starts[owner]]
-        overlap = iou(boxes_yxyx_px[block][owner], truth.boxes_yxyx_px[candidate], pixel_extent)
+        a, b = boxes_yxyx_px[block][owner], truth.boxes_yxyx_px[candidate]
+        shared = area(np.concatenate([np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])], axis=1))
+        overlap = shared / (area(a) + area(b) - shared)
         best_iou[block] = np.maximum.reduceat(overlap, starts)
         # of equal IoUs the first object wins, as in the devkit
         winners = np.flatnonzero(overlap == best_iou[block][owner])
@@ -264,25 +217,14 @@ def best_overlaps(
     return best, best_iou
 
 
-def iou(a_yxyx: np.ndarray, b_yxyx: np.ndarray, pixel_extent: float) -> np.ndarray:
-    """Return the IoU [...] of boxes a [..., 4] with boxes b [..., 4] that have an area; inverted boxes overlap nothing.
-
-    A side is max - min + `pixel_extent` long.
-    """
-    low, high = np.maximum(a_yxyx[..., :2], b_yxyx[..., :2]), np.minimum(a_yxyx[..., 2:], b_yxyx[..., 2:])
-    overlap = area(low, high, pixel_extent)
-    areas = [area(boxes[..., :2], boxes[..., 2:], pixel_extent) for boxes in (a_yxyx, b_yxyx)]
-    return overlap / (areas[0] + areas[1] - overlap)
-
-
-def area(low_yx: np.ndarray, high_yx: np.ndarray, pixel_extent: float) -> np.ndarray:
-    """Return the area [...] of boxes with these corners [..., 2]; 0 for an inverted box."""
-    sides = np.maximum(high_yx - low_yx + pixel_extent, 0)
-    return sides[..., 0] * sides[..., 1]
+def area(boxes_yxyx_px: np.ndarray) -> np.ndarray:
+    """Return the area [D] of boxes [D, 4], whose corners are pixels inside of them; 0 for an inverted box."""
+    height, width = np.maximum(boxes_yxyx_px[:, 2:] - boxes_yxyx_px[:, :2] + 1.0, 0).T
+    return height * width
 
 
 def _envelope(true_positive: np.ndarray) -> np.ndarray:
-    """Return, for each true positive [TP], the best precision at its recall or a higher one."""
+    """Return, for each true positive, the best precision at its recall or a higher one."""
     precision = np.arange(1, true_positive.sum() + 1) / (np.flatnonzero(true_positive) + 1)
     return np.maximum.accumulate(precision[::-1])[::-1]
 
@@ -299,7 +241,7 @@ def precision_at(true_positive: np.ndarray, positives: int, recalls: np.ndarray)
 
 def eleven_point_average(true_positive: np.ndarray, positives: int) -> float:
     """Return VOC2007's average precision: the mean of the precision at 11 recalls, as `precision_at` gives it."""
-    return float(precision_at(true_positive, positives, _ELEVEN).sum() / 11)
+    return float(precision_at(true_positive, positives, ELEVEN_RECALLS).sum() / 11)
 
 
 def area_under_curve(true_positive: np.ndarray, positives: int) -> float:

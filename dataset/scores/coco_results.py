@@ -20,7 +20,6 @@ from dataset.sources.annotations import VALIDATION
 from utility.errors import UserError
 from utility.files.text_files import whole_file
 
-RESULTS_NAME = "detections.json"
 MOST_PER_IMAGE = 100  # "at most 100 top-scoring detections per image (across all categories)", COCO's rules say
 REQUIREMENT = "pycocotools (pip install -r requirements-coco.txt)"
 
@@ -34,31 +33,23 @@ class CocoResults:
     """
 
     category_ids: tuple[int, ...]
-    annotations: Path | None
+    annotations: str | None
 
     def finish(self, pred_dir: Path, parts: Iterable[Mapping[int, ClassDetections]]) -> list[str]:
         """Write the results, given as in `write`, and score them; return lines for the log."""
-        path = pred_dir / RESULTS_NAME
+        path = pred_dir / "detections.json"
         write(path, parts, self.category_ids)
         wrote = f"wrote {path}, COCO's results format"
         if self.annotations is None:
             return [wrote, f"--coco_annotations=instances.json scores it by COCO's rules; it needs {REQUIREMENT}"]
-        _, lines = score(path, self.annotations)
-        return [wrote, *lines]
+        return [wrote, *score(path, self.annotations)[1]]
 
 
 def for_records(data_dir: str | Path, annotations: str | None) -> CocoResults | None:
     """Return how to write the detections in a data set's validation images, None if these are not COCO's.
 
-    Errors come before the detection instead of after it.
-
-    Args:
-        data_dir: folder of the records.
-        annotations: the value of --coco_annotations.
-
-    Raises:
-        OSError: `annotations` does not exist.
-        UserError: there are annotations, but the records are not COCO's or of another set, or pycocotools is missing.
+    `annotations` is the value of --coco_annotations. An OSError if that does not exist; a UserError if the records are
+    not COCO's or of another set, or pycocotools is missing: before the detection instead of after it.
     """
     info = record_files.read_dataset_info(data_dir) if (Path(data_dir) / record_files.INFO_NAME).is_file() else {}
     if "category_ids" not in info:
@@ -81,7 +72,7 @@ def for_records(data_dir: str | Path, annotations: str | None) -> CocoResults | 
             )
         if importlib.util.find_spec("pycocotools") is None:
             raise UserError(f"--coco_annotations={annotations}: scoring needs {REQUIREMENT}; or leave the flag out")
-    return CocoResults(tuple(info["category_ids"]), Path(annotations) if annotations else None)
+    return CocoResults(tuple(info["category_ids"]), annotations or None)
 
 
 def write(path: str | Path, parts: Iterable[Mapping[int, ClassDetections]], category_ids: Sequence[int]) -> None:
@@ -129,11 +120,8 @@ def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float
     """Score results with pycocotools; return its twelve figures, and the lines that it prints.
 
     The figures are AP, AP50, AP75, AP of small, medium and large objects, and six recalls, each in [0, 1], or -1 for
-    a group without objects. Results without any detection score 0.
-
-    Raises:
-        OSError: a file is missing.
-        UserError: an annotations file that cannot be read, or a detection in an image that is not in it.
+    a group without objects. Results without any detection score 0. A UserError if the annotations cannot be read, or
+    lack the image of a detection.
     """
     from pycocotools.coco import COCO  # noqa: PLC0415 (optional)
     from pycocotools.cocoeval import COCOeval  # noqa: PLC0415

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from utility.errors import UserError
 from utility.files.text_files import read_utf8, shortened, whole_file
 
 _LINE = "{} {:.10f} {:.4f} {:.4f} {:.4f} {:.4f}\n".format
-_ROWS_AT_ONCE = 50_000
 _RESULTS_NAME = re.compile(r"results_(0|[1-9][0-9]{0,8})\.txt")
 
 
@@ -34,67 +33,40 @@ def write_results(pred_dir: str | Path, detections: Mapping[int, ClassDetections
 
     Lines are `image_id score xmin ymin xmax ymax`. Ten decimals keep any two float32 scores above .01 distinct, and so
     the order of detections. Files appear when the last is whole, and those of other classes, which an earlier run has
-    left, are removed. The detections of one class after the other are asked for.
-
-    A score or coordinate that is not finite is a UserError.
+    left, are removed. The detections of one class after the other are asked for; a UserError if a score or coordinate
+    is not finite.
     """
     class_ids = range(1, num_classes)
     Path(pred_dir).mkdir(parents=True, exist_ok=True)
     with ExitStack() as all_whole:
         for class_id in class_ids:
+            found = detections.get(class_id, NO_DETECTIONS)
+            numbers = np.column_stack([found.scores, found.boxes_yxyx_px[:, [1, 0, 3, 2]]])
+            infinite = ~np.isfinite(numbers).all(axis=1)
+            if infinite.any():
+                image_id = found.image_ids[infinite][0]
+                raise UserError(
+                    f"detections of class {class_id} in image {image_id}: a score or coordinate is not finite"
+                )
             path = all_whole.enter_context(whole_file(results_path(pred_dir, class_id)))
             with path.open("w", encoding="utf-8", newline="") as stream:
-                stream.writelines(_lines(class_id, detections.get(class_id, NO_DETECTIONS)))
+                stream.writelines(_LINE(image_id, *row) for image_id, row in zip(found.image_ids, numbers, strict=True))
     for stale in set(results_class_ids(pred_dir)) - set(class_ids):
         results_path(pred_dir, stale).unlink(missing_ok=True)
-
-
-def _lines(class_id: int, found: ClassDetections) -> Iterator[str]:
-    for start in range(0, len(found), _ROWS_AT_ONCE):
-        part = slice(start, start + _ROWS_AT_ONCE)
-        numbers = np.column_stack([found.scores[part], found.boxes_yxyx_px[part][:, [1, 0, 3, 2]]])
-        if not np.isfinite(numbers).all():
-            bad = found.image_ids[part][~np.isfinite(numbers).all(axis=1)][0]
-            raise UserError(f"detections of class {class_id} in image {bad}: a score or coordinate is not finite")
-        rows = zip(found.image_ids[part].tolist(), numbers.tolist(), strict=True)
-        yield from (_LINE(image_id, *row) for image_id, row in rows)
-
-
-class ResultsFiles(Mapping[int, ClassDetections]):
-    """The detections in a folder's results files by class id; each access reads the file of the class."""
-
-    def __init__(self, pred_dir: str | Path):
-        self._pred_dir, self._class_ids = pred_dir, results_class_ids(pred_dir)
-
-    def __getitem__(self, class_id: int) -> ClassDetections:
-        """Read a file, as `read_results` does."""
-        if class_id not in self._class_ids:
-            raise KeyError(class_id)
-        return read_results(results_path(self._pred_dir, class_id))
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._class_ids)
-
-    def __len__(self) -> int:
-        """Return the number of files."""
-        return len(self._class_ids)
 
 
 def read_results(path: str | Path) -> ClassDetections:
     """Read one results file; the last five fields of a line are numbers, the rest is the image id.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        UserError: a line has fewer than six fields, or a number that is not finite; the message names file and line.
+    A UserError names the line that has fewer than six fields, or a number that is not finite.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"results file {path} does not exist: write it with eval_ssd.py")
     image_ids: list[str] = []
     numbers: list[float] = []  # flat: a list for each line takes three times as long, because of garbage collection
     known: dict[str, str] = {}  # the id of a thousand lines is kept once
     lines = [
-        (number, line) for number, line in enumerate(read_utf8(path).split("\n"), 1) if line and not line.isspace()
+        (number, line)
+        for number, line in enumerate(read_utf8(Path(path)).split("\n"), 1)
+        if line and not line.isspace()
     ]
 
     def fault(number: int, line: str) -> UserError:

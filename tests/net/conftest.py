@@ -55,7 +55,7 @@ def train_on(data):
                 noted = lambda ids: batches.append(ids.tolist())  # noqa: E731
                 return input_fn().map(lambda features, labels: (note(noted, features), labels))
 
-            evaluation = PeriodicEvaluation.of_records(config, str(data), str(folder), every, 0) if every else None
+            evaluation = PeriodicEvaluation(config, str(data), str(folder), every, 0) if every else None
             training.train(estimator, noting, steps, evaluation=evaluation)
             ends = [*(first for first, _ in seen[1:]), steps]
             return [ids for (first, batches), end in zip(seen, ends, strict=True) for ids in batches[: end - first]]

@@ -1,10 +1,13 @@
-"""curves.png of a model directory, and utility/draw_curves.py as a user runs it."""
+"""curves.png of model directories: event files, curves, the picture, and utility/draw_curves.py as a user runs it."""
 
 import json
+import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from net import curves as run_curves
@@ -30,7 +33,7 @@ def make_run(folder, **scores):
 
 
 def curves(folder):
-    return {name: dict(zip(*map(list, c), strict=True)) for name, c in run_curves.run_of(folder).curves.items()}
+    return {name: dict(zip(*map(list, c), strict=True)) for name, c in run_curves.curves_of(folder).items()}
 
 
 def test_the_series_are_those_of_the_event_files_and_scores(tmp_path):
@@ -90,3 +93,127 @@ def test_one_command_draws_them_again_also_of_several_runs(tmp_path):
         done = command(tmp_path, "--model_dir=a", f"--model_dir={folder}")
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
         assert f"--model_dir={folder}" in done.stderr and reason in done.stderr
+
+
+def test_scalars_by_tag_and_step_and_no_others(tmp_path):
+    write_events(tmp_path, 5, {"loss": {1: 3.0, 2: 2.0}, "train/l2": {2: 0.5}, "other": {1: 1.0}})
+    assert run_curves.read_scalars(tmp_path) == {"loss": {1: 3.0, 2: 2.0}, "train/l2": {2: 0.5}}
+    assert run_curves.read_scalars(tmp_path / "missing") == {}
+
+
+def test_what_tensorflow_itself_writes_is_read(tmp_path):
+    with tf.Graph().as_default(), tf.summary.FileWriter(str(tmp_path), tf.get_default_graph()) as writer:
+        writer.add_summary(tf.Summary(value=[tf.Summary.Value(tag="loss", simple_value=2.5)]), 7)
+    assert run_curves.read_scalars(tmp_path) == {"loss": {7: 2.5}}
+
+
+def test_of_steps_in_two_runs_the_later_one_counts(tmp_path):
+    """It went on from step 20: the first one's steps from 30 on were lost, those that the later has no value of too."""
+    write_events(tmp_path, 9, {"loss": dict.fromkeys((1, 10, 20, 30, 35, 40), 1.0), "train/l2": {20: 1.0, 40: 1.0}})
+    write_events(tmp_path, 10, {"loss": dict.fromkeys((30, 50), 2.0)})
+    found = run_curves.read_scalars(tmp_path)
+    assert found == {"loss": {1: 1.0, 10: 1.0, 20: 1.0, 30: 2.0, 50: 2.0}, "train/l2": {20: 1.0}}
+    assert list(found["loss"]) == [1, 10, 20, 30, 50]
+
+
+def test_a_run_that_has_not_written_a_scalar_yet_takes_nothing_away(tmp_path):
+    write_events(tmp_path, 5, {"loss": {1: 3.0}})
+    write_events(tmp_path, 6, {"other": {1: 3.0}})
+    write_events(tmp_path, 7, {})
+    (tmp_path / "events.out.tfevents.8.host").write_bytes(b"")
+    assert run_curves.read_scalars(tmp_path) == {"loss": {1: 3.0}}
+
+
+def test_of_a_cut_off_or_broken_file_the_part_before_counts(tmp_path):
+    path = write_events(tmp_path, 5, {"loss": dict.fromkeys(range(10), 1.0)})
+    whole = path.read_bytes()
+    for broken in (whole[:-7], whole[:-40] + bytes(40), whole[:-20] + b"more" + whole[-16:]):
+        path.write_bytes(broken)
+        assert set(range(8)) <= set(run_curves.read_scalars(tmp_path)["loss"]) < set(range(10))
+    path.write_bytes(b"no event file at all")
+    assert run_curves.read_scalars(tmp_path) == {}
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(b"\xff\xff no event")
+    assert run_curves.read_scalars(tmp_path) == {}
+
+
+def test_a_curve_is_in_the_order_of_steps_and_without_what_is_not_finite():
+    largest = float(np.finfo(np.float32).max)  # what the training writes for a loss that is not finite
+    curve = run_curves.curve_of({3: 1.0, 1: 4.0, 2: math.nan, 4: math.inf, 5: largest})
+    assert (curve.steps.tolist(), curve.values.tolist()) == ([1, 3], [4.0, 1.0])
+    assert len(run_curves.curve_of({}).steps) == 0
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_last_point():
+    curve = run_curves.curve_of({step: float(step) for step in range(120_000)})
+    assert 900 < len(curve.steps) <= 1000 and curve.steps[-1] == 119_999
+    np.testing.assert_array_equal(curve.steps, curve.values)
+    assert len(run_curves.curve_of(dict.fromkeys(range(1000), 1.0)).steps) == 1000
+
+
+FULL = {
+    name: run_curves.curve_of({1: 2.0, 10: 1.0})
+    for name in ("loss", "cross entropy", "location", "l2", "learning rate", "mAP")
+}
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [("a", {})],
+        [("a", FULL)],
+        [("a", {"loss": run_curves.curve_of({1: 2.0})})],
+        [("a", {"loss": run_curves.curve_of({5: math.nan}), "mAP": run_curves.Curve(np.array([]), np.array([]))})],
+        [("a", {"loss": run_curves.curve_of({0: 0.0}), "learning rate": run_curves.curve_of({0: 0.0})})],
+        [("$\\x$", FULL), ("b" * 300, {}), *[("c", FULL)] * 12],
+    ],
+    ids=["empty", "full", "one point", "nothing finite", "zeros", "several"],
+)
+def test_any_runs_are_drawn(tmp_path, runs):
+    run_curves.draw_runs(runs, tmp_path / "curves.png")
+    assert Image.open(tmp_path / "curves.png").size == (1200, 800)
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+def drawn_runs(runs, path, monkeypatch):
+    """Draw runs, and return the plots by title."""
+    figures = []
+
+    def keep(figure, file, **_):
+        figures.append(figure)
+        file.touch()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", keep)
+        run_curves.draw_runs(runs, path)
+    return {plot.get_title(): plot for plot in figures[0].axes}
+
+
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_an_empty_plot_of_map_tells_why(evaluated, tmp_path, monkeypatch):
+    run = ("a", {name: curve for name, curve in FULL.items() if evaluated or name != "mAP"})
+    plots = drawn_runs([run], tmp_path / "curves.png", monkeypatch)
+    texts = {title: [text.get_text() for text in plot.texts] for title, plot in plots.items()}
+    told = [] if evaluated else ["no evaluation in the course of the training"]
+    assert texts.pop("mAP (VOC07) of the validation records") == told and not any(texts.values())
+
+
+def test_the_best_is_marked_the_first_of_equal_ones(tmp_path, monkeypatch):
+    run = ("a", {"mAP": run_curves.curve_of({10: 0.25, 20: 0.5, 30: 0.5})})
+    plot = drawn_runs([run], tmp_path / "curves.png", monkeypatch)["mAP (VOC07) of the validation records"]
+    assert [text.get_text() for text in plot.get_legend().get_texts()] == ["best: 0.500 at step 20"]
+    assert plot.get_lines()[-1].get_xdata() == [20]
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    run_curves.draw_runs([("a", FULL)], tmp_path / "curves.png")
+    before = (tmp_path / "curves.png").read_bytes()
+
+    def full_disk(self, path, **options):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        run_curves.draw_runs([("b", FULL)], tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes() == before and len(list(tmp_path.iterdir())) == 1

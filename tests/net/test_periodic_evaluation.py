@@ -30,15 +30,14 @@ from utility.run.stop_request import Interrupted
 class Scripted(Evaluation):
     """Evaluates as it is told, in place of detecting anything; notes at which checkpoints."""
 
-    def __init__(self, data, config, maps):
-        super().__init__(record_files.find_shards(data, VALIDATION), config)
-        self.maps, self.evaluated = maps, []
+    maps: dict[int, float]
+    evaluated: list[int]
 
     def predict(self, estimator, checkpoint, on_image=lambda position, found: None):
-        self.evaluated.append(checkpoint_files.step_in_name(checkpoint))
+        self.evaluated.append(int(checkpoint.rpartition("-")[2]))
         return {}
 
-    def score(self, found, keep_matches=False):
+    def score(self, found):
         result = average_precision.evaluate(found, self.ground_truth, self._class_names)
         return dataclasses.replace(result, mean_ap=self.maps[self.evaluated[-1]])
 
@@ -50,19 +49,18 @@ def train_with(tiny, data, tmp_path, monkeypatch):
     The training does nothing but write checkpoints.
     """
 
-    def pretend(estimator, input_fn, target, on_start, request):
-        del input_fn, on_start
-        save(Path(estimator.model_dir) / "model.ckpt", {"global_step": np.int64(target)}, global_step=target)
-        request.check("stopped")
-        return target
+    def pretend(self, input_fn, hooks, max_steps):
+        del input_fn, hooks
+        save(Path(self.model_dir) / "model.ckpt", {"global_step": np.int64(max_steps)}, global_step=max_steps)
 
     def train(steps, maps, patience=0):
-        scripted = Scripted(data, tiny, maps)
-        in_training = PeriodicEvaluation(scripted, tiny, str(tmp_path), 2, patience)
+        Scripted.maps, Scripted.evaluated = maps, []
+        in_training = PeriodicEvaluation(tiny, str(data), str(tmp_path), 2, patience)
         training.train(make_estimator(tiny, tmp_path), repeated(batch()), steps, evaluation=in_training)
-        return scripted.evaluated
+        return Scripted.evaluated
 
-    monkeypatch.setattr(training, "_train_to", pretend)
+    monkeypatch.setattr(periodic_evaluation, "Evaluation", Scripted)
+    monkeypatch.setattr(tf.estimator.Estimator, "train", pretend)
     return train
 
 
@@ -79,7 +77,7 @@ def test_it_evaluates_at_multiples_and_at_the_end_and_keeps_the_best(train_with,
     assert values[(2, "VOC07/mAP")] == pytest.approx(0.3) and (2, f"VOC07/AP/{tiny.class_names[0]}") in values
 
 
-def test_a_run_that_goes_on_knows_the_best_and_evaluates_at_the_same_steps(train_with, tmp_path):
+def test_a_resumed_run_knows_the_best_and_evaluates_at_the_same_steps(train_with, tmp_path):
     train_with(3, {2: 0.5, 3: 0.1})
     assert train_with(6, {4: 0.2, 6: 0.4}) == [4, 6]
     assert checkpoint_files.resolve(str(tmp_path / "best")).endswith("model.ckpt-2")
@@ -87,7 +85,7 @@ def test_a_run_that_goes_on_knows_the_best_and_evaluates_at_the_same_steps(train
     assert scores_by_step(tmp_path) == {2: 0.5, 3: 0.1, 4: 0.2, 6: 0.4}
 
 
-def test_an_evaluation_that_was_broken_off_is_made_up_for(train_with, tmp_path):
+def test_an_evaluation_that_was_interrupted_is_made_up_for(train_with, tmp_path):
     def kill(estimator, checkpoint, on_image):
         os.kill(os.getpid(), signal.SIGTERM)
         while True:
@@ -96,7 +94,7 @@ def test_an_evaluation_that_was_broken_off_is_made_up_for(train_with, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scripted, "predict", lambda self, *arguments: kill(*arguments))
-        with pytest.raises(Interrupted, match=r"evaluation of step 2 broken off"):
+        with pytest.raises(Interrupted, match=r"evaluation of step 2 interrupted"):
             train_with(4, {})
     assert not (tmp_path / "best").exists() and not (tmp_path / "evaluations.json").exists()
     assert train_with(4, {2: 0.4, 4: 0.3}) == [2, 4]
@@ -131,10 +129,10 @@ def test_what_it_finds_is_what_an_evaluation_of_its_own_finds(tiny, data, parts)
 def test_nothing_to_evaluate_on_is_an_error_before_the_training(tiny, data, tmp_path):
     (tmp_path / "train-00000-of-00001").write_bytes((data / "train-00000-of-00003").read_bytes())
     with pytest.raises(ValueError, match=r"no record files .*val-\*-of-\*"):
-        PeriodicEvaluation.of_records(tiny, str(tmp_path), str(tmp_path), 5, 0)
+        PeriodicEvaluation(tiny, str(tmp_path), str(tmp_path), 5, 0)
     few = tiny.replace({"class_names": tiny.class_names[:2]})
     with pytest.raises(ValueError, match=r"class ids \[3\], but there are 2 class names"):
-        PeriodicEvaluation.of_records(few, str(data), str(tmp_path), 5, 0)
+        PeriodicEvaluation(few, str(data), str(tmp_path), 5, 0)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +152,7 @@ def test_nothing_to_evaluate_on_is_an_error_before_the_training(tiny, data, tmp_
 def test_a_history_that_is_none_is_one_line(tiny, data, tmp_path, text):
     (tmp_path / "evaluations.json").write_text(text)
     with pytest.raises(ValueError, match=r"evaluations\.json.*remove it, and the evaluations start anew$") as error:
-        PeriodicEvaluation.of_records(tiny, str(data), str(tmp_path), 5, 0)
+        PeriodicEvaluation(tiny, str(data), str(tmp_path), 5, 0)
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
 
 

@@ -79,7 +79,7 @@ def test_it_learns_a_picture_by_heart_and_finds_its_object_again(tiny, tmp_path)
         Annotation(name, tmp_path, 300, 300, (LabelledObject(VOC_LIKE[label - 1], tuple(box * 300), False, False),))
         for name, label, box in zip(("first", "second"), (3, 5), labels["boxes_yxyx"][:, 0], strict=True)
     ]
-    assert average_precision.evaluate(StoredDetections(found), truth, VOC_LIKE).mean_ap >= 0.9
+    assert average_precision.evaluate(StoredDetections(found, tmp_path), truth, VOC_LIKE).mean_ap >= 0.9
     metrics = estimator.evaluate(lambda: tf.data.Dataset.from_tensors((features, labels)))
     assert metrics["accuracy"] > 0.5 and np.isfinite(metrics["loss"])
 

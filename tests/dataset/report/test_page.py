@@ -61,7 +61,7 @@ def read(page):
 
 
 def report(tmp_path, annotations, detections, names, pictures=lambda annotations: {}, **settings):
-    result = evaluate(detections, annotations, names, **settings, keep_matches=True)
+    result = evaluate(detections, annotations, names, **settings)
     return write_report(tmp_path, annotations, result, pictures).read_text(encoding="utf-8")
 
 

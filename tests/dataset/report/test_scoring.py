@@ -6,10 +6,14 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dataset.metric_benchmark import write_random_voc
+from dataset.report import scoring
 from dataset.report.scoring import ImageSet, score_results
 from dataset.scores import voc_results
 from dataset.sources import labels, voc
@@ -83,7 +87,10 @@ def test_run_prints_and_writes_its_figures(golden_root, capsys):
     path = golden_root / "model" / "predict" / "eval_output" / "voc_eval.json"
     assert json.loads(path.read_text()) == json.loads(json.dumps(figures))
     assert (figures["metric"], figures["images"], figures["split"]) == ("11-point", 30, "VOC2007TEST")
-    assert figures["classes"]["aeroplane"]["ground_truth"] == 27
+    aeroplane = figures["classes"]["aeroplane"]
+    assert (aeroplane["ground_truth"], aeroplane["difficult"], aeroplane["detections"]) == (27, 9, 46)
+    assert sum(aeroplane["precision_at_recall"]) / 11 == pytest.approx(aeroplane["ap"])
+    assert figures["classes"]["bus"]["precision_at_recall"] is None
     assert not list(path.parent.glob(".*.tmp"))
 
 
@@ -107,7 +114,7 @@ def test_run_takes_labels_from_beside_the_predictions(golden_root, capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"dataset_directory": ""}, "--dataset_directory is not set"),
+        ({"dataset_directory": ""}, "VOC2007TEST does not exist: check --dataset_directory and --split"),
         ({"split": "VOC2012TEST"}, "VOC2012TEST does not exist: check --dataset_directory and --split"),
         ({"image_set": "val"}, r"val\.txt does not exist; sets in that folder: test"),
         ({"pred_dir": "nowhere"}, "--pred_dir nowhere holds no results"),
@@ -145,6 +152,45 @@ def test_a_nul_in_an_image_id_of_the_list_is_one_line(cases, tmp_path):
     with pytest.raises(ValueError, match=r"test\.txt: the id 'a\\x00b'") as caught:
         score_results(ImageSet(cases / "nul_id"), cases / "nul_id" / "pred", output_directory=tmp_path)
     assert str(caught.value).isprintable()
+
+
+def draw_flat(precisions, path):
+    """Draw classes of the same precision at each recall; a class without ground truth is left out."""
+    rows = {
+        name: {"ap": precision, "ground_truth": 1, "precision_at_recall": [precision] * 11}
+        for name, precision in precisions.items()
+    }
+    scoring._draw_precision_recall({"none": {"ground_truth": 0}, **rows}, path)
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(1, 1), (5, 1), (7, 2)])
+def test_precision_over_recall_is_drawn_for_each_class(tmp_path, classes, rows):
+    """A class with precision 1 throughout fills its plot, one with 0 leaves it white."""
+    shaded = []
+    for precision in (0.0, 1.0):
+        path = tmp_path / f"{precision}.png"
+        draw_flat({f"class{n}": precision for n in range(classes)}, path)
+        pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+        shaded.append((pixels.max(-1) - pixels.min(-1) > 20).mean())  # the colour of the area
+        assert abs(pixels.shape[0] - 120 * (2.0 * rows + 1)) < 2
+    assert shaded[0] < 0.03 and shaded[1] > 0.3
+
+
+NAMES = (r"$\x$", "$", r"\frac", "a\nb", "nul\0", "x" * 100_000, "\u72ac", "\x1b[2J", "\udcff")
+
+
+def test_any_name_is_drawn_on_one_line_and_none_is_a_formula(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_flat(dict.fromkeys(NAMES, 0.5), tmp_path / "a.png")
+    assert abs(Image.open(tmp_path / "a.png").size[1] - 120 * (2 * 2 + 1)) < 2  # two rows
+
+
+def test_more_classes_than_a_picture_has_room_for(tmp_path):
+    start = time.process_time()
+    draw_flat({f"c{n}": 0.5 for n in range(2000)}, tmp_path / "a.png")
+    assert time.process_time() - start < 10
+    assert Image.open(tmp_path / "a.png").size[1] <= 120 * (2 * 20 + 1)
 
 
 def seconds_to_run(root):

@@ -41,15 +41,15 @@ def assert_same_detections(one, other):
             np.testing.assert_array_equal(getattr(found, name), getattr(other[class_id], name))
 
 
-@pytest.mark.parametrize("rows", [1, 50, 10**6])
-def test_stored_detections_are_those_of_the_images_bit_by_bit(tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(detection_store, "_ROWS_AT_ONCE", rows)
+@pytest.mark.parametrize("images", [1, 7, 10**6])
+def test_stored_detections_are_those_of_the_images_bit_by_bit(tmp_path, monkeypatch, images):
+    monkeypatch.setattr(detection_store, "_IMAGES_AT_ONCE", images)
     stored = StoredDetections(images_with_detections(30), tmp_path)
     assert not list(tmp_path.iterdir()), "the file has no name, so that nothing is left of a run that is killed"
     assert [*stored] == [1, 2, 3, 4, 5] and len(stored) == 5 and stored.get(6) is None
     assert_same_detections(grouped_in_memory(images_with_detections(30)), stored)
     parts = [*stored.by_images()]
-    assert len(parts) == {1: 29, 50: len(parts), 10**6: 1}[rows]
+    assert len(parts) == {1: 30, 7: 5, 10**6: 1}[images]
     owners = [{image_id for found in part.values() for image_id in found.image_ids} for part in parts]
     assert sum(map(len, owners)) == len(set().union(*owners)) == 29, "no image is in two parts"
     for path, found in (("one", stored), ("other", grouped_in_memory(images_with_detections(30)))):

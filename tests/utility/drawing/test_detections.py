@@ -167,3 +167,9 @@ def test_any_name_is_drawn_on_one_line_inside_the_picture(name):
     drawn = detections.draw_marks(grey, [detections.detection_mark(np.array([60, 40, 150, 260]), 0.9, 1, (name,))])
     _, xmin, _, xmax = extent(np.array(drawn), detections.class_colour(1))
     assert 1 <= xmin < xmax <= 300
+
+
+def test_cut_to_length():
+    assert detections.cut_to_length("a\nb\tc", 9) == "a b c"
+    assert detections.cut_to_length("abcdef", 6) == "abcdef"
+    assert detections.cut_to_length("abcdefg", 6) == "abcde\u2026"
