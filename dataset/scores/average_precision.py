@@ -17,6 +17,7 @@ from utility.files.text_files import shortened
 # arange gives .30000000000000004, which a recall of 3 / 10 does not reach; published figures have this error too
 ELEVEN_RECALLS = np.arange(0.0, 1.1, 0.1)
 _BLOCK = 8192  # detections compared at once; bounds the memory for images with many objects
+PIXEL_EXTENT = 1.0  # corners are inclusive pixels, as in VOC: a side is max - min + 1
 
 
 @dataclass(frozen=True)
@@ -206,9 +207,7 @@ def best_overlaps(
         starts = np.cumsum(counts[block]) - counts[block]
         owner = np.repeat(np.arange(len(block)), counts[block])
         candidate = rows[first[block][owner] + np.arange(len(owner)) - starts[owner]]
-        a, b = boxes_yxyx_px[block][owner], truth.boxes_yxyx_px[candidate]
-        shared = area(np.concatenate([np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])], axis=1))
-        overlap = shared / (area(a) + area(b) - shared)
+        overlap = iou(boxes_yxyx_px[block][owner], truth.boxes_yxyx_px[candidate], PIXEL_EXTENT)
         best_iou[block] = np.maximum.reduceat(overlap, starts)
         # of equal IoUs the first object wins, as in the devkit
         winners = np.flatnonzero(overlap == best_iou[block][owner])
@@ -217,10 +216,17 @@ def best_overlaps(
     return best, best_iou
 
 
-def area(boxes_yxyx_px: np.ndarray) -> np.ndarray:
-    """Return the area [D] of boxes [D, 4], whose corners are pixels inside of them; 0 for an inverted box."""
-    height, width = np.maximum(boxes_yxyx_px[:, 2:] - boxes_yxyx_px[:, :2] + 1.0, 0).T
-    return height * width
+def iou(a_yxyx: np.ndarray, b_yxyx: np.ndarray, pixel_extent: float) -> np.ndarray:
+    """Return the IoU [...] of boxes a [..., 4] with boxes b [..., 4] that have an area; a side is max - min + extent."""
+    low, high = np.maximum(a_yxyx[..., :2], b_yxyx[..., :2]), np.minimum(a_yxyx[..., 2:], b_yxyx[..., 2:])
+    overlap = area(np.concatenate([low, high], axis=-1), pixel_extent)
+    return overlap / (area(a_yxyx, pixel_extent) + area(b_yxyx, pixel_extent) - overlap)
+
+
+def area(boxes_yxyx: np.ndarray, pixel_extent: float = PIXEL_EXTENT) -> np.ndarray:
+    """Return the area [...] of boxes [..., 4]; 0 for an inverted box."""
+    sides = np.maximum(boxes_yxyx[..., 2:] - boxes_yxyx[..., :2] + pixel_extent, 0)
+    return sides[..., 0] * sides[..., 1]
 
 
 def _envelope(true_positive: np.ndarray) -> np.ndarray:
