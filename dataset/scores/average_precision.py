@@ -217,7 +217,10 @@ def best_overlaps(
 
 
 def iou(a_yxyx: np.ndarray, b_yxyx: np.ndarray, pixel_extent: float) -> np.ndarray:
-    """Return the IoU [...] of boxes a [..., 4] with boxes b [..., 4] that have an area; a side is max - min + extent."""
+    """Return the IoU [...] of boxes a [..., 4] with boxes b [..., 4] that have an area, elementwise.
+
+    A side is max - min + `pixel_extent` long.
+    """
     low, high = np.maximum(a_yxyx[..., :2], b_yxyx[..., :2]), np.minimum(a_yxyx[..., 2:], b_yxyx[..., 2:])
     overlap = area(np.concatenate([low, high], axis=-1), pixel_extent)
     return overlap / (area(a_yxyx, pixel_extent) + area(b_yxyx, pixel_extent) - overlap)
