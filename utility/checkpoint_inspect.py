@@ -11,8 +11,8 @@ import math
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from absl import flags
 
 # As a script, sys.path starts with utility/; the packages are one level up.
@@ -66,13 +66,11 @@ def _bytes(size: int) -> str:
     return f"{size} B" if size < 1000 else f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
 
 
-def _step(reader: Any, name: str) -> int | None:
+def _step(reader, name: str) -> int | None:
     """Return the global step, None if there is none that is one whole number, of whatever type and shape."""
-    if not reader.has_tensor(name):
-        return None
-    step = reader.get_tensor(name)
-    is_number = step.size == 1 and step.dtype.kind in "iuf"
-    return int(step.item()) if is_number and float(step.item()).is_integer() else None
+    step = np.asarray(reader.get_tensor(name) if reader.has_tensor(name) else [])
+    whole = step.size == 1 and step.dtype.kind in "iuf" and float(step.item()).is_integer()
+    return int(step.item()) if whole else None
 
 
 if __name__ == "__main__":
