@@ -131,7 +131,7 @@ def test_nothing_to_evaluate_on_is_an_error_before_the_training(tiny, data, tmp_
     with pytest.raises(ValueError, match=r"no record files .*val-\*-of-\*"):
         PeriodicEvaluation(tiny, str(tmp_path), str(tmp_path), 5, 0)
     few = tiny.replace({"class_names": tiny.class_names[:2]})
-    with pytest.raises(ValueError, match=r"class ids \[3\], but there are 2 class names"):
+    with pytest.raises(ValueError, match=r"class ids from 3 to 3, but there are 2 class names"):
         PeriodicEvaluation(few, str(data), str(tmp_path), 5, 0)
 
 
