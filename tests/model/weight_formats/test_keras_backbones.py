@@ -72,8 +72,8 @@ def test_a_file_that_is_no_mobilenet_is_refused(tmp_path, shapes, changed, messa
         ("m.weights.h5", r"Keras 3.*save the model as \.h5"),
     ],
 )
-def test_files_of_keras_3_are_read_or_named(cases, name, outcome):
-    path = cases / "keras3_weights" / name
+def test_files_of_keras_3_are_read_or_named(shared_cases, name, outcome):
+    path = shared_cases / "keras3_weights" / name
     if outcome:
         refuse(path, outcome)
         return
