@@ -124,7 +124,10 @@ def test_a_file_of_another_network_is_one_line_that_says_what_it_holds(tmp_path)
 
 
 def test_the_cases_end_in_one_line(shared_cases):
-    refuse(shared_cases / "weights" / "mob_scalar.h5", r"conv1/kernel has the shape \(\), but mobilenet_v1's has four sides")
+    refuse(
+        shared_cases / "weights" / "mob_scalar.h5",
+        r"conv1/kernel has the shape \(\), but mobilenet_v1's has four sides",
+    )
 
 
 def test_a_wrong_path_says_what_is_there(tmp_path):
