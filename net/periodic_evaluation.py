@@ -132,7 +132,7 @@ class PeriodicEvaluation:
             return False
         log(
             f"stopped early: {since} evaluations without a better mAP than {best['mAP']:.4f} of step {best['step']};"
-            f" that checkpoint is in {self._folder / BEST}; without --early_stop_evals the same command goes on"
+            f" that checkpoint is in {self._folder / BEST}; without --early_stop_evals the same command resumes"
         )
         return True
 

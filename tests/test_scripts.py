@@ -75,7 +75,7 @@ def test_model_directory_tells_how_it_was_trained(home):
 
 def test_training_goes_on_from_the_newest_checkpoint(home):
     printed = train(home, 3, "--eval_every_steps=3")
-    assert "going on from" in printed and "model.ckpt-2" in printed and "step 3/3" in printed
+    assert "resuming from" in printed and "model.ckpt-2" in printed and "step 3/3" in printed
     assert "other than before: schedule.max_number_of_steps 3 instead of 2" in printed
     assert "evaluating step 3 on 3 images" in printed and f"the best so far: kept in {home}/logs/best" in printed
     arguments = [f"--data_dir={home}/tfrecords", f"--model_dir={home}/best", f"--checkpoint_path={home}/logs/best"]

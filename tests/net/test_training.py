@@ -116,7 +116,7 @@ def test_variables_that_overflow_are_not_saved(tiny, tmp_path):
 @pytest.mark.parametrize("signum", [signal.SIGTERM])
 def test_a_signal_ends_it_after_the_step_with_a_checkpoint(tiny, tmp_path, signum):
     before = signal.getsignal(signum)
-    with pytest.raises(Interrupted, match=rf"{signum.name}: stopped at step 1; .* goes on from .*ckpt-1") as stop:
+    with pytest.raises(Interrupted, match=rf"{signum.name}: stopped at step 1; .* resumes from .*ckpt-1") as stop:
         training.train(
             make_estimator(tiny, tmp_path),
             repeated(batch()),

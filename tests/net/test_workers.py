@@ -138,7 +138,7 @@ def test_only_the_chief_writes(chief):
 
 
 def test_when_a_worker_dies_the_chief_stops_and_all_can_go_on(chief, worker):
-    assert "worker 1 (127.0.0.1:" in chief.error and "go on from the last checkpoint" in chief.error
+    assert "worker 1 (127.0.0.1:" in chief.error and "resume from the last checkpoint" in chief.error
     first, second = worker.variables
     assert first["global_step"] == chief.step + 2 >= 7
     kill_loop.assert_same(first, second)
@@ -146,7 +146,7 @@ def test_when_a_worker_dies_the_chief_stops_and_all_can_go_on(chief, worker):
 
 
 def test_when_the_chief_dies_the_worker_stops(worker):
-    assert "worker 0 (127.0.0.1:" in worker.error and "go on from the last checkpoint" in worker.error
+    assert "worker 0 (127.0.0.1:" in worker.error and "resume from the last checkpoint" in worker.error
 
 
 def test_train_ssd_with_an_evaluator_and_with_workers_that_disagree(tmp_path):

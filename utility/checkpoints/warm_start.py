@@ -166,7 +166,7 @@ class Resume(NamedTuple):
         """Log a table of the variables; a UserError if they do not fit. The Estimator itself restores them."""
         plan = check_fits(self.checkpoint, "choose another --model_dir, or the settings it was trained with")
         step = checkpoint_files.step_of(self.checkpoint)
-        log(f"going on from {self.checkpoint}, step {step}, with the optimizer's variables\n{table(plan)}")
+        log(f"resuming from {self.checkpoint}, step {step}, with the optimizer's variables\n{table(plan)}")
 
 
 Start = WarmStart | Resume | None  # None: random weights

@@ -174,7 +174,7 @@ def test_a_model_directory_with_a_checkpoint_wins(tmp_path, capsys):
     assert found == Resume(checkpoint)
     loaded(found)
     said = capsys.readouterr().out
-    assert said.startswith(f"going on from {checkpoint}, step 42, with the optimizer's variables\n")
+    assert said.startswith(f"resuming from {checkpoint}, step 42, with the optimizer's variables\n")
     assert "11 of 11 variables loaded\n" in said
     empty = warm_start.starting_point(vgg, optional=False, model_dir=str(tmp_path / "new"), **SETTINGS)
     assert empty == WarmStart(vgg, Scopes("vgg_16", "ssd300", ()), True)
