@@ -55,8 +55,6 @@ def test_a_chief_comes_before_the_workers():
     [
         ("{'cluster'", "not JSON"),
         ("[1]", "JSON object"),
-        ("[" * 3000, "nested too deeply"),
-        ('{"task":' * 3000, "nested too deeply"),
         ('{"task": {"type": "worker"}}', "no `cluster`"),
         ('{"cluster": {}, "task": {"type": "worker"}}', "no `cluster`"),
         ('{"cluster": {"worker": ["a:1", "b:1"]}}', "no `task`"),
