@@ -15,6 +15,7 @@ from preprocessing import geometry
 from utility.config import presets
 from utility.config.feature_maps import boxes_per_cell, feature_maps
 from utility.config.settings import Config
+from utility.run.sessions import cpu_session
 
 _GAIN = 0.02  # of the objects; what gains less is not worth a line
 _FACTORS = (1.5, 2, 3)  # of the input's sides
@@ -140,7 +141,7 @@ def sample(objects: Objects, count: int, images: int) -> Objects:
 def augmented(objects: Objects, config: Config) -> np.ndarray:
     """Return the boxes of objects as one epoch of training shows them, float32 [M, 4] in [0, 1], all with an area."""
     input_size = config.network.image_size
-    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={"GPU": 0})) as session:
+    with cpu_session() as session:
         boxes, size, number = (tf.placeholder(*of) for of in ((tf.float32, [None, 4]), (tf.int32, [2]), (tf.int32, [])))
         uniform = tf.random.stateless_uniform([geometry.number_of_draws(config.augment)], tf.stack([0, number]))
         placement = geometry.draw_placement(boxes, size, input_size, uniform, config.augment)

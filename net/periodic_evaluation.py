@@ -26,6 +26,7 @@ from utility.config.settings import Config
 from utility.drawing.detections import Mark, class_name, detection_mark, draw_marks, reduced
 from utility.errors import UserError
 from utility.run.log import attempted, log
+from utility.run.sessions import cpu_session
 
 BEST = "best"  # folder in the model directory
 _SAMPLED = 8  # pictures of the sample
@@ -149,7 +150,7 @@ def sample_positions(images: int) -> list[int]:
 def pictures_at(shards: Sequence[str], positions: Sequence[int]) -> dict[int, Image.Image]:
     """Return the pictures at some positions in the records, of at most 640 pixels."""
     wanted, as_written = np.array(positions, np.int64), tf.autograph.experimental.do_not_convert
-    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={"GPU": 0})) as session:
+    with cpu_session() as session:
         records = tf.data.TFRecordDataset(list(shards)).enumerate()
         chosen = records.filter(as_written(lambda position, _: tf.reduce_any(tf.equal(position, wanted))))
         pictures = chosen.map(as_written(lambda position, record: (position, decode(parse(record)["image_encoded"]))))
