@@ -107,7 +107,7 @@ def main() -> None:
     from net.devices import explain_missing_gpu, gpus, precision_of
     from net.training import train
     from net.training_log import FIRST_BATCH
-    from utility.checkpoints import checkpoint_files, model_directory
+    from utility.checkpoints import checkpoint_files
     from utility.checkpoints.warm_start import Resume, starting_point
 
     # What the training starts from: its own checkpoint, other weights, or random ones. The schedule depends on it.
@@ -140,7 +140,7 @@ def main() -> None:
         evaluation = PeriodicEvaluation(
             config, FLAGS.data_dir, FLAGS.model_dir, every, patience, FLAGS.skip_bad_records
         )
-    model_directory.open_for_training(FLAGS.model_dir, config, writes)
+    checkpoint_files.open_for_training(FLAGS.model_dir, config, writes)
     if layout.trains:
         log(
             f"{records.images} training images of {len(names)} classes in {FLAGS.data_dir}; preset {config.preset};"

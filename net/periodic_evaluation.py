@@ -19,7 +19,7 @@ from net.curves import Scores
 from net.evaluation import Evaluation
 from net.prediction import Found
 from preprocessing.ssd_preprocessing import decode
-from utility.checkpoints import model_directory
+from utility.checkpoints import checkpoint_files
 from utility.config import config_file
 from utility.config.presets import DEMO
 from utility.config.settings import Config
@@ -115,7 +115,7 @@ class PeriodicEvaluation:
         writer.flush()
         best = self._best()
         if best is None or result.mean_ap > best["mAP"]:
-            model_directory.copy(checkpoint, str(self._folder / BEST))
+            checkpoint_files.copy(checkpoint, str(self._folder / BEST))
             config_file.save(self._config, str(self._folder / BEST))
             log(f"the best so far: kept in {self._folder / BEST}")
         else:

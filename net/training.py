@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 from net import curves
 from net.devices import Precision
 from net.ssd_model_fn import LOSS_SCALE, ssd_model_fn
-from utility.checkpoints import checkpoint_files, model_directory
+from utility.checkpoints import checkpoint_files
 from utility.config import config_file
 from utility.config.settings import Config, ScheduleConfig
 from utility.errors import UserError
@@ -51,7 +51,7 @@ def train(
       UserError: a checkpoint cannot be read or written.
     """
     model_dir, params = estimator.model_dir, estimator.params
-    first_step = step = checkpoint_files.step_of(model_directory.prepare(model_dir))
+    first_step = step = checkpoint_files.step_of(checkpoint_files.prepare(model_dir))
     check_start(estimator, step, max_steps)
     if evaluation:
         evaluation.resume_at(step)

@@ -31,7 +31,7 @@ from dataset.input import TrainingRecords
 from net import curves
 from net.periodic_evaluation import PeriodicEvaluation
 from net.training import SaveConfig, SaveOnlyFiniteVariables, check_start, explained_write_errors
-from utility.checkpoints import checkpoint_files, model_directory, warm_start
+from utility.checkpoints import checkpoint_files, warm_start
 from utility.config import config_file
 from utility.errors import UserError
 from utility.run.cluster import Task
@@ -246,7 +246,7 @@ class _Scorer(tf.estimator.Exporter):
         step = int(eval_result["global_step"])
         copy = f"{estimator.model_dir}/tmp_evaluator"
         try:
-            model_directory.copy(checkpoint_path, copy)
+            checkpoint_files.copy(checkpoint_path, copy)
         except FileNotFoundError as error:
             log(f"step {step} is not scored: {error}; --save_checkpoints_steps tells how often one is written")
             return

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.conversion.examples import CLIPPED, SIZE_DIFFERS, Converted, Remark, make_records
-from dataset.records import record_files, schema
+from dataset.records import record_files
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source, Split
 from dataset.sources.pictures import PictureError
@@ -155,7 +155,7 @@ def _write_split(
                     skipped.append(str(result))
                     continue
                 with shards[number].open("ab") as shard:
-                    shard.writelines(schema.frame(record.serialized) for record in result.records)
+                    shard.writelines(record_files.frame(record.serialized) for record in result.records)
                 for record in result.records:
                     images[number] += 1
                     with_objects[number] += bool(record.objects)

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dataset.records.record_files import record_spans
-from dataset.records.schema import BOX, SIDES, frame, masked_crc
+from dataset.records.record_files import BOX, SIDES, frame, masked_crc, record_spans
 from dataset.sources.annotations import Annotation, LabelledObject
 from preprocessing.ssd_preprocessing import decode
 from utility.errors import UserError

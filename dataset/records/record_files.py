@@ -1,16 +1,18 @@
 """The files of a converted data set: shards such as `train-00000-of-00016`, labels.txt and dataset.json.
 
-Shards are named as in HiKapok/SSD.TensorFlow.
+Shards are TFRecord files, named as in HiKapok/SSD.TensorFlow; schema.py writes what a record holds.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from dataset.records.schema import masked_crc
+import google_crc32c
+
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION
 from utility.config.settings import LABELS_FILE, ViewConfig
@@ -18,6 +20,8 @@ from utility.errors import UserError
 from utility.files import json_files
 
 INFO_NAME = "dataset.json"
+BOX = "image/object/bbox/"  # with which the names of a record's features of objects begin
+SIDES = ("ymin", "xmin", "ymax", "xmax")
 _CONVERT_AGAIN = "convert the data set again"
 _SHARD = re.compile(rf"({TRAIN}|{VALIDATION})-(\d{{5}})-of-(\d{{5}})")
 
@@ -63,6 +67,18 @@ def find_shards(data_dir: str | Path, split_prefix: str) -> list[str]:
     if not any(path.stat().st_size for path in shards):
         raise UserError(f"record files {pattern} hold no records: all of them are empty, convert again")
     return [str(path) for path in shards]
+
+
+def frame(record: bytes) -> bytes:
+    """Return a record in the frame of a TFRecord file: uint64 length, its CRC, the record, its CRC."""
+    length = struct.pack("<Q", len(record))
+    return b"".join((length, masked_crc(length), record, masked_crc(record)))
+
+
+def masked_crc(data: bytes) -> bytes:
+    """Return the CRC-32C of data as TFRecord stores it: rotated right by 15 bits, plus a constant."""
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def record_spans(shard: str) -> tuple[list[tuple[int, int]], str]:

@@ -1,20 +1,17 @@
 """The TFRecord schema of one image, the same as in HiKapok/SSD.TensorFlow: each project reads the other's records.
 
-Writes tf.train.Example messages in the frames of TFRecord files, without TensorFlow, whose import takes 5 s.
+Writes tf.train.Example messages without TensorFlow, whose import takes 5 s.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import google_crc32c
 import numpy as np
 from numpy.typing import ArrayLike
 
-BOX = "image/object/bbox/"
-SIDES = ("ymin", "xmin", "ymax", "xmax")
+from dataset.records.record_files import BOX, SIDES
 
 
 class RecordObject(NamedTuple):
@@ -95,15 +92,3 @@ def _varint(value: int) -> bytes:
         value >>= 7
     groups.append(value)
     return bytes(groups)
-
-
-def frame(record: bytes) -> bytes:
-    """Return a record in the frame of a TFRecord file: uint64 length, its CRC, the record, its CRC."""
-    length = struct.pack("<Q", len(record))
-    return b"".join((length, masked_crc(length), record, masked_crc(record)))
-
-
-def masked_crc(data: bytes) -> bytes:
-    """Return the CRC-32C of data as TFRecord stores it: rotated right by 15 bits, plus a constant."""
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

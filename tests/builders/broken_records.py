@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dataset.records import schema
-from dataset.records.schema import BOX, RecordObject, serialize
+from dataset.records.record_files import BOX, frame
+from dataset.records.schema import RecordObject, serialize
 from tests.builders.records import encoded, record
 
 NUMBER = 2  # the broken record's place in its file, from 1
@@ -92,16 +92,16 @@ def shard_of(kind):
     """The bytes of a file of five records, the second of which is broken, and a pattern of what is wrong with it."""
     if kind in RECORDS:
         broken, reason = RECORDS[kind]
-        frames = [schema.frame(broken if n == NUMBER - 1 else record(n)) for n in range(5)]
+        frames = [frame(broken if n == NUMBER - 1 else record(n)) for n in range(5)]
         return b"".join(frames), reason
     spoil, reason = {**BYTES, **ENDS}[kind]
-    return spoil([schema.frame(record(n)) for n in range(5)]), reason
+    return spoil([frame(record(n)) for n in range(5)]), reason
 
 
 def write(folder, kind, prefix="train"):
     """Write two shards, the second of which has the broken record; returns the paths, and the reason as a pattern."""
     paths = [folder / f"{prefix}-0000{n}-of-00002" for n in (0, 1)]
-    paths[0].write_bytes(schema.frame(record(9)))
+    paths[0].write_bytes(frame(record(9)))
     data, reason = shard_of(kind)
     paths[1].write_bytes(data)
     return [str(path) for path in paths], reason

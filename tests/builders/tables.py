@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from dataset.records.schema import masked_crc
+from dataset.records.record_files import masked_crc
 from tests.builders.weight_files import varint
 from utility.checkpoints.checkpoint_files import MAGIC
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import tensorflow.compat.v1 as tf
 
 from dataset.records.parsing import read_examples
-from dataset.records.schema import frame
+from dataset.records.record_files import frame
 from dataset.sources import pictures
 from tests.builders.records import CAT, DIFFICULT, DOG, record
 from tests.builders.voc import picture

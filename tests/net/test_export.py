@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from dataset.input import eval_input_fn
-from dataset.records import record_files, schema
+from dataset.records import record_files
 from dataset.records.schema import RecordObject, serialize
 from dataset.scores import voc_results
 from net import export
@@ -68,7 +68,7 @@ def write_records(folder, encoded_pictures):
             )
         )
     shard = record_files.shard_paths(folder, "val", 1)[0]
-    shard.write_bytes(b"".join(map(schema.frame, serialized)))
+    shard.write_bytes(b"".join(map(record_files.frame, serialized)))
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in VOC_LIKE))
     return str(shard)
 

@@ -16,7 +16,7 @@ from net.ssd_net import ssd_network
 from tests import kill_loop
 from tests.builders.checkpoints import scores_by_step
 from tests.builders.tiny_ssd import AtStart, batch, make_estimator, repeated
-from utility.checkpoints import checkpoint_files, model_directory, warm_start
+from utility.checkpoints import checkpoint_files, warm_start
 from utility.config import checks, config_file
 from utility.run.stop_request import Interrupted
 
@@ -83,7 +83,7 @@ def test_a_full_disk_is_one_line_and_spoils_nothing(tiny, parts, full_disk, monk
     assert "\n" not in str(error.value) and "make room" in str(error.value)
     assert "No space left on device" in str(error.value) or "File too large" in str(error.value)
     make_room()
-    assert model_directory.prepare(str(folder)) == tf.train.latest_checkpoint(folder) == str(folder / "model.ckpt-6")
+    assert checkpoint_files.prepare(str(folder)) == tf.train.latest_checkpoint(folder) == str(folder / "model.ckpt-6")
     assert not list(folder.glob("*.tempstate*"))
     assert "waited for input" in capsys.readouterr().out
 
@@ -132,7 +132,7 @@ def test_a_signal_ends_it_after_the_step_with_a_checkpoint(tiny, tmp_path, signu
 
 
 def test_heads_that_were_trained_for_other_boxes_are_noted(tiny, parts, tmp_path, capsys):
-    model_directory.copy(checkpoint_files.resolve(str(parts.folder)), str(tmp_path / "theirs"))
+    checkpoint_files.copy(checkpoint_files.resolve(str(parts.folder)), str(tmp_path / "theirs"))
     names = (*reversed(tiny.class_names),)
     theirs = tiny.replace({"targets.prior_variances": (0.1, 0.1, 0.3, 0.3), "class_names": names})
     config_file.save(theirs, str(tmp_path / "theirs"))

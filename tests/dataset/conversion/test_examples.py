@@ -11,7 +11,7 @@ from PIL import Image
 from dataset.conversion import examples
 from dataset.conversion.examples import CLIPPED, INVERTED, OUTSIDE, ZERO_AREA, clip_box_px
 from dataset.records.parsing import read_examples
-from dataset.records.schema import frame
+from dataset.records.record_files import frame
 from dataset.sources import voc
 from dataset.sources.annotations import Source
 from tests.builders.voc import VocBuilder, box, picture

@@ -5,7 +5,7 @@ import numpy as np
 from dataset.conversion.examples import objects_in
 from dataset.input import eval_input_fn, pictures_input_fn
 from dataset.records import record_files
-from dataset.records.schema import frame
+from dataset.records.record_files import frame
 from dataset.sources.annotations import LabelledObject
 from preprocessing.ssd_preprocessing import decode, preprocess_for_eval
 from preprocessing.views import tile_windows

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from dataset.records import schema
 from dataset.records.parsing import read_examples
-from dataset.records.schema import RecordObject, frame, serialize
+from dataset.records.record_files import frame
+from dataset.records.schema import RecordObject, serialize
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 OBJECTS = st.lists(
@@ -24,7 +25,7 @@ def test_files_are_those_of_tensorflow(tmp_path):
     with tf.io.TFRecordWriter(str(tmp_path / "tensorflow")) as writer:
         for record in contents:
             writer.write(record)
-    assert b"".join(map(schema.frame, contents)) == (tmp_path / "tensorflow").read_bytes()
+    assert b"".join(map(frame, contents)) == (tmp_path / "tensorflow").read_bytes()
 
 
 @settings(max_examples=30, deadline=None)

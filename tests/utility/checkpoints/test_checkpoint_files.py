@@ -10,9 +10,8 @@ import tensorflow.compat.v1 as tf
 
 from tests.builders.checkpoints import ONE, save
 from tests.builders.weight_files import floats
-from utility.checkpoints import checkpoint_files, model_directory, warm_start
-from utility.checkpoints.checkpoint_files import newest, resolve
-from utility.checkpoints.model_directory import prepare
+from utility.checkpoints import checkpoint_files, warm_start
+from utility.checkpoints.checkpoint_files import newest, prepare, resolve
 
 # --- which checkpoint -----------------------------------------------------------------------------------------
 
@@ -347,9 +346,9 @@ def test_a_damaged_v1_checkpoint_is_one_line(tmp_path, damage):
 
 def test_a_copy_takes_the_place_of_the_one_before(three, tmp_path):
     best = tmp_path / "best"
-    model_directory.copy(str(three / "m.ckpt-1"), str(best))
+    checkpoint_files.copy(str(three / "m.ckpt-1"), str(best))
     (best / "config.json").touch()
-    model_directory.copy(str(three / "m.ckpt-2"), str(best))
+    checkpoint_files.copy(str(three / "m.ckpt-2"), str(best))
     assert resolve(str(best)) == str(best / "m.ckpt-2")
     assert {path.name.partition(".")[0] for path in best.iterdir()} == {"checkpoint", "config", "m"}
     assert not list(best.glob("*ckpt-1*"))
@@ -359,7 +358,7 @@ def test_a_copy_takes_the_place_of_the_one_before(three, tmp_path):
 
 def test_a_copy_that_breaks_off_leaves_the_one_before(three, tmp_path, monkeypatch):
     best = tmp_path / "best"
-    model_directory.copy(str(three / "m.ckpt-1"), str(best))
+    checkpoint_files.copy(str(three / "m.ckpt-1"), str(best))
     copied: list[str] = []
 
     def copyfile(source, target):
@@ -370,13 +369,13 @@ def test_a_copy_that_breaks_off_leaves_the_one_before(three, tmp_path, monkeypat
 
     monkeypatch.setattr(shutil, "copyfile", copyfile)
     with pytest.raises(OSError, match="No space"):
-        model_directory.copy(str(three / "m.ckpt-2"), str(best))
+        checkpoint_files.copy(str(three / "m.ckpt-2"), str(best))
     assert resolve(str(best)) == str(best / "m.ckpt-1")
 
 
 def test_copying_what_is_gone_keeps_what_was_there(three, tmp_path):
     best = tmp_path / "best"
-    model_directory.copy(str(three / "m.ckpt-1"), str(best))
+    checkpoint_files.copy(str(three / "m.ckpt-1"), str(best))
     with pytest.raises(FileNotFoundError, match=r"m\.ckpt-9 any more"):
-        model_directory.copy(str(three / "m.ckpt-9"), str(best))
+        checkpoint_files.copy(str(three / "m.ckpt-9"), str(best))
     assert checkpoint_files.resolve(str(best)) == str(best / "m.ckpt-1")
