@@ -226,33 +226,20 @@ def _end(status: int) -> NoReturn:
 def evaluate_checkpoints(estimator: tf.estimator.Estimator, evaluation: PeriodicEvaluation, max_steps: int) -> None:
     """Score the newest checkpoint whenever the chief writes one, until that of `max_steps`; keep the best."""
     log(f"waiting for checkpoints in {estimator.model_dir}")
-    spec = tf.estimator.EvalSpec(
-        evaluation.input_fn, steps=None, exporters=[_Scorer(evaluation)], start_delay_secs=0, throttle_secs=1
-    )
-    tf.estimator.train_and_evaluate(estimator, tf.estimator.TrainSpec(evaluation.input_fn, max_steps), spec)
-
-
-class _Scorer(tf.estimator.Exporter):
-    """Scores a checkpoint where TensorFlow would export it: after it has computed the checkpoint's losses."""
-
-    name = "scores"
-
-    def __init__(self, evaluation: PeriodicEvaluation):
-        self._evaluation = evaluation
-
-    def export(self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export) -> None:
-        """Log the losses, and score a copy of the checkpoint: the chief may delete its own meanwhile."""
-        del export_path, is_the_final_export
-        step = int(eval_result["global_step"])
-        copy = f"{estimator.model_dir}/tmp_evaluator"
+    folder = f"{estimator.model_dir}/tmp_evaluator"
+    for checkpoint in tf.train.checkpoints_iterator(estimator.model_dir, min_interval_secs=1):
         try:
-            checkpoint_files.copy(checkpoint_path, copy)
+            checkpoint_files.copy(checkpoint, folder)  # the chief may delete its own meanwhile
         except FileNotFoundError as error:
-            log(f"step {step} is not scored: {error}; --save_checkpoints_steps tells how often one is written")
+            log(f"a checkpoint is not scored: {error}; --save_checkpoints_steps tells how often one is written")
+            continue
+        copy = checkpoint_files.resolve(folder)
+        step = checkpoint_files.step_of(copy)
+        evaluation.resume_at(step)
+        if not evaluation.has_scored(step):
+            losses = estimator.evaluate(evaluation.input_fn, checkpoint_path=copy)
+            log(f"step {step}: {', '.join(f'{n} {value:.3f}' for n, value in losses.items() if n != 'global_step')}")
+            evaluation.run(estimator, copy, step, lambda: None)
+        shutil.rmtree(folder)
+        if step >= max_steps:
             return
-        losses = ", ".join(f"{name} {value:.3f}" for name, value in eval_result.items() if name != "global_step")
-        log(f"step {step}: {losses}")
-        self._evaluation.resume_at(step)
-        if not self._evaluation.has_scored(step):
-            self._evaluation.run(estimator, checkpoint_files.resolve(copy), step, lambda: None)
-        shutil.rmtree(copy)

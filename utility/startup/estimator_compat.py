@@ -32,7 +32,6 @@ _PACKAGE = "tensorflow_estimator"
 _TRAINING = "tensorflow.python.distribute.estimator_training"
 _PUBLIC = {
     "estimator": ("Estimator",),
-    "exporter": ("Exporter",),
     "mode_keys": ("ModeKeys",),
     "model_fn": ("EstimatorSpec",),
     "run_config": ("RunConfig",),
