@@ -13,7 +13,7 @@ from tests.fuzz.kinds import KINDS
 from tests.fuzz.outcomes import fuzz
 from utility.errors import UserError
 
-FEWER = {"records": 60, "keras": 40, "torch": 40, "caffe": 40}  # TensorFlow, or a process for each, reads them
+FEWER = {"records": 40, "keras": 20, "torch": 20, "caffe": 20}  # TensorFlow, or a process for each, reads them
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -10,7 +10,7 @@ from net import ssd_net, training, workers
 from net.run_config import build, run_config, session_config
 from tests.builders.configs import voc_config
 from utility.checkpoints import checkpoint_files
-from utility.config.settings import BACKBONES, Backbone, ExtraLayer, NetworkConfig, Recipe
+from utility.config.settings import BACKBONES, Backbone, ExtraLayer, Recipe
 from utility.run import cluster
 from utility.run.layout import RunLayout
 from utility.run.log import log, set_log_prefix
@@ -30,12 +30,11 @@ def tiny_config(setitem=dict.__setitem__):
     """Make the backbone known, by `setitem(dict, key, value)`, and return a config with it."""
     setitem(ssd_net.BACKBONE_FUNCTIONS, "tiny", tiny_backbone)
     setitem(BACKBONES, "tiny", Backbone((8, 16), "./model", "tiny", Recipe(1e-3), Recipe(1e-3)))
-    extra = tuple(
-        ExtraLayer(16, 32, stage.kernel, stage.stride, stage.padding) for stage in NetworkConfig().extra_layers
-    )
     return voc_config(
         network__backbone="tiny",
-        network__extra_layers=extra,
+        network__extra_layers=(ExtraLayer(16, 32, stride=2, padding="same"),),
+        anchors__scales=(0.1, 0.3, 0.6, 0.9),
+        anchors__ratios=((1, 2, 1 / 2),) * 3,
         schedule__batch_size=2,
         schedule__max_number_of_steps=400,
         schedule__decay_boundaries=(),

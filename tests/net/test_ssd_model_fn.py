@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 from dataset.scores import average_precision
 from dataset.scores.detection_store import StoredDetections
@@ -138,8 +139,10 @@ def test_scalars_are_written_for_tensorboard(two_steps):
     assert {"train/cross_entropy", "train/location", "train/l2", "train/accuracy", "train/learning_rate"} <= tags
 
 
-def test_two_replicas_with_half_a_batch_each_are_one_with_the_whole(train_tiny, trained_alone):
-    assert_same_training(train_tiny("--devices=2")[0], trained_alone)
+def test_two_replicas_with_half_a_batch_each_are_one_with_the_whole(train_tiny, trained_alone, tmp_path):
+    picture = tmp_path / "first_batch.jpg"
+    assert_same_training(train_tiny("--devices=2", f"--first_batch={picture}")[0], trained_alone)
+    assert Image.open(picture).size == (300, 300)  # the images of the first replica
     biases = [value for name, value in trained_alone.items() if name.endswith("/bias")]
     assert max(np.abs(bias).max() for bias in biases) > 1e-4  # they start at 0
 

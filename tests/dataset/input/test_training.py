@@ -29,6 +29,7 @@ from tests.builders.records import (
     train_input,
     write_shards,
 )
+from tests.builders.voc import VocBuilder, box
 from utility.run.layout import RunLayout
 
 
@@ -247,9 +248,18 @@ def test_images_with_objects_are_read_once_or_not_if_the_converter_has_counted_t
     assert files_read == shards
 
 
-def test_what_the_converter_counts_is_what_reading_finds(tmp_path, voc_sample, files_read):
-    """Some of the photographs have difficult objects only."""
-    convert_voc(dataset_directory=voc_sample, output_directory=tmp_path, validation_splits=[], train_shards=4)
+def test_what_the_converter_counts_is_what_reading_finds(tmp_path, files_read):
+    """Some of the pictures have difficult objects only, and some none."""
+    voc = VocBuilder(tmp_path / "voc")
+    kinds: tuple[list, ...] = (
+        [box(1, 1, 9, 9)],
+        [box(1, 1, 9, 9, difficult=1)],
+        [],
+        [box(1, 1, 9, 9), box(2, 2, 8, 8, difficult=1)],
+    )
+    for number in range(10):
+        voc.add(f"{number}", *kinds[number % 4])
+    convert_voc(dataset_directory=voc.root, output_directory=tmp_path, validation_splits=[], train_shards=4)
     shards = record_files.find_shards(tmp_path, "train")
     for use_difficult in (False, True):
         setting = config(targets__use_difficult=use_difficult)

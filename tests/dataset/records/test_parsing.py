@@ -186,16 +186,6 @@ def test_a_record_without_objects_or_with_unset_lists_is_sound(tmp_path):
     assert found[2]["image_id"].decode() == "漢\ufffd😀"
 
 
-def test_the_flipped_bit_of_a_genuine_photograph(tmp_path):
-    from tests.conftest import _shared
-
-    folder = _shared("cases/crc_flip")
-    shards = record_files.find_shards(folder, "train")
-    with pytest.raises(UserError, match=r"crc_flip/train-0000\d-of-00005, record 1: its bytes are damaged"):
-        input.training_records(shards, config())
-    assert input.training_records(shards, config(), skip_bad_records=True).images == 4
-
-
 def test_records_with_labels_without_a_name_are_an_error(tmp_path):
     shards = mixed_images(tmp_path)
     assert len(first_examples(shards, labels.VOC_CLASSES[:15])) == 5
@@ -203,11 +193,14 @@ def test_records_with_labels_without_a_name_are_an_error(tmp_path):
         first_examples(shards, labels.VOC_CLASSES[:14])
 
 
-def test_ground_truth_is_exactly_that_of_the_annotations(tmp_path, voc_sample):
+def test_ground_truth_is_exactly_that_of_the_annotations(tmp_path, drawn_voc):
     """Whole pixels go through float32 parts of the image and come back as they were."""
-    convert_voc(dataset_directory=voc_sample, output_directory=tmp_path, train_splits=[], validation_shards=3)
-    found = ground_truth_of(record_files.find_shards(tmp_path, "val"), labels.VOC_CLASSES)
-    split = voc_sample / "VOC2007TEST"
+    convert_voc(
+        dataset_directory=drawn_voc, output_directory=tmp_path, train_splits=[], validation_shards=3, labels_file="auto"
+    )
+    names = record_files.class_names(tmp_path, None)
+    found = ground_truth_of(record_files.find_shards(tmp_path, "val"), names)
+    split = drawn_voc / "VOC2007TEST"
     ids = voc.read_image_set(split, "test")
     assert [annotation.image_id for annotation in found] == ids
     objects = 0
@@ -218,7 +211,7 @@ def test_ground_truth_is_exactly_that_of_the_annotations(tmp_path, voc_sample):
             (each.name, each.box_yxyx_px, each.difficult) for each in wanted.objects
         ]
         objects += len(annotation.objects)
-    assert objects > 300
+    assert objects > 12
 
 
 def test_pixels_of_the_widest_images_come_back_too(tmp_path):

@@ -127,15 +127,17 @@ def test_many_classes_have_a_list_instead_of_a_matrix(tmp_path):
     assert len(page) < 5_000_000
 
 
-def test_the_sample_end_to_end(voc_sample, tmp_path):
-    images = ImageSet(voc_sample)
+def test_the_sample_end_to_end(drawn_voc, tmp_path):
+    images = ImageSet(drawn_voc, "VOC2007", "trainval")
     annotations = images.annotations()
-    found = detect_everything(annotations, labels.VOC_CLASSES)
+    names = tuple(sorted({each.name for annotation in annotations for each in annotation.objects}))
+    found = detect_everything(annotations, names)
     rng = np.random.default_rng(0)
     for class_id, some in found.items():
         moved = some.boxes_yxyx_px + rng.normal(0, 20, some.boxes_yxyx_px.shape)
         found[class_id] = ClassDetections(some.image_ids, rng.random(len(some)), moved)
-    voc_results.write_results(tmp_path / "predict", found, 21)
+    voc_results.write_results(tmp_path / "predict", found, len(names) + 1)
+    labels.write_labels(tmp_path / "labels.txt", names)
     figures = score_results(images, tmp_path / "predict")
     path = tmp_path / "predict" / "eval_output" / "report.html"
     page = path.read_text(encoding="utf-8")

@@ -98,21 +98,6 @@ def test_the_file_is_json_and_keeps_scores_apart(tmp_path):
     assert json.loads(path.read_text()) == []
 
 
-def test_ground_truth_in_records_comes_back_as_it_was(coco_tiny, tmp_path):
-    path = coco_tiny / "annotations" / "instances_val2017.json"
-    data_dir = tmp_path / "records"
-    convert_coco(validation_annotations=path, validation_images=coco_tiny / "val2017", output_directory=data_dir)
-    target = coco_target(data_dir, None)
-    lines = target.finish(tmp_path, [truth_as_detections(data_dir)])
-    assert "--coco_annotations" in lines[1] and "requirements-coco.txt" in lines[1]
-    given = [entry for entry in json.loads(path.read_text())["annotations"] if not entry["iscrowd"]]
-    results = json.loads((tmp_path / "detections.json").read_text())
-    assert sorted(map(key, results)) == sorted(map(key, given))
-    theirs, ours = (sorted(entries, key=lambda one: (*key(one), one["bbox"])) for entries in (given, results))
-    boxes = [[entry["bbox"] for entry in entries] for entries in (theirs, ours)]
-    np.testing.assert_allclose(boxes[0], boxes[1], atol=2e-3)
-
-
 def key(entry):
     return entry["image_id"], entry["category_id"]
 
@@ -122,8 +107,17 @@ def test_ground_truth_as_detections_scores_one(coco_tiny, tmp_path):
     path = coco_tiny / "annotations" / "instances_val2017.json"
     data_dir = tmp_path / "records"
     convert_coco(validation_annotations=path, validation_images=coco_tiny / "val2017", output_directory=data_dir)
-    target = coco_target(data_dir, path)
     perfect = truth_as_detections(data_dir)
+    lines = coco_target(data_dir, None).finish(tmp_path, [perfect])
+    assert "--coco_annotations" in lines[1] and "requirements-coco.txt" in lines[1]
+    given = [entry for entry in json.loads(path.read_text())["annotations"] if not entry["iscrowd"]]
+    results = json.loads((tmp_path / "detections.json").read_text())
+    theirs, ours = (sorted(entries, key=lambda one: (*key(one), one["bbox"])) for entries in (given, results))
+    assert [*map(key, theirs)] == [*map(key, ours)]
+    boxes = [[entry["bbox"] for entry in entries] for entries in (theirs, ours)]
+    np.testing.assert_allclose(boxes[0], boxes[1], atol=2e-3)
+
+    target = coco_target(data_dir, path)
     lines = target.finish(tmp_path, [perfect])
     assert len(lines) == 13
     assert lines[1].startswith("Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all") and lines[1].endswith("1.000")

@@ -169,10 +169,10 @@ def test_what_tensorflow_refuses_is_refused(tmp_path, data):
         decode_like_training(data)
 
 
-@pytest.mark.parametrize("name", ["m95.jpg", "m425.jpg"])
-def test_pictures_that_ended_a_training_are_refused(shared_cases, name):
-    with pytest.raises(PictureError, match=rf"{name}: the image cannot be decoded"):
-        read_picture(shared_cases / "jpeg_tf_refuses" / "VOC2007" / "JPEGImages" / name, (0, 0))
+def test_pictures_that_ended_a_training_are_refused(shared_cases):
+    for name in ("m95.jpg", "m425.jpg"):
+        with pytest.raises(PictureError, match=rf"{name}: the image cannot be decoded"):
+            read_picture(shared_cases / "jpeg_tf_refuses" / "VOC2007" / "JPEGImages" / name, (0, 0))
 
 
 @pytest.mark.parametrize("tail", [b"", b"\0" * 9, b"\xff\xd9", JPEG, b"\xff\x5c"])

@@ -133,15 +133,6 @@ def read_objects(folder, body):
     return voc.read_annotation(write_annotation(folder, body)).objects
 
 
-def test_a_genuine_annotation(voc_sample):
-    annotation = voc.read_annotation(voc.annotation_path(voc_sample / "VOC2007", "000022"))
-    assert (annotation.image_id, annotation.height, annotation.width) == ("000022", 332, 500)
-    assert annotation.objects == (
-        LabelledObject("horse", (103.0, 68.0, 283.0, 368.0), difficult=False, truncated=False),
-        LabelledObject("person", (44.0, 186.0, 230.0, 255.0), difficult=False, truncated=False),
-    )
-
-
 def test_parts_of_a_person_are_not_objects(tmp_path):
     part = f"<part><name>head</name>{BOX.replace('0', '')}</part>"
     body = f"<object>{part}<name>person</name>{part}{BOX}{part}<difficult>1</difficult></object>"
@@ -324,10 +315,3 @@ def test_images_are_found_by_id(tmp_path):
 def test_a_missing_image_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="JPEGImages does not exist"):
         voc.index_images(tmp_path)
-
-
-@pytest.mark.parametrize(("split", "image_set", "count"), [("VOC2007", "trainval", 300), ("VOC2007TEST", "test", 150)])
-def test_the_genuine_folders_are_read_whole(voc_sample, split, image_set, count):
-    ids = voc.read_image_set(voc_sample / split, image_set)
-    assert len(ids) == count
-    assert set(ids) <= set(voc.index_images(voc_sample / split))

@@ -123,13 +123,6 @@ def test_a_file_of_another_network_is_one_line_that_says_what_it_holds(tmp_path)
     refuse(tmp_path / "f", "it holds no network that is known here, but group/images, ...: give a VGG-16 of Keras")
 
 
-def test_the_cases_end_in_one_line(shared_cases):
-    refuse(
-        shared_cases / "weights" / "mob_scalar.h5",
-        r"conv1/kernel has the shape \(\), but mobilenet_v1's has four sides",
-    )
-
-
 def test_a_wrong_path_says_what_is_there(tmp_path):
     (tmp_path / "vgg16.pth").touch()
     with pytest.raises(FileNotFoundError, match=r"there is no file .*vgg.pth; .* holds vgg16\.pth"):

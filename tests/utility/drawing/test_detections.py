@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from utility.drawing import detections
+from utility.run.command import ROOT
 
 NAMES = ("cat", "dog", "a class with a rather long name")
 
@@ -127,8 +128,8 @@ def test_colours_are_distinct_and_texts_readable():
         assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
-def test_every_kind_of_picture(voc_sample):
-    with Image.open(sorted((voc_sample / "VOC2007" / "JPEGImages").iterdir())[0]) as photograph:
+def test_every_kind_of_picture():
+    with Image.open(sorted((ROOT / "demo").glob("*.jpg"))[0]) as photograph:
         for mode in ("RGB", "L", "CMYK", "P", "RGBA", "1"):
             picture = photograph.convert(mode)
             before = picture.tobytes()
