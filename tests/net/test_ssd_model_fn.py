@@ -1,6 +1,7 @@
 """Learning rate, weight decay, gradients, and training steps that must not spoil anything."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from net.training_log import NonFiniteLossError
 from tests.builders.configs import VOC_LIKE, assert_same_training, voc_config
 from tests.builders.tiny_ssd import AtStart, batch, make_estimator, repeated, tiny_config, variables
 from utility.checkpoints.warm_start import Scopes, WarmStart
-from utility.config.settings import LossConfig, ScheduleConfig
+from utility.config.settings import AnchorConfig, LossConfig, NetworkConfig, ScheduleConfig
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,9 @@ def test_it_learns_a_picture_by_heart_and_finds_its_object_again(tiny, tmp_path)
     features, labels = batch(images)
     labels["boxes_yxyx"] = np.array([[[0.2, 0.2, 0.6, 0.6]], [[0.4, 0.3, 0.8, 0.9]]], np.float32)
     labels["labels"] = np.array([[3], [5]])
-    estimator = make_estimator(tiny.replace({"schedule.learning_rate": 3e-4}), tmp_path)
+    layers = tuple(replace(layer, bottleneck=16, filters=32) for layer in NetworkConfig().extra_layers)
+    whole = {"network.extra_layers": layers, "anchors": AnchorConfig(), "schedule.learning_rate": 3e-4}
+    estimator = make_estimator(tiny.replace(whole), tmp_path)
     training.train(estimator, repeated((features, labels)), 150)
     features["size"] = np.array([[300, 300], [300, 300]], np.int32)
     input_fn = lambda: tf.data.Dataset.from_tensors(features)  # noqa: E731
