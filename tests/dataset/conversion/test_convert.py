@@ -106,7 +106,7 @@ def broken_annotation(voc):
 
 def entity(voc):
     voc.add("broken")
-    text = '<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><annotation>&e;</annotation>'
+    text = '<!DOCTYPE a [<!ENTITY e SYSTEM "a.txt">]><annotation>&e;</annotation>'
     (voc.root / "VOC2007" / "Annotations" / "broken.xml").write_text(text)
 
 

@@ -217,7 +217,7 @@ def test_broken_annotations_are_named(tmp_path, body, message):
         (b"not xml", "not well-formed"),
         (b"<html/>", "the root is <html>"),
         (
-            b'<!DOCTYPE a [<!ENTITY x SYSTEM "/etc/hostname">]><annotation><object>&x;</object></annotation>',
+            b'<!DOCTYPE a [<!ENTITY x SYSTEM "a.txt">]><annotation><object>&x;</object></annotation>',
             "DOCTYPE",
         ),
         (b'<!DOCTYPE a SYSTEM "http://localhost/a.dtd"><annotation/>', "DOCTYPE"),
@@ -231,11 +231,10 @@ def test_what_is_not_an_annotation_is_named(tmp_path, content, message):
     assert str(path) in str(caught.value)
 
 
-def test_entities_that_would_fill_the_memory_are_refused(tmp_path):
-    entities = '<!ENTITY e0 "ha">' + "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
-    for body in ("<annotation>&e11;</annotation>", '<annotation of="&e11;"/>'):
-        (tmp_path / "a.xml").write_text(f"<!DOCTYPE a [{entities}]>{body}")
-        with pytest.raises(voc.AnnotationError):
+def test_an_entity_of_the_file_itself_is_refused_too(tmp_path):
+    for body in ("<annotation>&e;</annotation>", '<annotation of="&e;"/>'):
+        (tmp_path / "a.xml").write_text(f'<!DOCTYPE a [<!ENTITY e "cat">]>{body}')
+        with pytest.raises(voc.AnnotationError, match="DOCTYPE"):
             voc.read_annotation(tmp_path / "a.xml")
 
 
