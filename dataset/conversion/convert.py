@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dataset.conversion.examples import CLIPPED, SIZE_DIFFERS, Converted, Remark, make_records
+from dataset.conversion.examples import (
+    CLIPPED,
+    INVERTED,
+    SCALED,
+    SIZE_DIFFERS,
+    Converted,
+    Remark,
+    make_records,
+)
 from dataset.records import record_files
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source, Split
@@ -119,9 +127,11 @@ def _write_split(
 
     The summary holds the split's `origin`; numbers of `shards`, `images` and `images_without_objects`; numbers of
     images in each shard, `images_by_shard`: all, those with objects, and those with objects that are not difficult;
-    numbers of `objects` by class, and of the `difficult` ones among them; numbers of boxes `dropped`, by reason,
-    and boxes `clipped`; the number of wrong image sizes in annotations, `size_differs`; numbers of `pictures` by
-    what was done to them; and, as lines of text, images `skipped` and `remarks` on annotations.
+    numbers of `objects` by class, and of the `difficult` ones among them; numbers of boxes `dropped`, by reason, of
+    boxes `clipped`, and of those with `corners_swapped`; numbers of annotations with another size than the picture's,
+    `scaled` or not (`size_differs`); the number of pictures left out because all of their boxes are broken,
+    `without_good_box`; numbers of `pictures` by what was done to them; and, as lines of text, images `skipped` and
+    `remarks` on annotations.
     """
     sources, class_ids = split.sources, {name: class_id for class_id, name in enumerate(class_names, start=1)}
     if prefix == TRAIN:
@@ -133,6 +143,7 @@ def _write_split(
     images, with_objects, not_difficult = ([0] * len(shards) for _ in range(3))
     objects, difficult, picture_notes = Counter[str](), Counter[str](), Counter[str]()
     remarks: list[Remark] = []
+    without_good_box = 0
     skipped = list(split.skipped)
 
     def converted(source: Source) -> Converted | PictureError:
@@ -163,12 +174,15 @@ def _write_split(
                     objects.update(each.name for each in record.objects)
                     difficult.update(each.name for each in record.objects if each.difficult)
                 remarks += result.remarks
+                without_good_box += not result.records
                 picture_notes.update([result.picture_note] if result.picture_note else [])
     if not sum(images):
-        first = skipped[len(split.skipped)]
-        raise UserError(f"none of the {len(sources)} images for {prefix} can be read, the first: {first}")
+        first = [*skipped[len(split.skipped) :], *(remark.text for remark in remarks)][0]
+        raise UserError(f"none of the {len(sources)} images for {prefix} can be used, the first: {first}")
     reasons = Counter(remark.reason for remark in remarks)
-    clipped, size_differs = reasons.pop(CLIPPED, 0), reasons.pop(SIZE_DIFFERS, 0)
+    clipped, inverted, scaled, size_differs = (
+        reasons.pop(reason, 0) for reason in (CLIPPED, INVERTED, SCALED, SIZE_DIFFERS)
+    )
     return {
         **split.origin,
         "shards": len(shards),
@@ -183,7 +197,10 @@ def _write_split(
         "difficult": {name: difficult[name] for name in class_names},
         "dropped": dict(sorted(reasons.items())),
         "clipped": clipped,
+        "corners_swapped": inverted,
+        "scaled": scaled,
         "size_differs": size_differs,
+        "without_good_box": without_good_box,
         "pictures": dict(sorted(picture_notes.items())),
         "skipped": skipped,
         "remarks": sorted(remark.text for remark in remarks),
@@ -199,7 +216,10 @@ def _log_summary(prefix: str, summary: Mapping[str, Any], *, all_remarks: bool) 
     faults = {
         **{f"boxes dropped, {reason}": count for reason, count in summary["dropped"].items()},
         "boxes clipped": summary["clipped"],
+        "boxes with swapped corners, mended": summary["corners_swapped"],
+        "images resized after labelling, their boxes scaled": summary["scaled"],
         "wrong image sizes": summary["size_differs"],
+        "images left out, as all their boxes are broken": summary["without_good_box"],
         **{f"pictures {note}": count for note, count in summary["pictures"].items()},
         "images skipped": len(summary["skipped"]),
     }

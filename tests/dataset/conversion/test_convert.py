@@ -161,7 +161,7 @@ def test_mistakes_are_named(voc, details, message, tmp_path):
 def test_no_image_is_an_error(voc):
     voc.add("000001", image=b"")
     voc.add("000002").unlink()
-    with pytest.raises(ValueError, match=r"none of the 1 images for train can be read, the first: .*000001\.jpg"):
+    with pytest.raises(ValueError, match=r"none of the 1 images for train can be used, the first: .*000001\.jpg"):
         run_convert(voc, skip_bad_images=True)
     (voc.root / "VOC2007" / "JPEGImages" / "000001.jpg").unlink()
     with pytest.raises(ValueError, match=r"no image is left for train: all are skipped, the first: .*000001"):

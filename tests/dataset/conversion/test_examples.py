@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dataset.conversion import examples
-from dataset.conversion.examples import CLIPPED, INVERTED, OUTSIDE, ZERO_AREA, clip_box_px
+from dataset.conversion.examples import CLIPPED, INVERTED, OUTSIDE, TWICE, ZERO_AREA, mend_box_px
 from dataset.records.parsing import read_examples
 from dataset.records.record_files import frame
 from dataset.sources import voc
@@ -22,36 +22,36 @@ HEIGHT, WIDTH = 40, 60
 
 
 @pytest.mark.parametrize(
-    ("given_box", "kept", "reason"),
+    ("given_box", "kept", "reasons"),
     [
-        ((1, 1, 40, 60), (1, 1, 40, 60), ""),
-        ((0, 0, 40, 60), (0, 0, 40, 60), ""),  # counted from 0
-        ((1.5, 2.25, 10.5, 20), (1.5, 2.25, 10.5, 20), ""),
-        ((-3, -4, 20, 30), (0, 0, 20, 30), CLIPPED),
-        ((5, 6, 41, 61), (5, 6, 40, 60), CLIPPED),
-        ((5, 6, 5, 20), None, ZERO_AREA),
-        ((5, 6, 20, 6), None, ZERO_AREA),
-        ((20, 6, 5, 20), None, INVERTED),
-        ((5, 20, 20, 6), None, INVERTED),
-        ((50, 6, 70, 20), None, OUTSIDE),
-        ((5, 60, 20, 80), None, OUTSIDE),
-        ((-20, 6, 0, 20), None, OUTSIDE),
+        ((1, 1, 40, 60), (1, 1, 40, 60), []),
+        ((0, 0, 40, 60), (0, 0, 40, 60), []),  # counted from 0
+        ((1.5, 2.25, 10.5, 20), (1.5, 2.25, 10.5, 20), []),
+        ((-3, -4, 20, 30), (0, 0, 20, 30), [CLIPPED]),
+        ((5, 6, 41, 61), (5, 6, 40, 60), [CLIPPED]),
+        ((5, 6, 5, 20), None, [ZERO_AREA]),
+        ((5, 6, 20, 6), None, [ZERO_AREA]),
+        ((20, 6, 5, 20), (5, 6, 20, 20), [INVERTED]),
+        ((25, 20, 5, -6), (5, 0, 25, 20), [INVERTED, CLIPPED]),
+        ((50, 6, 70, 20), None, [OUTSIDE]),
+        ((5, 60, 20, 80), None, [OUTSIDE]),
+        ((-20, 6, 0, 20), None, [OUTSIDE]),
     ],
 )
-def test_boxes(given_box, kept, reason):
-    clipped, found = clip_box_px(given_box, HEIGHT, WIDTH)
-    assert found == reason
+def test_boxes(given_box, kept, reasons):
+    clipped, found = mend_box_px(given_box, HEIGHT, WIDTH)
+    assert found == reasons
     if kept is not None:
         assert clipped == kept
 
 
 @given(st.tuples(*[COORDINATE] * 4))
 def test_what_is_kept_is_a_box_inside_the_image(given_box):
-    (ymin, xmin, ymax, xmax), reason = clip_box_px(given_box, HEIGHT, WIDTH)
-    if reason in ("", CLIPPED):
+    (ymin, xmin, ymax, xmax), reasons = mend_box_px(given_box, HEIGHT, WIDTH)
+    if examples.MENDED.issuperset(reasons):
         assert 0 <= ymin < ymax <= HEIGHT
         assert 0 <= xmin < xmax <= WIDTH
-    assert (reason == "") == (given_box == (ymin, xmin, ymax, xmax) and reason not in (INVERTED, ZERO_AREA))
+        assert (reasons == []) == (given_box == (ymin, xmin, ymax, xmax))
 
 
 def make(tmp_path, *objects, **details):
@@ -82,12 +82,33 @@ def test_a_size_that_is_not_given_does_not_matter(tmp_path, size):
     assert made.remarks == []
 
 
-def test_a_wrong_size_is_remarked_upon_and_not_used(tmp_path):
-    made, record = make(tmp_path, box(30, 20, 60, 40), size=(600, 400))
+@pytest.mark.parametrize("size", [(600, 300), (30, 20), (40, 60)])
+def test_a_size_of_another_shape_or_too_small_for_the_boxes_is_remarked_upon_and_not_used(tmp_path, size):
+    made, record = make(tmp_path, box(30, 20, 60, 40), size=size)
     assert record["boxes_yxyx"].tolist() == [[0.5, 0.5, 1, 1]]
     (remark,) = made.remarks
     assert remark.reason == "size differs"
-    assert "000001.xml: the size is given as 600x400, but the image is 60x40" in remark.text
+    assert f"000001.xml: the size is given as {size[0]}x{size[1]}, but the image is 60x40, which" in remark.text
+    assert "boxes may be off" in remark.text
+
+
+@pytest.mark.parametrize(("size", "factor"), [((600, 400), 10), ((30, 20), 0.5), ((91, 60), 1.5)])
+def test_boxes_of_a_picture_that_was_resized_after_labelling_are_scaled_with_it(tmp_path, size, factor):
+    """A box of the lower right quarter; of 60x40, 91x60 is no exact multiple."""
+    made, record = make(tmp_path, box(30 * factor, 20 * factor, 60 * factor, 40 * factor), size=size)
+    np.testing.assert_allclose(record["boxes_yxyx"], [[0.5, 0.5, 1, 1]], atol=0.02)
+    (remark,) = made.remarks
+    assert remark.reason == "scaled" and "its boxes are scaled" in remark.text
+
+
+def test_the_same_box_twice_is_one_object(tmp_path):
+    other = box(1, 1, 20, 20, name="dog")
+    made, record = make(tmp_path, box(1, 1, 20, 20), other, box(1, 1, 20, 20), box(20, 1, 1, 20), box(2, 1, 20, 20))
+    assert record["labels"].tolist() == [1, 2, 1]
+    assert [remark.reason for remark in made.remarks] == [TWICE, TWICE]
+    assert made.remarks[0].text.endswith(
+        "object 3 (cat): xmin 1 ymin 1 xmax 20 ymax 20 in 60x40: the same box twice, dropped"
+    )
 
 
 def test_bad_boxes_are_named_by_file_and_object(tmp_path):
@@ -103,10 +124,14 @@ def test_bad_boxes_are_named_by_file_and_object(tmp_path):
     assert len(record["labels"]) == 2
 
 
-def test_an_image_whose_only_object_is_bad_is_kept_without_objects(tmp_path):
-    made, record = make(tmp_path, box(9, 9, 9, 9))
-    assert made.records[0].objects == []
-    assert record["boxes_yxyx"].shape == (0, 4)
+def test_a_picture_all_of_whose_boxes_are_broken_is_left_out_and_one_without_any_stays(tmp_path):
+    builder, made = VocBuilder(tmp_path), []
+    for number, objects in enumerate([(box(9, 9, 9, 9), box(99, 99, 120, 120)), ()]):
+        image_path = builder.add(f"{number}", *objects)
+        annotation = voc.read_annotation(voc.annotation_path(tmp_path / "VOC2007", f"{number}"))
+        made.append(examples.make_records(Source("a.xml", annotation, image_path), {"cat": 1}))
+    assert made[0].records == [] and len(made[0].remarks) == 2
+    assert len(made[1].records) == 1 and made[1].remarks == []
 
 
 def test_the_record_keeps_the_name_of_the_file(tmp_path):

@@ -50,9 +50,9 @@ def test_everything_is_told(builder, tmp_path):
     train = record_files.read_dataset_info(tmp_path / "records")["splits"]["train"]
     assert train == info["splits"]["train"]
     assert (train["images"], train["images_without_objects"], train["shards"], train["clipped"]) == (3, 1, 2, 1)
-    assert train["objects"] == {"hot dog": 2, "toothbrush": 0}
-    assert train["difficult"] == {"hot dog": 1, "toothbrush": 0}
-    assert train["dropped"] == {"inverted": 1, "outside the image": 1, "zero area": 1}
+    assert train["objects"] == {"hot dog": 3, "toothbrush": 0}
+    assert train["difficult"] == {"hot dog": 2, "toothbrush": 0}
+    assert (train["dropped"], train["corners_swapped"]) == ({"outside the image": 1, "zero area": 1}, 1)
     assert train["remarks"][0].startswith("instances.json, image 8: object 1 (hot dog): xmin 50 ymin 30 xmax 70")
     assert train["annotations"] == str(builder.path.resolve())
     with pytest.raises(ValueError, match=r"--strict: 4 faults .*the first: instances\.json, image 8"):
