@@ -8,6 +8,7 @@ import math
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +53,8 @@ class ImageSet(NamedTuple):
             whole = voc.read_split(Path(self.dataset_directory), [self.split], self.image_set, skip_bad=False)
             return [source.annotation for source in whole.sources]
         ids = voc.read_image_set(split_dir, self.image_set)
-        return [voc.read_annotation(voc.annotation_path(split_dir, image_id)) for image_id in ids]
+        read = (voc.read_annotation(voc.annotation_path(split_dir, image_id)) for image_id in ids)
+        return [replace(annotation, image_id=image_id) for annotation, image_id in zip(read, ids, strict=True)]
 
     def pictures(self, annotations: Sequence[Annotation]) -> dict[str, bytes]:
         """Return their picture files by image id, as JPEGs; those that are missing or broken are left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,18 @@ class LabelledObject:
     box_yxyx_px: tuple[float, float, float, float]
     difficult: bool
     truncated: bool
+    rotated: bool = False  # the box is the one around a rectangle that was turned
+
+
+def around_turned(box_yxyx: tuple[float, float, float, float], degrees: float) -> tuple[float, float, float, float]:
+    """Return the box around a box that is turned about its centre, as CVAT's attribute `rotation` has it."""
+    ymin, xmin, ymax, xmax = box_yxyx
+    cosine, sine = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    half_height = ((ymax - ymin) * cosine + (xmax - xmin) * sine) / 2
+    half_width = ((xmax - xmin) * cosine + (ymax - ymin) * sine) / 2
+    y, x = (ymin + ymax) / 2, (xmin + xmax) / 2
+    edges = y - half_height, x - half_width, y + half_height, x + half_width
+    return edges[0], edges[1], edges[2], edges[3]
 
 
 @dataclass(frozen=True)

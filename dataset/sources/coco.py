@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import posixpath
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -18,7 +19,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from dataset.sources import labels
-from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
+from dataset.sources.annotations import (
+    TRAIN,
+    VALIDATION,
+    Annotation,
+    DataSet,
+    LabelledObject,
+    Source,
+    Split,
+    around_turned,
+)
 from dataset.sources.folders import SourceFlag
 from utility.errors import UserError
 from utility.files.json_files import read_foreign_json
@@ -68,6 +78,7 @@ class _Object(msgspec.Struct):
     category_id: int
     bbox: tuple[float, float, float, float]
     iscrowd: bool | float = 0
+    attributes: Any = None
 
 
 _Entry = TypeVar("_Entry", _Category, _Image, _Object)
@@ -108,16 +119,27 @@ def _find_images(instances: Instances, folder: Path, skip_missing: bool) -> Spli
     """Return the images of an instances JSON, in its order, as a split; missing ones are an error or skipped."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: give the one with the images of {instances.path}")
+    ids_of: dict[Path, list[int]] = defaultdict(list)
+    for image_id, name in instances.file_names.items():
+        ids_of[folder / posixpath.normpath(name)].append(image_id)
     sources, missing = [], []
-    for image_id, annotation in instances.annotations.items():
-        image_path = folder / instances.file_names[image_id]
-        if image_path.is_file():
-            sources.append(Source(f"{instances.path.name}, image {image_id}", annotation, image_path))
+    for image_path, ids in ids_of.items():
+        if len(ids) > 1:  # not one picture with the objects of all: frames of several videos may share a name
+            several = ", ".join(map(str, ids[:5]))
+            missing.append(
+                f"{image_path} is the picture of {len(ids)} images in {instances.path}, with the ids {several}: each "
+                "would teach the others' objects as background; give a picture one id, or each its own file"
+            )
+        elif image_path.is_file():
+            (image_id,) = ids
+            sources.append(
+                Source(f"{instances.path.name}, image {image_id}", instances.annotations[image_id], image_path)
+            )
         else:
-            missing.append(f"{image_path}: there is no such file, the picture of image {image_id} in {instances.path}")
+            missing.append(f"{image_path}: there is no such file, the picture of image {ids[0]} in {instances.path}")
     if missing and not skip_missing:
         raise UserError(
-            f"{missing[0]} ({len(missing)} of {len(instances.annotations)} are missing; --skip_bad_images leaves"
+            f"{missing[0]} ({len(missing)} of {len(ids_of)} pictures are missing or ambiguous; --skip_bad_images leaves"
             " such images out)"
         )
     origin = {"annotations": str(instances.path.resolve()), "image_directory": str(folder.resolve())}
@@ -155,7 +177,17 @@ def read_instances(path: str | Path) -> Instances:
             )
         if each.iscrowd not in (0, 1):
             raise UserError(f"{path}: annotation {each.id}: 'iscrowd' is {each.iscrowd:g}, neither 0 nor 1")
-        objects[each.image_id].append(LabelledObject(names[each.category_id], edges, bool(each.iscrowd), False))
+        rotation = each.attributes.get("rotation") if isinstance(each.attributes, dict) else None
+        degrees = rotation if isinstance(rotation, (int, float)) and math.isfinite(rotation) else 0.0
+        objects[each.image_id].append(
+            LabelledObject(
+                names[each.category_id],
+                around_turned(edges, degrees) if degrees else edges,
+                bool(each.iscrowd),
+                truncated=False,
+                rotated=bool(degrees),
+            )
+        )
     annotations = {
         image_id: Annotation(str(image_id), path, _side_px(each.height), _side_px(each.width), tuple(objects[image_id]))
         for image_id, each in images.items()

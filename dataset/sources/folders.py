@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +18,11 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 TEST = "test"  # a split that stands in for validation where there is none
 _SPLIT_NAMES = {
     TRAIN: ("train", "obj_train_data"),
-    VALIDATION: ("val", "valid", "validation", "obj_valid_data"),
+    VALIDATION: ("val", "valid", "validation", "obj_valid_data", "obj_val_data", "obj_validation_data"),
     TEST: ("test", "obj_test_data"),
-}  # as Ultralytics, Roboflow and CVAT write them
+}  # as Ultralytics, Roboflow, CVAT and datumaro write them
+# with copies of pictures: of macOS, Synology and QNAP; those that begin with a dot are not looked into either
+_SERVICE_FOLDERS = frozenset({"__macosx", "@eadir", "#recycle", "#snapshot", "@recycle", "@__thumb"})
 
 
 class SourceFlag(NamedTuple):
@@ -59,8 +62,12 @@ def is_picture(path: Path) -> bool:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return the files in a folder and in its folders, sorted by their path."""
-    return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.parts)
+    """Return the files in a folder and in its folders, sorted by their path; not those of hidden folders."""
+    found = []
+    for place, names, files in os.walk(folder):
+        names[:] = [name for name in names if not name.startswith(".") and name.lower() not in _SERVICE_FOLDERS]
+        found += [Path(place, name) for name in files]
+    return sorted(found, key=lambda path: path.parts)
 
 
 def pictures_below(folder: Path) -> list[Path]:

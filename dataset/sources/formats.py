@@ -61,7 +61,8 @@ def read_data_set(
     sources = [source for split in data.splits.values() for source in split.sources]
     refuse_fractions(sources)
     remarks = (*(data.remarks or boxes_far_beyond(sources)), *pictures_in_both(data.splits))
-    notes = (*names_alike(data.class_names, sources), *classes_without_objects(data))
+    told = (*data.notes, *rotated_rectangles(sources))
+    notes = (*told, *names_alike(data.class_names, sources), *classes_without_objects(data))
     return replace(data, remarks=remarks, notes=notes)
 
 
@@ -185,6 +186,14 @@ def boxes_far_beyond(sources: Sequence[Source]) -> tuple[str, ...]:
         "they will be clipped: look whether this format has its numbers in this order and unit, and whether the labels "
         "are of pictures of this size",
     )
+
+
+def rotated_rectangles(sources: Sequence[Source]) -> tuple[str, ...]:
+    """Return a note, in a tuple, on the number of rectangles that were turned; () if there is none."""
+    turned = [source.where for source in sources for item in source.annotation.objects if item.rotated]
+    if not turned:
+        return ()
+    return (f"{len(turned)} rotated rectangles became the upright boxes around them, the first in {turned[0]}",)
 
 
 def pictures_in_both(splits: Mapping[str, Split]) -> tuple[str, ...]:

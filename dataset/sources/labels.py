@@ -27,7 +27,8 @@ _REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 def read_labels(path: str | Path) -> tuple[str, ...]:
     """Return the class names of a labels.txt; the name at index i has class id i + 1.
 
-    Blank lines at the end and white space around names are ignored.
+    Blank lines at the end and white space around names are ignored. A single line with commas holds a name between each
+    two of them, as some tools write it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -37,7 +38,8 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     if not path.is_file():
         raise FileNotFoundError(f"labels file {path} does not exist: give a file with one class name a line")
     text = read_utf8(path).rstrip()
-    names = tuple(line.strip() for line in text.split("\n")) if text else ()
+    lines = text.split("\n")
+    names = tuple(name.strip() for name in (lines if len(lines) > 1 else text.split(","))) if text else ()
     check_names(names, f"labels file {path}")
     return names
 

@@ -1,7 +1,8 @@
 """The label format of PASCAL VOC: the splits, image sets, annotations and class names of a VOCROOT.
 
 A folder with pictures and their XML will do as well: with folders train/ and valid/ these are the splits, without them
-the folder itself is the training split. A split without ImageSets/ is taken whole.
+the folder itself is the training split. A split without ImageSets/ is taken whole. CVAT exports a folder that is one
+split, with lists such as default.txt.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ from lxml import etree
 from tqdm import tqdm
 
 from dataset.sources import folders, labels
-from dataset.sources.annotations import TRAIN, VALIDATION, Annotation, DataSet, LabelledObject, Source, Split
+from dataset.sources.annotations import (
+    TRAIN,
+    VALIDATION,
+    Annotation,
+    DataSet,
+    LabelledObject,
+    Source,
+    Split,
+    around_turned,
+)
 from dataset.sources.folders import SourceFlag, finite_number
 from utility.errors import UserError
 from utility.files.text_files import read_utf8, shortened
@@ -35,11 +45,13 @@ FLAGS: tuple[SourceFlag, ...] = (
         "else valid, val or test",
         is_list=True,
     ),
-    SourceFlag("train_image_set", "list of training images in ImageSets/Main", "trainval"),
+    SourceFlag(
+        "train_image_set", "list of training images in ImageSets/Main; default: trainval, or else train or default"
+    ),
     SourceFlag(
         "validation_image_set",
-        "list of validation images in ImageSets/Main; VOC2007 must have it to stand in for VOC2007TEST",
-        "test",
+        "list of validation images in ImageSets/Main; default: test, or, where train is the training list, val first; "
+        "VOC2007 must have it to stand in for VOC2007TEST",
     ),
     folders.LABELS_FLAG,
 )
@@ -47,6 +59,8 @@ _SPLIT_FLAGS = {TRAIN: "--train_splits", VALIDATION: "--validation_splits"}
 _SUFFIXES = ", ".join(folders.SUFFIXES)
 _USUAL_TRAIN_SPLITS = ("VOC2007", "VOC2012")
 _USUAL_VALIDATION_SPLIT = "VOC2007TEST"
+_TRAIN_SETS = ("trainval", "train", "default")
+_TEST_SETS, _VALIDATION_SETS = ("test",), ("val", "valid", "validation", "test")  # the second beside a list "train"
 _WORDS = {"true": True, "yes": True, "": False, "false": False, "no": False, "unspecified": False}  # for 0 and 1
 _MOST_UNKNOWN = 20  # class names in a message
 
@@ -60,7 +74,6 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
     root = Path(values["dataset_directory"])
     if not root.is_dir():
         raise FileNotFoundError(f"--dataset_directory: {root} is not a folder")
-    image_sets = {TRAIN: values["train_image_set"], VALIDATION: values["validation_image_set"]}
     chosen = {TRAIN: values["train_splits"], VALIDATION: values["validation_splits"]}
     for prefix, named in chosen.items():
         flag, names = _SPLIT_FLAGS[prefix], named or []
@@ -71,8 +84,12 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
             raise UserError(f"{flag}={','.join(names)} names a split twice")
     if chosen[TRAIN] is None:
         chosen[TRAIN] = _usual_train_splits(root)
+    train_set = values["train_image_set"] or _first_set(root, chosen[TRAIN], _TRAIN_SETS)
+    usual_sets = _TEST_SETS if train_set.lower() == _TRAIN_SETS[0] else _VALIDATION_SETS
+    validation_set = values["validation_image_set"]
     if chosen[VALIDATION] is None:
-        chosen[VALIDATION] = _usual_validation_splits(root, image_sets[VALIDATION])
+        chosen[VALIDATION] = _usual_validation_splits(root, (validation_set,) if validation_set else usual_sets)
+    image_sets = {TRAIN: train_set, VALIDATION: validation_set or _first_set(root, chosen[VALIDATION], usual_sets)}
     if not any(chosen.values()):
         raise UserError("--train_splits and --validation_splits are both empty: no split to convert")
     splits = {key: read_split(root, names, image_sets[key], skip_bad_images) for key, names in chosen.items() if names}
@@ -89,12 +106,14 @@ def _usual_train_splits(root: Path) -> Sequence[str]:
     """Return the split folders to train on where none is named, as the flag's text tells."""
     if usual := [name for name in _USUAL_TRAIN_SPLITS if (root / name).is_dir()]:
         return usual
+    if has_image_sets(root):
+        return ["."]
     splits = folders.split_folders(root)
     if TRAIN in splits:
         return [splits[TRAIN].name]
-    near = (root, *(path for pattern in ("*", "*/*") for path in sorted(root.glob(pattern))))
+    near = (path for pattern in ("*", "*/*") for path in sorted(root.glob(pattern)))
     listed = next(filter(has_image_sets, near), None)
-    if not (splits or listed) and any(path.suffix.lower() == ".xml" for path in root.rglob("*")):
+    if not (splits or listed) and any(path.suffix.lower() == ".xml" for path in folders.files_below(root)):
         return ["."]
     example = f", such as --dataset_directory={listed.parent} --train_splits={listed.name}" if listed else ""
     remedy = f": give --dataset_directory the folder that holds them, or name the splits with --train_splits{example}"
@@ -104,14 +123,24 @@ def _usual_train_splits(root: Path) -> Sequence[str]:
     )
 
 
-def _usual_validation_splits(root: Path, image_set: str) -> Sequence[str]:
+def _first_set(root: Path, splits: Sequence[str], usual: Sequence[str]) -> str:
+    """Return the first of some usual image sets, as it is written there, that a split folder has; or else the first."""
+    paths = [path for name in splits for path in sorted((root / name / "ImageSets" / "Main").glob("*.txt"))]
+    found = {path.stem.lower(): path.stem for path in reversed(paths)}
+    return next((found[name] for name in usual if name in found), usual[0])
+
+
+def _usual_validation_splits(root: Path, image_sets: Sequence[str]) -> Sequence[str]:
     """Return the split folders to evaluate on where none is named, as the flag's text tells; there may be none."""
     if (root / _USUAL_VALIDATION_SPLIT).is_dir():
         return [_USUAL_VALIDATION_SPLIT]
     if any((root / name).is_dir() for name in _USUAL_TRAIN_SPLITS):
         # VOC's archives unpack the test images into VOC2007
-        in_devkit = root / "VOC2007" / "ImageSets" / "Main" / f"{image_set}.txt"
+        in_devkit = root / "VOC2007" / "ImageSets" / "Main" / f"{image_sets[0]}.txt"
         return ["VOC2007"] if in_devkit.is_file() else []
+    if has_image_sets(root):
+        name = _first_set(root, ["."], image_sets)
+        return ["."] if (root / "ImageSets" / "Main" / f"{name}.txt").is_file() else []
     splits = folders.split_folders(root)
     found = splits.get(VALIDATION, splits.get(folders.TEST))
     return [found.name] if found else []
@@ -196,8 +225,8 @@ def read_image_set(split_dir: str | Path, image_set: str) -> list[str]:
         ids = [image_id for image_id, _ in columns]
     for image_id in ids:
         fault = labels.fault_of_characters(image_id)
-        if "/" in image_id or "\\" in image_id:
-            fault = "has a slash, and so names another folder"
+        if "\\" in image_id or {"..", "."}.intersection(image_id.split("/")) or image_id.startswith("/"):
+            fault = "names another folder, or has a backslash"
         if fault:
             raise UserError(f"image set {path}: the id '{shortened(image_id)}' {fault}: correct or remove the line")
     if doubles := [image_id for image_id, count in Counter(ids).items() if count > 1]:
@@ -211,7 +240,7 @@ def annotation_path(split_dir: str | Path, image_id: str) -> Path:
 
 
 def index_images(split_dir: str | Path) -> dict[str, Path]:
-    """Return the image file of each id, its name up to the last dot, in JPEGImages/, sorted by name.
+    """Return the image file of each id, its path in JPEGImages/ up to the last dot, sorted by path.
 
     Raises:
         FileNotFoundError: the split has no folder JPEGImages.
@@ -221,10 +250,11 @@ def index_images(split_dir: str | Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"image folder {folder} does not exist: a VOC split keeps its images there")
     images: dict[str, Path] = {}
-    for path in filter(folders.is_picture, sorted(folder.iterdir())):
-        if path.stem in images:
-            raise UserError(f"{images[path.stem]} and {path} have the same image id: remove one of them")
-        images[path.stem] = path
+    for path in folders.pictures_below(folder):
+        image_id = path.relative_to(folder).with_suffix("").as_posix()
+        if image_id in images:
+            raise UserError(f"{images[image_id]} and {path} have the same image id: remove one of them")
+        images[image_id] = path
     return images
 
 
@@ -305,8 +335,12 @@ def _read_object(element: Any, where: str) -> LabelledObject:
             raise AnnotationError(f"{where}: <{side}> is '{shortened(text.strip())}', not a finite number")
         edges.append(edge)
     ymin, xmin, ymax, xmax = edges
+    attributes = element.findall("attributes/attribute")
+    turns = [finite_number(each.findtext("value", "")) for each in attributes if each.findtext("name") == "rotation"]
     is_difficult, is_truncated = (_read_flag(element, tag, where) for tag in ("difficult", "truncated"))
-    return LabelledObject(name, (ymin, xmin, ymax, xmax), is_difficult, is_truncated)
+    if any(turns):
+        ymin, xmin, ymax, xmax = around_turned((ymin, xmin, ymax, xmax), turns[0] or 0.0)
+    return LabelledObject(name, (ymin, xmin, ymax, xmax), is_difficult, is_truncated, rotated=any(turns))
 
 
 def _read_flag(element: Any, tag: str, where: str) -> bool:

@@ -1,13 +1,14 @@
 """The label format of YOLO: a folder with data.yaml, as Ultralytics reads it, or with pictures, labels and class names.
 
-Facts of the format: docs.ultralytics.com/datasets/detect, and docs.cvat.ai for the layout without data.yaml.
+Facts of the format: docs.ultralytics.com/datasets/detect; for the layouts without data.yaml docs.cvat.ai and Darknet's
+own obj.data, with a list of the pictures of each split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tqdm import tqdm
@@ -21,7 +22,8 @@ from utility.files.yaml_files import read_yaml
 
 FLAGS: tuple[SourceFlag, ...] = (folders.DIRECTORY_FLAG, folders.LABELS_FLAG)
 _SPLIT_FLAGS = {TRAIN: "train: in data.yaml", VALIDATION: "val: in data.yaml"}
-_KEYS = {TRAIN: ("train",), VALIDATION: ("val", "validation"), TEST: ("test",)}  # of data.yaml
+# of data.yaml and obj.data, and the names of lists of pictures
+_KEYS = {TRAIN: ("train",), VALIDATION: ("val", "valid", "validation"), TEST: ("test",)}
 _NAMES_FILES = ("classes.txt", "obj.names", "labels.txt")  # of labelImg and Label Studio, of darknet and CVAT
 _SUFFIXES = ", ".join(folders.SUFFIXES)
 _COUNTS = "class xc yc width height, or class and a polygon of three points or more"
@@ -32,9 +34,10 @@ _ROUNDING_PX = Decimal("0.1")  # an edge that is out of the picture by less is o
 def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
     """Read the labels of a folder, as `formats.SourceFormat` says; a picture's size is read from its header.
 
-    data.yaml, or the only other .yaml, says which pictures are for training and validation. Without one they are those
-    below `images/` or below the folder itself, by its folders train/ and val/, if there are such. The test pictures are
-    for validation where there are no others. Class ids are those of the labels, plus 1.
+    data.yaml, or the only other .yaml, says which pictures are for training and validation. If it does not, or there is
+    none, the lists of obj.data do, or train.txt and valid.txt. Without these the pictures are those below `images/` or
+    below the folder itself, by its folders train/ and val/, if there are such. The test pictures are for validation
+    where there are no others. Class ids are 1 to C in the order of the ids in the labels.
     """
     root = Path(values["dataset_directory"])
     if not root.is_dir():
@@ -45,18 +48,63 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
         raise UserError(f"{root} has {', '.join(path.name for path in files)}: call the one of the data set data.yaml")
     described = next(iter(usual or files), None)
     entries = read_yaml(described) if described else {}
-    found = _pictures_by_entry(root, described, entries) if described else _pictures_by_folder(root)
-    class_names = _class_names(root, described, entries, values["labels_file"])
+    if described and any(entries.get(key) for keys in _KEYS.values() for key in keys):
+        found = _pictures_by_entry(root, described, entries)
+    else:
+        found = _pictures_by_list(root) or _pictures_by_folder(root)
+    class_of = _class_names(root, described, entries, values["labels_file"])
     if VALIDATION not in found and TEST in found:
         name, paths = found[TEST]
         found[VALIDATION] = (f"{name}, as there is no val", paths)
     has_keypoints = "kpt_shape" in entries
     splits = {
-        prefix: _read_split(root, *found[prefix], class_names, has_keypoints, skip_bad_images)
+        prefix: _read_split(root, *found[prefix], class_of, has_keypoints, skip_bad_images)
         for prefix in (TRAIN, VALIDATION)
         if prefix in found
     }
-    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS)
+    class_names, origin = tuple(class_of.values()), {"dataset_directory": str(root.resolve())}
+    taken = {path for _, paths in found.values() for path in paths}
+    return DataSet(class_names, origin, splits, _SPLIT_FLAGS, notes=_left_over(root, taken, splits.values()))
+
+
+def _left_over(root: Path, taken: Collection[Path], splits: Iterable[Split]) -> tuple[str, ...]:
+    """Return notes on pictures that are in no split, and on those without a label file."""
+    unlisted = [path for path in folders.pictures_below(root) if path not in taken]
+    bare = [each.where for split in splits for each in split.sources if each.annotation.path == each.image_path]
+    notes = []
+    if unlisted:
+        notes.append(f"{len(unlisted)} pictures in {root} are in no split, and left out, the first: {unlisted[0]}")
+    if bare:
+        notes.append(f"{len(bare)} pictures without a label file count as without objects, the first: {bare[0]}")
+    return tuple(notes)
+
+
+def _pictures_by_list(root: Path) -> dict[str, tuple[str, list[Path]]]:
+    """Return the pictures of Darknet's lists, as `_pictures_by_entry` does; {} where there is none.
+
+    obj.data has a line such as `train = data/train.txt` for each, and a list a path such as data/obj_train_data/a.jpg
+    for each picture, which need not begin at this folder. Without obj.data, the lists are those of the usual names.
+    """
+    named = {}
+    if (described := root / "obj.data").is_file():
+        entries = (line.partition("=") for line in read_utf8(described).split("\n"))
+        named = {key.strip().lower(): root / PurePosixPath(value.strip()).name for key, _, value in entries}
+    found = {}
+    for split, keys in _KEYS.items():
+        places = [named[key] for key in keys if key in named] or [root / f"{key}.txt" for key in keys]
+        place = next(filter(Path.is_file, places), None)
+        lines = [line.strip() for line in read_utf8(place).split("\n") if line.strip()] if place else []
+        if place and lines and folders.is_picture(Path(lines[0])):
+            found[split] = (place.name, sorted({_listed(line, root) for line in lines}, key=lambda path: path.parts))
+    return found
+
+
+def _listed(line: str, root: Path) -> Path:
+    """Return the picture that a line of a list names: by the longest end of its path that there is in the folder."""
+    path = PurePosixPath(line.replace("\\", "/"))
+    parts = path.relative_to(path.anchor).parts
+    tried = [*(root.joinpath(*parts[first:]) for first in range(len(parts))), Path(path)]
+    return next(filter(Path.is_file, tried), tried[0])
 
 
 def _pictures_by_entry(root: Path, described: Path, entries: Mapping[str, Any]) -> dict[str, tuple[str, list[Path]]]:
@@ -70,8 +118,6 @@ def _pictures_by_entry(root: Path, described: Path, entries: Mapping[str, Any]) 
             where, named = f"{described}: {key}", entries[key] if isinstance(entries[key], list) else [entries[key]]
             paths = {path for entry in named for path in _pictures_at(_as_path(entry, where), bases, where)}
             found[split] = (", ".join(map(str, named)), sorted(paths, key=lambda path: path.parts))
-    if not found:
-        raise UserError(f"{described} names no pictures: it has neither train: nor val: nor test:, each with a folder")
     return found
 
 
@@ -117,37 +163,37 @@ def _pictures_by_folder(root: Path) -> dict[str, tuple[str, list[Path]]]:
 
 def _class_names(
     root: Path, described: Path | None, entries: Mapping[str, Any], labels_file: str | None
-) -> tuple[str, ...]:
-    """Return the class names of --labels_file, or else of data.yaml, or else of a file of a usual name."""
+) -> dict[int, str]:
+    """Return the class names by id: of --labels_file, or else of data.yaml, or else of a file of a usual name."""
     if labels_file and labels_file != "auto":
-        return labels.read_labels(labels_file)
+        return dict(enumerate(labels.read_labels(labels_file)))
     said = entries.get("names")
     if not said:
         places = [root, root / "labels", root / "images", *folders.split_folders(root).values()]
         for path in (place / name for place in (*places, root / "train" / "labels") for name in _NAMES_FILES):
             if path.is_file():
-                return labels.read_labels(path)
+                return dict(enumerate(labels.read_labels(path)))
         raise UserError(
             f"no class names in {root}: write them to {root / _NAMES_FILES[0]}, one a line in the order of the class "
             f"ids from 0, or give such a file as --labels_file{folders.hint(root, 'yolo')}"
         )
     where = f"{described}: names"
-    if isinstance(said, dict):
-        if {*said} != {str(number) for number in range(len(said))}:
-            raise UserError(f"{where} must have the class ids 0 to {len(said) - 1}, but has {shortened([*said])}")
-        said = [said[str(number)] for number in range(len(said))]
-    if not isinstance(said, list) or not all(isinstance(name, str) for name in said):
+    if isinstance(said, list):
+        said = {str(number): name for number, name in enumerate(said)}
+    if not isinstance(said, dict) or not all(isinstance(name, str) for name in said.values()):
         raise UserError(f"{where} is {shortened(said)}, not a list of names or a map of class ids")
-    found = tuple(name.strip() for name in said)
-    labels.check_names(found, where, "name")
+    if wrong := [key for key in said if not (key.isascii() and key.isdecimal() and len(key) < 10)]:
+        raise UserError(f"{where}: {shortened(wrong[0])} is no class id: write a whole number from 0")
+    found = {int(key): said[key].strip() for key in sorted(said, key=int)}  # ids may have gaps
+    labels.check_names([*found.values()], where, "name")
     count = entries.get("nc", str(len(found)))
-    if count != str(len(found)):
+    if count not in (str(len(found)), str(max(found) + 1)):
         raise UserError(f"{described} has nc: {shortened(count)}, but {len(found)} names: correct one of them")
     return found
 
 
 def _read_split(
-    root: Path, name: str, paths: Sequence[Path], class_names: Sequence[str], has_keypoints: bool, skip_bad: bool
+    root: Path, name: str, paths: Sequence[Path], class_of: Mapping[int, str], has_keypoints: bool, skip_bad: bool
 ) -> Split:
     """Read the labels of pictures; one without a label file has no objects, but not all may be without."""
     files = {path: next(filter(Path.is_file, _label_paths(path)), None) for path in paths}
@@ -163,7 +209,7 @@ def _read_split(
     for image_id, (path, label_path) in zip(ids, progress, strict=True):
         try:
             size = pictures.upright_size(path)
-            objects = read_objects(label_path, class_names, size, keypoints=has_keypoints) if label_path else ()
+            objects = read_objects(label_path, class_of, size, keypoints=has_keypoints) if label_path else ()
         except UserError as error:
             if not skip_bad:
                 raise UserError(f"{error} (--skip_bad_images leaves such images out)") from error
@@ -183,7 +229,7 @@ def _label_paths(picture: Path) -> tuple[Path, Path]:
 
 
 def read_objects(
-    path: Path, class_names: Sequence[str], size: tuple[int, int], *, keypoints: bool
+    path: Path, class_of: Mapping[int, str], size: tuple[int, int], *, keypoints: bool
 ) -> tuple[LabelledObject, ...]:
     """Return the objects of a label file, a line each: `class xc yc width height` in fractions of the picture.
 
@@ -206,12 +252,13 @@ def read_objects(
             scored = "; a sixth may be a score, as of detections: leave it out" if len(fields) == 6 else ""
             raise UserError(f"{where} has {len(fields)} numbers, not {_COUNTS}{scored}")
         if broken := [field for field in fields if finite_number(field) is None]:
-            raise UserError(f"{where}: '{shortened(broken[0])}' is no number: write {_COUNTS}")
+            commas = ", with decimal points, and blanks between the numbers" if "," in broken[0] else ""
+            raise UserError(f"{where}: '{shortened(broken[0])}' is no number: write {_COUNTS}{commas}")
         class_id, *numbers = map(Decimal, fields)
-        if class_id != int(class_id) or not 0 <= class_id < len(class_names):
+        if class_id != int(class_id) or int(class_id) not in class_of:
             raise UserError(
-                f"{where}: the class is {shortened(fields[0])}, but there are {len(class_names)} names, for 0 to "
-                f"{len(class_names) - 1}: correct it, or add the names that are missing"
+                f"{where}: the class is {shortened(fields[0])}, but there are {len(class_of)} names, for "
+                f"{min(class_of)} to {max(class_of)}: correct it, or add the names that are missing"
             )
         for field, number in zip(fields[1:], numbers, strict=True):
             if not -_BEYOND <= number <= 1 + _BEYOND:
@@ -225,7 +272,7 @@ def read_objects(
         else:  # the box around a polygon
             fractions = (min(numbers[1::2]), min(numbers[::2]), max(numbers[1::2]), max(numbers[::2]))
         ymin, xmin, ymax, xmax = map(_edge_px, fractions, size * 2)
-        objects.append(LabelledObject(class_names[int(class_id)], (ymin, xmin, ymax, xmax), False, False))
+        objects.append(LabelledObject(class_of[int(class_id)], (ymin, xmin, ymax, xmax), False, False))
     return tuple(objects)
 
 

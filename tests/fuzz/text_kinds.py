@@ -73,7 +73,7 @@ class Yolo(Kind):
 
     @staticmethod
     def read(path):
-        for labelled in yolo.read_objects(path, ("cat", "dog"), (40, 60), keypoints=False):
+        for labelled in yolo.read_objects(path, {0: "cat", 1: "dog"}, (40, 60), keypoints=False):
             ymin, xmin, ymax, xmax = labelled.box_yxyx_px
             assert -20.1 < ymin <= ymax < 60.1 and -30.1 < xmin <= xmax < 90.1
 

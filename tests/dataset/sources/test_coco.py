@@ -329,3 +329,26 @@ def test_sizes_are_not_taken_for_corners():
     assert coco.corners_for_sizes("a.json", []) == ()
     unsized = [read_as_sizes(corners, height=0, width=0) for corners in random_corners(50)]
     assert coco.corners_for_sizes("a.json", unsized) == ()
+
+
+def test_a_rotated_rectangle_of_cvat_is_the_box_around_it_and_counted(builder, tmp_path):
+    builder.add(8, (10, 10, 20, 10), attributes={"rotation": 90.0, "occluded": False})
+    builder.add(9, (10, 10, 20, 10), attributes={"rotation": 0.0})
+    info = convert(builder, tmp_path / "records")
+    found = examples_by_id(tmp_path / "records", "train")
+    np.testing.assert_allclose(found["8"]["boxes_yxyx"] * [40, 60, 40, 60], [[5, 15, 25, 25]], atol=1e-4)
+    np.testing.assert_allclose(found["9"]["boxes_yxyx"] * [40, 60, 40, 60], [[10, 10, 20, 30]], atol=1e-4)
+    told = "1 rotated rectangles became the upright boxes around them, the first in instances.json, image 8"
+    assert told in info["remarks"]
+
+
+def test_one_picture_under_several_ids_is_refused_or_left_out(builder, tmp_path):
+    builder.add(8, (1, 1, 9, 9), name="frame.png").add(9, (20, 20, 9, 9), name="frame.png")
+    builder.document["images"][-1]["file_name"] = "./frame.png"
+    builder.save()
+    message = r"frame\.png is the picture of 2 images in .*instances\.json, with the ids 8, 9"
+    with pytest.raises(ValueError, match=message):
+        convert(builder, tmp_path / "records")
+    info = convert(builder, tmp_path / "records", skip_bad_images=True)
+    assert sorted(examples_by_id(tmp_path / "records", "train")) == ["5", "7"]
+    assert len(info["splits"]["train"]["skipped"]) == 1

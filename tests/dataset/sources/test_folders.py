@@ -32,6 +32,19 @@ def add(picture_path, xml_path=None):
     xml_path.write_text(f"<annotation>{box(5, 6, 30, 31)}</annotation>")
 
 
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", ".Trash-1000", ".thumbs", "@eaDir", "__MACOSX"])
+def test_folders_that_programs_keep_for_themselves_are_not_looked_into(root, output, hidden):
+    add(root / "a.jpg")
+    add(root / "deep" / hidden / "b.jpg")
+    assert convert(root, output) == {"train": ["a"]}
+    yolo = YoloBuilder(root.parent / "yolo")
+    yolo.add("a.jpg", "0 .5 .5 .2 .2", folder="images/train")
+    yolo.add("a.jpg", None, folder=f"images/train/{hidden}")
+    yolo.describe("train: images/train\nnames: [cat]")
+    info = convert_yolo(dataset_directory=yolo.root, output_directory=output)
+    assert (info["splits"]["train"]["images"], info["splits"]["train"]["images_without_objects"]) == (1, 0)
+
+
 def convert(root, output, **flags):
     info = convert_voc(dataset_directory=root, output_directory=output, **flags)
     found = {split: examples_by_id(output, split) for split in info["splits"]}
@@ -109,7 +122,8 @@ def test_two_annotations_of_one_name_must_be_told_apart(root, output):
 
 def test_a_devkit_given_instead_of_the_folder_above_it(root, output):
     VocBuilder(root).add("000001", box(1, 1, 9, 9), split="mine", image_set="default")
-    for given in (root / "mine", root, root.parent):
+    assert convert(root / "mine", output) == {"train": ["000001"]}
+    for given in (root, root.parent):
         with pytest.raises(FileNotFoundError, match=rf"such as --dataset_directory={root} --train_splits=mine"):
             convert(given, output)
 

@@ -1,9 +1,13 @@
 """VOC folders: which splits, images, annotations and class names are read, with all that is wrong in them."""
 
+from itertools import chain
+
+import numpy as np
 import pytest
 
 from dataset.records import record_files
 from dataset.records.parsing import read_examples
+from dataset.report.scoring import ImageSet
 from dataset.sources import voc
 from dataset.sources.annotations import LabelledObject
 from tests.builders.convert import convert_voc
@@ -286,8 +290,10 @@ def test_bad_image_sets_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b"../a", r"the id '\.\./a' has a slash, and so names another folder"),
-        (b"sub\\a", ".*and so names another folder"),
+        (b"../a", r"the id '\.\./a' names another folder"),
+        (b"sub\\a", ".*has a backslash"),
+        (b"/a", ".*names another folder"),
+        (b"a/./b", ".*names another folder"),
         (b"a\0b", r".*has the character '\\x00'"),
     ],
 )
@@ -314,3 +320,56 @@ def test_images_are_found_by_id(tmp_path):
 def test_a_missing_image_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="JPEGImages does not exist"):
         voc.index_images(tmp_path)
+
+
+def cvat(root, *sets):
+    """CVAT's "PASCAL VOC": a folder that is one split, with a list for each of its subsets; ids may have folders."""
+    builder = VocBuilder(root.parent)
+    for image_set, image_id in sets:
+        for folder in ("Annotations", "JPEGImages"):
+            (root / folder / image_id).parent.mkdir(parents=True, exist_ok=True)
+        builder.add(image_id, box(1, 1, 30, 20), split=root.name, image_set=image_set)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("sets", "train", "val"),
+    [
+        ((("default", "shot 16.42.21"), ("default", "b")), ["shot 16.42.21", "b"], None),
+        ((("default", "cam1/0000"), ("default", "cam2/0000")), ["cam1/0000", "cam2/0000"], None),
+        ((("Train", "a"), ("Validation", "b"), ("Test", "c")), ["a"], ["b"]),
+        ((("train", "a"), ("test", "c")), ["a"], ["c"]),
+        ((("trainval", "a"), ("train", "a"), ("val", "b")), ["a"], None),
+        ((("trainval", "a"), ("test", "c")), ["a"], ["c"]),
+    ],
+)
+def test_image_sets_of_cvat(tmp_path, sets, train, val):
+    root = cvat(tmp_path / "export", *sets)
+    info = convert_voc(dataset_directory=root, output_directory=tmp_path / "records", labels_file="auto")
+    assert sorted(chain(*ids(tmp_path / "records", "train"))) == sorted(train)
+    assert (sorted(chain(*ids(tmp_path / "records", "val"))) if "val" in info["splits"] else None) == val
+
+
+def test_ids_with_folders_are_scored_too(tmp_path):
+    root = cvat(tmp_path / "export", ("default", "cam1/0000"), ("default", "cam2/0000"))
+    found = ImageSet(tmp_path, root.name, "default").annotations()
+    assert [annotation.image_id for annotation in found] == ["cam1/0000", "cam2/0000"]
+
+
+@pytest.mark.parametrize(
+    ("degrees", "wanted"),
+    [
+        ("0.0", (20, 40, 60, 100)),
+        ("90", (10, 50, 70, 90)),
+        ("180.0", (20, 40, 60, 100)),
+        ("35", (6.411, 33.954, 73.589, 106.046)),
+        ("325", (6.411, 33.954, 73.589, 106.046)),
+    ],
+)
+def test_a_rotated_rectangle_of_cvat_is_the_box_around_it(tmp_path, degrees, wanted):
+    """Of 60x40 pixels around 70, 40, turned about its centre."""
+    attribute = f"<attributes><attribute><name>rotation</name><value>{degrees}</value></attribute></attributes>"
+    corners = "<bndbox><xmin>40</xmin><ymin>20</ymin><xmax>100</xmax><ymax>60</ymax></bndbox>"
+    (labelled,) = read_objects(tmp_path, f"<object><name>car</name>{attribute}{corners}</object>")
+    np.testing.assert_allclose(labelled.box_yxyx_px, wanted, atol=2e-3)
+    assert labelled.rotated == (float(degrees) != 0)

@@ -220,10 +220,9 @@ def test_a_bad_line_is_named_or_its_picture_left_out(builder, output, line, mess
         ),
         (f"train: empty\n{NAMES}", r"data\.yaml: train: there is no picture \(\.bmp, .*\) in .*empty"),
         (f"train: {{a: b}}\n{NAMES}", r"data\.yaml: train is \{'a': 'b'\}, not the path of a folder"),
-        (NAMES, r"data\.yaml names no pictures: it has neither train: nor"),
         ("train: images/train\n", r"no class names in .*: write them to .*classes\.txt, one a line"),
         ("train: images/train\nnc: 3\nnames: [cat, dog]", r"data\.yaml has nc: 3, but 2 names"),
-        ("train: images/train\nnames: {0: cat, 2: dog}", r"names must have the class ids 0 to 1, but has \['0', '2'\]"),
+        ("train: images/train\nnames: {0: cat, x: dog}", r"names: x is no class id: write a whole number from 0"),
         ("train: images/train\nnames: cat", r"names is cat, not a list of names"),
         ("train: images/train\nnames: [cat, cat]", "names: 'cat' is on names 1 and 2"),
         ("train: images/train\nnames: [background]", "names: name 1 is 'background'; background is always id 0"),
@@ -263,3 +262,69 @@ def test_a_folder_that_is_not_there_or_empty(builder, output, tmp_path):
         convert(builder, output)
     with pytest.raises(FileNotFoundError, match=r"--dataset_directory: .*nowhere is no folder"):
         convert_yolo(dataset_directory=tmp_path / "nowhere", output_directory=output)
+
+
+def darknet(builder, validation="valid", described=True):
+    """The layout of Darknet and of CVAT's YOLO 1.1: lists of pictures, whose paths begin at another folder."""
+    for number in range(4):
+        builder.add(f"i{number}.jpg", CAT, folder="obj_train_data")
+    lists = {"train": (0, 1), validation: (3,)}
+    for name, numbers in lists.items():
+        lines = "".join(f"data/obj_train_data/i{number}.jpg\n" for number in numbers)
+        (builder.root / f"{name}.txt").write_text(lines)
+    (builder.root / "obj.names").write_text("cat\n")
+    if described:
+        entries = ("classes = 1", "train = data/train.txt", f"valid = data/{validation}.txt", "names = data/obj.names")
+        (builder.root / "obj.data").write_text("\n".join(entries))
+    return builder
+
+
+@pytest.mark.parametrize(
+    ("validation", "described"), [("valid", True), ("mine", True), ("val", False), ("test", False)]
+)
+def test_the_lists_of_darknet_are_obeyed(builder, output, validation, described):
+    info = convert(darknet(builder, validation, described), output)
+    assert sorted(examples_by_id(output, "train")) == ["i0", "i1"] and [*examples_by_id(output, "val")] == ["i3"]
+    (told,) = (remark for remark in info["remarks"] if "in no split" in remark)
+    assert told.startswith("1 pictures in ") and told.endswith("obj_train_data/i2.jpg")
+
+
+def test_folders_of_cvat_and_datumaro_without_lists(builder, output):
+    add_each(builder, "obj_train_data", "obj_Validation_data")
+    (builder.root / "obj.names").write_text("cat\n")
+    splits = convert(builder, output)["splits"]
+    assert {name: split["images"] for name, split in splits.items()} == {"train": 1, "val": 1}
+
+
+def test_a_yaml_with_names_alone_is_taken_by_its_folders(builder, output):
+    """As supervision writes it."""
+    add_each(builder, "images/train", "images/val")
+    info = convert(builder.describe("nc: 2\nnames: [cat, dog]"), output)
+    assert {name: split["images"] for name, split in info["splits"].items()} == {"train": 1, "val": 1}
+
+
+def test_class_ids_may_have_gaps(builder, output):
+    builder.describe("train: images/train\nnames: {7: dog, 3: cat}").add("a.jpg", "7 .5 .5 .2 .2", "3 .5 .5 .4 .4")
+    assert convert(builder, output)["class_names"] == ["cat", "dog"]
+    assert examples_by_id(output, "train")["a"]["labels"].tolist() == [2, 1]
+
+
+def test_names_in_one_line_are_separated_by_commas(builder, output):
+    """As image-dataset-converter writes labels.txt."""
+    builder.add("a.jpg", DOG, folder="images")
+    (builder.root / "labels.txt").write_text("cat,dog\n")
+    assert convert(builder, output)["class_names"] == ["cat", "dog"]
+
+
+def test_pictures_without_a_label_file_are_counted(builder, output):
+    builder.describe(f"train: images/train\n{NAMES}").add("a.jpg", CAT)
+    for name in ("b.jpg", "c.jpg"):
+        builder.add(name, None)
+    told = convert(builder, output)["remarks"]
+    assert "2 pictures without a label file count as without objects, the first: images/train/b.jpg" in told
+
+
+def test_a_decimal_comma_is_named(builder, output):
+    builder.describe(f"train: images/train\n{NAMES}").add("a.jpg", "0 0,5 0,5 0,2 0,2")
+    with pytest.raises(ValueError, match=r"'0,5' is no number: .*with decimal points, and blanks between the numbers"):
+        convert(builder, output)
