@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,15 +51,16 @@ FAMILIES = (
 def without_paths(arrays: Arrays) -> dict[str, np.ndarray]:
     """Return layer/kind -> array of an HDF5 file of Keras; where a layer lies in it differs between Keras' versions.
 
-    block1_conv1/block1_conv1_W_1:0 and model_weights/block1_conv1/block1_conv1/kernel:0 are block1_conv1/kernel.
-    A UserError if the file holds several networks, or layers without names.
+    block1_conv1/block1_conv1_W_1:0 and model_weights/block1_conv1/block1_conv1/kernel:0 are block1_conv1/kernel, and so
+    is layers/conv2d/vars/0 of a .weights.h5 or .keras file of Keras 3, which keeps no names (`_named_by_order`).
+    A UserError if the file holds several networks, or layers without names whose network is not known here.
     """
+    if any(path.rpartition("/")[0].endswith("/vars") for path in arrays):
+        return _named_by_order(arrays)
     found: dict[str, np.ndarray] = {}
     for path, array in arrays.items():
         folder, _, leaf = path.rpartition("/")
         layer, kind = folder.rpartition("/")[2], leaf.split(":")[0]
-        if layer == "vars":
-            raise UserError("it is a .weights.h5 of Keras 3, which keeps no names of layers: save the model as .h5")
         if kind.startswith(f"{layer}_"):  # of Keras 1
             kind = {"W": "kernel", "b": "bias"}.get(kind.removeprefix(f"{layer}_")[:1], kind)
         if kind == "kernel" and layer.startswith("conv_dw_"):  # of Keras 3
@@ -66,6 +69,67 @@ def without_paths(arrays: Arrays) -> dict[str, np.ndarray]:
             raise UserError(f"it has two networks: {shortened(layer)}/{shortened(kind)} is in it twice")
         found[f"{layer}/{kind}"] = array
     return found
+
+
+# of Keras 3's layers without names: the kinds of the arrays 0, 1, ... of each class
+_KINDS = {
+    "conv2d": ("kernel", "bias"),
+    "depthwise_conv2d": ("depthwise_kernel", "bias"),
+    "dense": ("kernel", "bias"),
+    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+}
+_UNNAMED = re.compile(rf"(?:(.*)/)?layers/({'|'.join(_KINDS)})(?:_(\d+))?/vars/([0-3])")
+
+
+def _named_by_order(arrays: Arrays) -> dict[str, np.ndarray]:
+    """Return layer/kind -> array of a .weights.h5 of Keras 3: its layers of a class are numbered in the model's order.
+
+    The network is the model itself or nested in it (layers/functional/layers/conv2d/vars/0); what stands around it,
+    such as a classifier of one's own, is left out.
+    """
+    found: dict[str, dict[tuple[str, int], dict[str, np.ndarray]]] = {}  # by the path of the model that has the layer
+    for path, array in arrays.items():
+        if match := _UNNAMED.fullmatch(path):
+            outer, kind, number, index = match.groups(default="")
+            if int(index) < len(_KINDS[kind]):
+                layer = found.setdefault(outer, {}).setdefault((kind, int(number or 0)), {})
+                layer[_KINDS[kind][int(index)]] = array
+    models = [layers for layers in found.values() if any(kind == "conv2d" for kind, _ in layers)]
+    if len(models) > 1:
+        raise UserError("it has two networks: save the one alone")
+    layers = models[0] if models else {}
+    names = _names_by_class(Counter(kind for kind, _ in layers))
+    ordered = {kind: [layers[each] for each in sorted(layers) if each[0] == kind] for kind in names}
+    return {
+        f"{name}/{part}": array
+        for kind, listed in names.items()
+        for name, parts in zip(listed, ordered[kind], strict=False)  # without a classifier there are fewer
+        for part, array in parts.items()
+    }
+
+
+def _names_by_class(counts: Mapping[str, int]) -> dict[str, list[str]]:
+    """Return the names of the layers of one of Keras' networks in its order, given how many of each class it has."""
+    if counts["depthwise_conv2d"] == 13:  # MobileNet
+        parts = [f"conv_{part}_{number}" for number in range(1, 14) for part in ("dw", "pw")]
+        return {
+            "conv2d": ["conv1", *parts[1::2], "conv_preds"],
+            "depthwise_conv2d": parts[::2],
+            "batch_normalization": [f"{name}_bn" for name in ("conv1", *parts)],
+        }
+    if counts["conv2d"] == 53:  # ResNet50
+        blocks = [
+            (stage, block)
+            for stage, last in zip((2, 3, 4, 5), (3, 4, 6, 3), strict=True)
+            for block in range(1, last + 1)
+        ]
+        order = {True: (1, 2, 0, 3), False: (1, 2, 3)}  # the first block of a stage has a shortcut, 0
+        parts = ["conv1", *(f"conv{s}_block{b}_{part}" for s, b in blocks for part in order[b == 1])]
+        return {"conv2d": [f"{name}_conv" for name in parts], "batch_normalization": [f"{name}_bn" for name in parts]}
+    if counts["conv2d"] == 13:  # VGG16
+        convs = [f"block{block}_conv{n}" for block, last in enumerate((2, 2, 3, 3, 3), 1) for n in range(1, last + 1)]
+        return {"conv2d": convs, "dense": ["fc1", "fc2", "predictions"]}
+    raise UserError("it was saved by Keras 3, keeps no names of layers, and is none of its networks: save it as .h5")
 
 
 def convert(arrays: Arrays, _: VggSizes | None = None) -> Imported | None:
@@ -78,7 +142,8 @@ def convert(arrays: Arrays, _: VggSizes | None = None) -> Imported | None:
     found: dict[str, np.ndarray] = {}
     for name, values in arrays.items():
         layer, kind = name.rpartition("/")[::2]
-        if layer not in _CLASSIFIER:
+        is_dense = arrays.get(f"{layer}/kernel", np.zeros(())).ndim == 2  # of a classifier of one's own
+        if layer not in _CLASSIFIER and not is_dense:
             found[f"{_SUFFIX.sub('', layer)}/{kind}"] = values
     layers = {name.rpartition("/")[0] for name in found}
     family = next((family for family in FAMILIES if family.marker in layers), None)

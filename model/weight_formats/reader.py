@@ -7,6 +7,7 @@ UserError, whatever becomes of the child. Nothing that a file contains is execut
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import pickle
@@ -29,15 +30,17 @@ from utility.errors import UserError
 from utility.files import protobuf
 from utility.files.text_files import one_line, shortened
 
-HDF5, TORCH, CAFFE = "HDF5", "a file of torch.save", "a caffemodel"
+HDF5, KERAS, TORCH, CAFFE = "HDF5", "a .keras file", "a file of torch.save", "a caffemodel"
 ZIP = b"PK\x03\x04"
 _TORCH_BEFORE_1_6 = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # a pickled number at the file's beginning
 
 
 def format_of(head: bytes) -> str | None:
-    """Return a file's format by its first 32 bytes or more, or None if it is none of those read here."""
+    """Return a file's format by its first 64 bytes or more, or None if it is none of those read here."""
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return HDF5
+    if head.startswith(ZIP) and b"metadata.json" in head[:64]:  # the first file in the archive
+        return KERAS
     if head.startswith(ZIP) or _TORCH_BEFORE_1_6 in head[:32]:
         return TORCH
     # a message of protocol buffers has no signature: the tags of a network's name, layers, input or layer
@@ -82,7 +85,7 @@ def main() -> None:
         number = getattr(resource, f"RLIMIT_{limit}")
         hard = resource.getrlimit(number)[1]
         resource.setrlimit(number, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-    read = {HDF5: _hdf5, TORCH: _torch, CAFFE: _caffe}[kind]
+    read = {HDF5: _hdf5, KERAS: _keras, TORCH: _torch, CAFFE: _caffe}[kind]
     names: list[str] = []
     left = int(memory)
     try:
@@ -99,9 +102,15 @@ def main() -> None:
     (Path(folder) / "names.json").write_text(json.dumps(names))
 
 
-def _hdf5(path: str) -> Iterator[tuple[str, np.ndarray]]:
+def _keras(path: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield path and values of each dataset of the HDF5 file in a .keras file."""
+    with zipfile.ZipFile(path) as archive:
+        yield from _hdf5(io.BytesIO(archive.read("model.weights.h5")))
+
+
+def _hdf5(source: str | io.BytesIO) -> Iterator[tuple[str, np.ndarray]]:
     """Yield path and values of each dataset of numbers; links to other places and files are not followed."""
-    with h5py.File(path, "r") as file:
+    with h5py.File(source, "r") as file:
         found: list[str] = []
         file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
         for name in found:
@@ -213,8 +222,6 @@ def _torch_zip(path: str) -> Any:
     """Return what a zip archive's data.pkl holds; each storage is a file beside it."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-        if "model.weights.h5" in names:
-            raise UserError("it is a .keras file, which keeps no names of layers: save the model as .h5")
         folder = next((name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")), None)
         if folder is None:
             raise UserError("its zip archive has no data.pkl, which torch.save writes")

@@ -14,7 +14,9 @@ from utility.checkpoints import checkpoint_files
 from utility.errors import UserError
 from utility.files.text_files import one_line, shortened
 
-_FORMATS = "a VGG-16 of Keras (.h5), TF-slim, PyTorch (.pth) or Caffe, Caffe's SSD300, or Keras' ResNet50 or MobileNet"
+_FORMATS = (
+    "a VGG-16 of Keras (.h5, .keras), TF-slim, PyTorch (.pth) or Caffe, Caffe's SSD300, or Keras' ResNet50 or MobileNet"
+)
 # First bytes of common wrong files, and what to do about each
 _NO_WEIGHTS = (
     (b"\x1f\x8b", "it is compressed (gzip): unpack it first"),
@@ -51,7 +53,7 @@ def _arrays(path: str) -> Arrays:
         problem = "it is none of the kinds of file that this importer reads" if head else "it is empty"
         raise UserError(f"{problem}: give {_FORMATS}")
     arrays = reader.arrays_in(path, kind)
-    return keras_backbones.without_paths(arrays) if kind == reader.HDF5 else arrays
+    return keras_backbones.without_paths(arrays) if kind in (reader.HDF5, reader.KERAS) else arrays
 
 
 def convert(arrays: Arrays, sizes: VggSizes = VGG16) -> Imported:
