@@ -64,7 +64,8 @@ def for_records(data_dir: str | Path, annotations: str | None) -> CocoResults | 
         if [*instances.category_names.items()] != [*zip(info["category_ids"], info["class_names"], strict=True)]:
             raise UserError(f"--coco_annotations={annotations} has other categories than the records in {data_dir}")
         validation, images = info["splits"].get(VALIDATION), len(instances.annotations)
-        converted = validation["images"] + len(validation["skipped"]) if validation else 0
+        left_out = validation.get("without_good_box", 0) if validation else 0
+        converted = validation["images"] + len(validation["skipped"]) + left_out if validation else 0
         if converted != images:
             raise UserError(
                 f"--coco_annotations={annotations} has {images} images, but the validation records in {data_dir} were"
@@ -129,7 +130,8 @@ def score(results_path: str | Path, annotations: str | Path) -> tuple[list[float
     results = json.loads(Path(results_path).read_text(encoding="utf-8"))
     truth = COCO()
     truth.dataset = coco.load(annotations)
-    for entry in truth.dataset["annotations"]:  # what pycocotools needs and some tools leave out
+    for number, entry in enumerate(truth.dataset["annotations"], start=1):  # what some tools leave out or do otherwise
+        entry["id"] = number  # pycocotools 2.0.11 takes a match with id 0 for none
         entry.setdefault("iscrowd", 0)
         entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])  # decides what is small or large
     unknown = {result["image_id"] for result in results} - {image["id"] for image in truth.dataset["images"]}

@@ -212,3 +212,17 @@ def test_parts_of_the_images_are_written_one_after_the_other(tmp_path):
         coco_results.write(tmp_path / "detections.json", (parts[number] for number in range(9)), [3, 90])
     assert [path.name for path in tmp_path.iterdir()] == ["detections.json"]
     assert json.loads((tmp_path / "detections.json").read_text()) == read
+
+
+@needs_pycocotools
+@pytest.mark.parametrize("first_id", [0, 1])
+def test_annotation_ids_may_begin_with_0(builder, tmp_path, first_id):
+    """As globox, Label Studio and pylabel number them."""
+    for number, entry in enumerate(builder.document["annotations"], start=first_id):
+        entry["id"] = number
+    builder.save()
+    found = [entry for entry in builder.document["annotations"] if not entry.get("iscrowd")]
+    results = [{name: entry[name] for name in ("image_id", "category_id", "bbox")} | {"score": 0.9} for entry in found]
+    (tmp_path / "detections.json").write_text(json.dumps(results))
+    figures, _ = coco_results.score(tmp_path / "detections.json", builder.path)
+    assert len(found) > 0 and figures[0] == pytest.approx(1.0)
