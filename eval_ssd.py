@@ -63,6 +63,7 @@ def main() -> None:
             f"{Path(checkpoint).parent / CONFIG_FILE} has the classes {', '.join(config.class_names)}, but --data_dir="
             f"{FLAGS.data_dir} has {', '.join(class_names)}: evaluate on the data set that it was trained on"
         )
+    config = config.replace({"pixel_extent": record_files.pixel_extent(FLAGS.data_dir)})
     coco = coco_results.for_records(FLAGS.data_dir, FLAGS.coco_annotations)
     precision = precision_of(FLAGS.mixed_precision)
     session = session_config(FLAGS.num_cpu_threads, FLAGS.gpu_memory_fraction, precision)

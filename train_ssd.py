@@ -88,7 +88,11 @@ def main() -> None:
     # Config, records and flags: all that can be wrong before TensorFlow starts.
     shards = record_files.find_shards(FLAGS.data_dir, TRAIN)
     names = record_files.class_names(FLAGS.data_dir, FLAGS.num_classes)
-    config = asked_config(names, NETWORK, TRAINING).replace({"views": record_files.views(FLAGS.data_dir)})
+    of_records = {
+        "views": record_files.views(FLAGS.data_dir),
+        "pixel_extent": record_files.pixel_extent(FLAGS.data_dir),
+    }
+    config = asked_config(names, NETWORK, TRAINING).replace(of_records)
     if not FLAGS.augment:
         config = config.replace({"augment": NO_AUGMENTATION})
     for name in ("eval_every_steps", "early_stop_evals", "save_checkpoints_secs") if task else ():

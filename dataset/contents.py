@@ -64,7 +64,7 @@ def described(examples: Sequence[Example], class_names: Sequence[str]) -> list[s
     return lines
 
 
-def draw_example(example: Example, class_names: Sequence[str], output_directory: Path) -> Path:
+def draw_example(example: Example, class_names: Sequence[str], output_directory: Path, pixel_extent: float) -> Path:
     """Write an example's picture with its boxes, drawn with a score of 1, as JPEG; return its path."""
     picture = Image.open(io.BytesIO(example["image_encoded"]))  # may be smaller than the picture as it came
     boxes = example["boxes_yxyx"] * [picture.height, picture.width, picture.height, picture.width]
@@ -74,7 +74,7 @@ def draw_example(example: Example, class_names: Sequence[str], output_directory:
     ]
     output_directory.mkdir(parents=True, exist_ok=True)
     path = output_directory / f"{example['image_id'].decode()}.jpg"
-    draw_marks(picture, marks).save(path, quality=90)
+    draw_marks(picture, marks, pixel_extent).save(path, quality=90)
     return path
 
 

@@ -49,7 +49,7 @@ def main() -> None:
     examples = []
     for number, example in enumerate(read_examples(shards)):
         if FLAGS.output and number < FLAGS.count:
-            draw_example(example, class_names, Path(FLAGS.output))
+            draw_example(example, class_names, Path(FLAGS.output), record_files.pixel_extent(FLAGS.data_dir))
         examples.append({name: value for name, value in example.items() if name != "image_encoded"})
     objects = objects_of(examples, config.targets.use_difficult)
     for line in (*described(examples, class_names), *advice.report(objects, config, class_names)):

@@ -60,7 +60,8 @@ class Detector:
     def draw(self, image: np.ndarray, found: Found) -> Image.Image:
         """Return a picture with its detections drawn in."""
         rows = zip(_boxes_px(found), found["scores"], found["classes"].tolist(), strict=True)
-        return draw_marks(image, [detection_mark(*row, self.config.class_names) for row in rows])
+        marks = [detection_mark(*row, self.config.class_names) for row in rows]
+        return draw_marks(image, marks, self.config.pixel_extent)
 
     def entries(self, found: Found) -> list[dict[str, Any]]:
         """Return the detections in a picture for JSON, the highest score first.

@@ -29,7 +29,7 @@ class Evaluation:
         self.shards = without_faults(shards, len(config.class_names)) if skip_bad_records else shards
         self.images = count_records(self.shards)
         self.input_fn = eval_input_fn(self.shards, config, batch_size, threads)
-        self._class_names = config.class_names
+        self._class_names, self._pixel_extent = config.class_names, config.pixel_extent
 
     @cached_property
     def ground_truth(self) -> list[Annotation]:
@@ -63,7 +63,7 @@ class Evaluation:
 
     def score(self, found: Mapping[int, ClassDetections]) -> EvaluationResult:
         """Return VOC07's average precisions, and log them."""
-        result = evaluate(found, self.ground_truth, self._class_names)
+        result = evaluate(found, self.ground_truth, self._class_names, pixel_extent=self._pixel_extent)
         for warning in result.warnings:
             log(f"warning: {warning}")
         log("\n".join(format_report(result)))

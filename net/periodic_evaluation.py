@@ -103,7 +103,7 @@ class PeriodicEvaluation:
         with attempted("the sample of validation pictures"):
             for position, picture in pictures_at(self._evaluation.shards, sorted(sampled)).items():
                 annotation = self._evaluation.ground_truth[position]
-                drawn = with_truth_and_detections(picture, annotation, sampled[position], self._config.class_names)
+                drawn = with_truth_and_detections(picture, annotation, sampled[position], self._config)
                 encoded = io.BytesIO()
                 drawn.save(encoded, format="JPEG", quality=90)
                 image = tf.Summary.Image(height=drawn.height, width=drawn.width, colorspace=3)
@@ -160,7 +160,7 @@ def pictures_at(shards: Sequence[str], positions: Sequence[int]) -> dict[int, Im
 
 
 def with_truth_and_detections(
-    picture: Image.Image, annotation: Annotation, found: Found, class_names: Sequence[str]
+    picture: Image.Image, annotation: Annotation, found: Found, config: Config
 ) -> Image.Image:
     """Return a picture, maybe smaller than the annotated one, with the ground truth in white, and what was found in it.
 
@@ -169,8 +169,11 @@ def with_truth_and_detections(
     height, width = picture.height, picture.width
     shown = np.flatnonzero(found["scores"] >= DEMO["detection.select_threshold"])[: DEMO["detection.nms_topk"]]
     rows = zip(*(found[name][shown] for name in ("boxes_yxyx", "scores", "classes")), strict=True)
-    marks = [detection_mark(box * [height, width, height, width], score, int(c), class_names) for box, score, c in rows]
+    marks = [
+        detection_mark(box * [height, width, height, width], score, int(c), config.class_names)
+        for box, score, c in rows
+    ]
     factor = np.tile([height / annotation.height, width / annotation.width], 2)
     for item in annotation.objects:
         marks.append(Mark(np.array(item.box_yxyx_px) * factor, _GROUND_TRUTH, class_name([item.name], 1)))
-    return draw_marks(picture, marks)
+    return draw_marks(picture, marks, config.pixel_extent)

@@ -168,5 +168,5 @@ def draw_batch(batch: Mapping[str, np.ndarray], anchors: DefaultBoxes, config: C
             if label > 0
         ]
         matched = [Mark(box * scale, _MATCHED) for box in corners_yxyx[batch["classes"][row] > 0]]
-        pictures.append(draw_marks(pixels, [*objects, *matched]))
+        pictures.append(draw_marks(pixels, [*objects, *matched], config.pixel_extent))
     return pictures

@@ -89,7 +89,8 @@ def convert(
         raise UserError(f"--strict: {data.remarks[0]}")
 
     output, views = Path(output_directory), views or ViewConfig()
-    info = {"class_names": list(data.class_names), **data.origin, "views": asdict(views)}
+    extent = {"pixel_extent": data.pixel_extent}
+    info = {"class_names": list(data.class_names), **data.origin, **extent, "views": asdict(views)}
     if data.remarks or data.notes:
         info["remarks"] = [*data.remarks, *data.notes]
     with _staging_folder(output) as folder:

@@ -175,6 +175,7 @@ class _RequiredInfo(TypedDict):
 class _DatasetInfo(_RequiredInfo, total=False):
     category_ids: list[int]  # of COCO, by class id
     views: ViewConfig
+    pixel_extent: float
 
 
 def read_dataset_info(data_dir: str | Path) -> dict[str, Any]:
@@ -218,6 +219,12 @@ def class_names(data_dir: str, num_classes: int | None) -> tuple[str, ...]:
             " with background; leave the flag out"
         )
     return names
+
+
+def pixel_extent(data_dir: str) -> float:
+    """Return by how much a side of a box in pixels is longer than max - min: 1 as in VOC, if dataset.json has none."""
+    path = Path(data_dir) / INFO_NAME
+    return float(read_dataset_info(data_dir).get("pixel_extent", 1.0)) if path.is_file() else 1.0
 
 
 def views(data_dir: str) -> ViewConfig:

@@ -247,11 +247,13 @@ def ap_by_size(judged: Judged, average: Average) -> dict[str, list[tuple[int, fl
     truth = judged.truth
     groups: dict[str, list[tuple[int, float | None]]] = {}
     for name, (low, high) in SIZES.items():
-        fits = (area(truth.boxes_yxyx_px) >= low) & (area(truth.boxes_yxyx_px) < high)
+        areas = area(truth.boxes_yxyx_px, truth.pixel_extent)
+        fits = (areas >= low) & (areas < high)
         groups[name] = []
         for found in judged.classes:
             objects = int(np.sum(fits & (truth.class_ids == found.class_id) & ~truth.difficult))
-            of_size = (area(found.boxes_yxyx_px) >= low) & (area(found.boxes_yxyx_px) < high)
+            areas = area(found.boxes_yxyx_px, truth.pixel_extent)
+            of_size = (areas >= low) & (areas < high)
             counts = np.where(found.true_positive, np.append(fits, False)[found.own], of_size)
             ap = average(found.true_positive[counts & ~found.ignored], objects) if objects else None
             groups[name].append((objects, ap))

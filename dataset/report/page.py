@@ -85,7 +85,7 @@ def write_report(
         _confusion(judged, f1, result.iou_threshold),
         _sizes(judged, average),
         _error_kinds(judged, average),
-        _costly_images(costliest_images(judged), judged.class_names, find_pictures),
+        _costly_images(costliest_images(judged), judged.class_names, find_pictures, result.truth.pixel_extent),
     ]
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -222,14 +222,16 @@ def _error_kinds(judged: Judged, average: Average) -> str:
     return _section("Kinds of error", f"<p>{note}</p>{table}<ul>{meanings}</ul>")
 
 
-def _costly_images(images: Sequence[CostlyImage], class_names: Sequence[str], find_pictures: Callable) -> str:
+def _costly_images(
+    images: Sequence[CostlyImage], class_names: Sequence[str], find_pictures: Callable, pixel_extent: float
+) -> str:
     files = find_pictures([image.annotation for image in images])
     if not images:
         return _section("Costliest pictures", "<p>There is no error in any picture.</p>")
     figures, without_picture = [], 0
     for image in images:
         name = escape(image.annotation.image_id)
-        jpeg = _drawn(image, class_names, files.get(image.annotation.image_id))
+        jpeg = _drawn(image, class_names, files.get(image.annotation.image_id), pixel_extent)
         picture = ""
         if jpeg is None:
             without_picture += 1
@@ -254,7 +256,7 @@ def _costly_images(images: Sequence[CostlyImage], class_names: Sequence[str], fi
     return _section("Costliest pictures", f"<p>{note}</p><p>{legend}</p>{pictures}")
 
 
-def _drawn(image: CostlyImage, class_names: Sequence[str], file: bytes | None) -> bytes | None:
+def _drawn(image: CostlyImage, class_names: Sequence[str], file: bytes | None, pixel_extent: float) -> bytes | None:
     """Return a picture with its errors as JPEG; None if its file is missing or cannot be decoded."""
     if file is None:
         return None
@@ -274,10 +276,11 @@ def _drawn(image: CostlyImage, class_names: Sequence[str], file: bytes | None) -
         rows.append((error.box_yxyx_px, *look))
     not_found = {error.box_yxyx_px for error in image.errors if error.score is None}
     rows += [(box, _TRUTH, class_names[class_id - 1]) for class_id, box in image.truth if box not in not_found]
-    # 1-based inclusive pixels, so that the upper ends are edges and the lower ones are one past them
-    marks = [Mark((np.array(box) - [1, 1, 0, 0]) * scale + [1, 1, 0, 0], colour, label) for box, colour, label in rows]
+    # of inclusive pixels from 1 on, the upper ends are edges and the lower ones are one past them
+    past = np.array([pixel_extent, pixel_extent, 0, 0])
+    marks = [Mark((np.array(box) - past) * scale + past, colour, label) for box, colour, label in rows]
     buffer = io.BytesIO()
-    draw_marks(picture, marks).save(buffer, "JPEG", quality=_QUALITY)
+    draw_marks(picture, marks, pixel_extent).save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()
 
 

@@ -17,7 +17,6 @@ from utility.files.text_files import shortened
 # arange gives .30000000000000004, which a recall of 3 / 10 does not reach; published figures have this error too
 ELEVEN_RECALLS = np.arange(0.0, 1.1, 0.1)
 _BLOCK = 8192  # detections compared at once; bounds the memory for images with many objects
-PIXEL_EXTENT = 1.0  # corners are inclusive pixels, as in VOC: a side is max - min + 1
 
 
 @dataclass(frozen=True)
@@ -25,13 +24,14 @@ class Truth:
     """The objects [G] with area of all classes, sorted by image, then by class.
 
     `boxes_yxyx_px` float64 [G, 4], `class_ids` int64 [G] from 1, `images` int64 [G] the places of their annotations,
-    `difficult` bool [G].
+    `difficult` bool [G]. A side of a box is max - min + `pixel_extent` long.
     """
 
     boxes_yxyx_px: np.ndarray
     class_ids: np.ndarray
     images: np.ndarray
     difficult: np.ndarray
+    pixel_extent: float
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def evaluate(
     class_names: Sequence[str],
     iou_threshold: float = 0.5,
     use_07_metric: bool = True,
+    pixel_extent: float = 1.0,
 ) -> EvaluationResult:
     """Score detections against annotations as the PASCAL VOC devkit does (VOCevaldet.m).
 
@@ -92,6 +93,8 @@ def evaluate(
         class_names: the name at index i has class id i + 1.
         iou_threshold: in (0, 1].
         use_07_metric: 11-point interpolation (VOC2007) instead of the area under the curve (VOC2010 and later).
+        pixel_extent: by how much a side is longer than max - min: 1 where corners are inclusive pixels, as in VOC, 0
+            where they are edges, as in COCO.
 
     A UserError for a bad threshold, a class id without a name, no ground truth of any class, an image annotated twice,
     or no detection in an annotated image.
@@ -105,7 +108,7 @@ def evaluate(
     if len(image_index) < len(ground_truth):
         [(repeated, _)] = Counter(annotation.image_id for annotation in ground_truth).most_common(1)
         raise UserError(f"image {repeated!r} is annotated twice: give every image once")
-    truth, warnings = _tabulated(ground_truth, class_names)
+    truth, warnings = _tabulated(ground_truth, class_names, pixel_extent)
     average = eleven_point_average if use_07_metric else area_under_curve
     classes: dict[str, ClassResult] = {}
     detections_in: Counter[str] = Counter()  # by image id
@@ -163,7 +166,9 @@ def format_report(result: EvaluationResult) -> list[str]:
     return [*lines, f"Mean AP = {result.mean_ap:.4f}"]
 
 
-def _tabulated(ground_truth: Sequence[Annotation], class_names: Sequence[str]) -> tuple[Truth, list[str]]:
+def _tabulated(
+    ground_truth: Sequence[Annotation], class_names: Sequence[str], pixel_extent: float
+) -> tuple[Truth, list[str]]:
     """Return the objects to find, and warnings about those that are left out."""
     class_ids = {name: class_id for class_id, name in enumerate(class_names, start=1)}
     rows, without_area = [], []
@@ -186,7 +191,8 @@ def _tabulated(ground_truth: Sequence[Annotation], class_names: Sequence[str]) -
         warnings.append(f"{unknown.total()} objects of classes that are not in the labels are left out: {listed}.")
     table = np.array(rows, dtype=np.float64).reshape(-1, 7)
     table = table[np.lexsort((table[:, 4], table[:, 5]))]
-    return Truth(table[:, :4], table[:, 4].astype(np.int64), table[:, 5].astype(np.int64), table[:, 6] > 0), warnings
+    class_ids, images = table[:, 4].astype(np.int64), table[:, 5].astype(np.int64)
+    return Truth(table[:, :4], class_ids, images, table[:, 6] > 0, pixel_extent), warnings
 
 
 def best_overlaps(
@@ -207,7 +213,7 @@ def best_overlaps(
         starts = np.cumsum(counts[block]) - counts[block]
         owner = np.repeat(np.arange(len(block)), counts[block])
         candidate = rows[first[block][owner] + np.arange(len(owner)) - starts[owner]]
-        overlap = iou(boxes_yxyx_px[block][owner], truth.boxes_yxyx_px[candidate], PIXEL_EXTENT)
+        overlap = iou(boxes_yxyx_px[block][owner], truth.boxes_yxyx_px[candidate], truth.pixel_extent)
         best_iou[block] = np.maximum.reduceat(overlap, starts)
         # of equal IoUs the first object wins, as in the devkit
         winners = np.flatnonzero(overlap == best_iou[block][owner])
@@ -226,7 +232,7 @@ def iou(a_yxyx: np.ndarray, b_yxyx: np.ndarray, pixel_extent: float) -> np.ndarr
     return overlap / (area(a_yxyx, pixel_extent) + area(b_yxyx, pixel_extent) - overlap)
 
 
-def area(boxes_yxyx: np.ndarray, pixel_extent: float = PIXEL_EXTENT) -> np.ndarray:
+def area(boxes_yxyx: np.ndarray, pixel_extent: float) -> np.ndarray:
     """Return the area [...] of boxes [..., 4]; 0 for an inverted box."""
     sides = np.maximum(boxes_yxyx[..., 2:] - boxes_yxyx[..., :2] + pixel_extent, 0)
     return sides[..., 0] * sides[..., 1]

@@ -84,5 +84,6 @@ class DataSet:
     origin: Mapping[str, Any]
     splits: Mapping[str, Split]
     split_flags: Mapping[str, str]  # by prefix, the flag that names its images
+    pixel_extent: float  # 1 where both corners of a box are pixels of it, as in VOC; 0 where they are edges
     remarks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

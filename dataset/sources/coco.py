@@ -112,7 +112,7 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
     names, origin = tuple(first.category_names.values()), {"category_ids": list(first.category_names)}
     flags = {prefix: f"--{file}" for prefix, (file, _) in _FLAGS_OF_SPLIT.items()}
     remarks = [corners_for_sizes(str(each.path), each.annotations.values()) for each in read.values()]
-    return DataSet(names, origin, splits, flags, tuple(chain(*remarks)))
+    return DataSet(names, origin, splits, flags, pixel_extent=0.0, remarks=tuple(chain(*remarks)))
 
 
 def _find_images(instances: Instances, folder: Path, skip_missing: bool) -> Split:

@@ -99,7 +99,7 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
             several = ", ".join(chosen[VALIDATION])
             raise UserError(f"image {doubled[0]} is in several of the validation splits {several}: rename it")
     class_names = _class_names(values["labels_file"], [each for split in splits.values() for each in split.sources])
-    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS)
+    return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS, pixel_extent=1.0)
 
 
 def _usual_train_splits(root: Path) -> Sequence[str]:

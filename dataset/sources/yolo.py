@@ -64,7 +64,8 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
     }
     class_names, origin = tuple(class_of.values()), {"dataset_directory": str(root.resolve())}
     taken = {path for _, paths in found.values() for path in paths}
-    return DataSet(class_names, origin, splits, _SPLIT_FLAGS, notes=_left_over(root, taken, splits.values()))
+    notes = _left_over(root, taken, splits.values())
+    return DataSet(class_names, origin, splits, _SPLIT_FLAGS, pixel_extent=0.0, notes=notes)
 
 
 def _left_over(root: Path, taken: Collection[Path], splits: Iterable[Split]) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ from net import periodic_evaluation, training
 from net.evaluation import Evaluation
 from net.periodic_evaluation import PeriodicEvaluation
 from tests.builders.checkpoints import save, scores_by_step
+from tests.builders.configs import voc_config
+from tests.builders.detections import detect
 from tests.builders.records import record, write_shards
 from tests.builders.tiny_ssd import batch, make_estimator, repeated
 from utility.checkpoints import checkpoint_files
@@ -174,6 +176,14 @@ def test_the_pictures_are_those_of_the_records(tmp_path):
     assert len({picture.tobytes() for picture in everything.values()}) == 7
 
 
+@pytest.mark.parametrize(("pixel_extent", "ap"), [(0.0, 0.0), (1.0, 1.0)])
+def test_an_evaluation_scores_by_the_pixels_of_the_records(tmp_path, pixel_extent, ap):
+    """Boxes of 8 pixels, 3 apart: an IoU of .455 as edges, of .5 as inclusive pixels."""
+    shards = write_shards(tmp_path, [record(0, [((0, 0, 8 / 40, 8 / 48), 8, False)])], 1, "val")
+    evaluation = Evaluation(shards, voc_config(pixel_extent=pixel_extent))
+    assert evaluation.score({8: detect(("000", 0.9, (0, 3, 8, 11)))}).mean_ap == ap
+
+
 def test_ground_truth_is_white_and_only_detections_that_the_demo_would_draw_are():
     annotation = Annotation(
         "a", Path("a"), 400, 800, (LabelledObject("cat", (41.0, 401.0, 200.0, 600.0), False, False),)
@@ -184,7 +194,8 @@ def test_ground_truth_is_white_and_only_detections_that_the_demo_would_draw_are(
         "scores": np.array([0.6, 0.1], np.float32),
         "classes": np.array([2, 3], np.int32),
     }
-    drawn = periodic_evaluation.with_truth_and_detections(picture, annotation, found, ("cat", "dog", "cow"))
+    config = voc_config(class_names=("cat", "dog", "cow"))
+    drawn = periodic_evaluation.with_truth_and_detections(picture, annotation, found, config)
     pixels = np.asarray(drawn)
     assert pixels.shape == (200, 400, 3)
     white = (pixels == 255).all(-1)

@@ -19,7 +19,7 @@ _REMEDY = "restore the file that the training wrote"
 
 # Settings that define the network and its outputs, and settings that may change when a training is resumed
 _MODEL = ("class_names", "network", "anchors", "targets.coordinates", "targets.prior_variances")
-_TRAINING = ("views", "schedule", "loss", "augment", "targets", "detection")
+_TRAINING = ("pixel_extent", "views", "schedule", "loss", "augment", "targets", "detection")
 
 
 def save(config: Config, model_dir: str) -> None:

@@ -234,6 +234,7 @@ class Config:
 
     preset: str = "ssd300_voc"
     class_names: tuple[str, ...] = ()
+    pixel_extent: Fraction = 1.0  # of boxes in pixels: max - min + 1 is a side in VOC, max - min in COCO and YOLO
     views: ViewConfig = ViewConfig()
     network: NetworkConfig = NetworkConfig()
     anchors: AnchorConfig = AnchorConfig()

@@ -29,7 +29,7 @@ _SHEET_SIDE, _SHEET_GAP = 480, 4  # pixels: the longer side of a picture on a sh
 class Mark(NamedTuple):
     """A box to draw."""
 
-    box_yxyx_px: np.ndarray  # [4], 1-based inclusive pixels of the image
+    box_yxyx_px: np.ndarray  # [4], pixels of the image
     colour: _Colour
     text: str = ""  # of its label; "": a thin line without one
 
@@ -58,11 +58,13 @@ def cut_to_length(name: str, longest: int) -> str:
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
-def draw_marks(image: Image.Image | np.ndarray, marks: Sequence[Mark]) -> Image.Image:
+def draw_marks(image: Image.Image | np.ndarray, marks: Sequence[Mark], pixel_extent: float = 1.0) -> Image.Image:
     """Return a copy of an image with boxes, of which the first is on top and the first to choose its label's place.
 
     The image is a Pillow image of any mode, or an array uint8 RGB [H, W, 3]. Boxes are clipped to it; those that are
-    inverted, not finite or completely outside are not drawn. Line width and font size scale with the image.
+    inverted, not finite or completely outside are not drawn. `pixel_extent` is 1 where boxes are inclusive pixels from
+    1 on, as in VOC, and 0 where they are edges, as in COCO: 0 to 2 are the first two pixels. Line width and font size
+    scale with the image.
     """
     canvas = (Image.fromarray(image) if isinstance(image, np.ndarray) else image).convert("RGB")  # a copy
     drawn: list[tuple[_Corners, Mark, _Label | None]] = []
@@ -70,7 +72,8 @@ def draw_marks(image: Image.Image | np.ndarray, marks: Sequence[Mark]) -> Image.
         box_px = np.asarray(mark.box_yxyx_px, np.float64)
         if not np.isfinite(box_px).all():
             continue
-        ymin, xmin, ymax, xmax = np.rint(box_px - 1).clip(-1, max(canvas.size)).astype(int).tolist()
+        inclusive = box_px - [pixel_extent, pixel_extent, 1, 1]  # from 0 on
+        ymin, xmin, ymax, xmax = np.rint(inclusive).clip(-1, max(canvas.size)).astype(int).tolist()
         corners = max(xmin, 0), max(ymin, 0), min(xmax, canvas.width - 1), min(ymax, canvas.height - 1)
         if corners[0] <= corners[2] and corners[1] <= corners[3]:
             occupied = [label.corners for _, _, label in drawn if label]

@@ -33,6 +33,7 @@ def test_everything_is_written_and_told(voc):
         "train-00000-of-00002", "train-00001-of-00002", "val-00000-of-00001", "labels.txt", "dataset.json",
     }  # fmt: skip
     assert record_files.read_dataset_info(output) == info
+    assert record_files.pixel_extent(output) == 1.0
     assert (output / "labels.txt").read_text().split() == list(info["class_names"])
     assert info["dataset_directory"] == str(voc.root.resolve())
     train, val = info["splits"]["train"], info["splits"]["val"]

@@ -184,6 +184,14 @@ def test_an_iou_equal_to_the_threshold_is_enough():
     assert evaluate({1: detect(("a", 1, (1, 1, 4, 10)))}, annotations, ("cat",)).mean_ap == 0.0
 
 
+@pytest.mark.parametrize(("pixel_extent", "iou", "ap"), [(0.0, 40 / 88, 0.0), (1.0, 54 / 108, 1.0)])
+def test_edges_and_inclusive_pixels_have_ious_of_their_own(pixel_extent, iou, ap):
+    """Two boxes of 8 pixels, 3 apart: as edges, in COCO, no hit; as inclusive pixels, in VOC, of 9 pixels and a hit."""
+    truth, found = [annotate("a", ("cat", (0, 0, 8, 8)))], {1: detect(("a", 0.9, (0, 3, 8, 11)))}
+    result = evaluate(found, truth, ("cat",), pixel_extent=pixel_extent)
+    assert result.classes["cat"].own_iou.tolist() == [iou] and result.mean_ap == ap
+
+
 def test_difficult_objects_count_for_nothing():
     easy, hard = (1, 1, 20, 20), (41, 41, 60, 60)
     annotations = [annotate("a", ("cat", easy), ("cat", hard, True))]

@@ -28,6 +28,7 @@ def test_categories_become_class_ids_in_the_order_of_their_ids(builder, tmp_path
     info = convert(builder, tmp_path / "records")
     assert info["class_names"] == ["hot dog", "toothbrush"]
     assert info["category_ids"] == [3, 90]
+    assert record_files.pixel_extent(tmp_path / "records") == 0.0
     assert (tmp_path / "records" / "labels.txt").read_text() == "hot dog\ntoothbrush\n"
     examples = examples_by_id(tmp_path / "records", "train")
     assert {image_id: example["labels"].tolist() for image_id, example in examples.items()} == {

@@ -123,7 +123,7 @@ def labelled_source(number, names, difficult=False):
 
 def data_set(sources):
     train = Split("train", {"image_set": "all"}, tuple(sources), ("left out",))
-    return DataSet(CLASS_NAMES, {}, {TRAIN: train}, {TRAIN: "--train", VALIDATION: "--validation"})
+    return DataSet(CLASS_NAMES, {}, {TRAIN: train}, {TRAIN: "--train", VALIDATION: "--validation"}, 1.0)
 
 
 def sides_of(sources, fraction=0.2):
@@ -201,7 +201,7 @@ def test_too_few_images_cannot_be_divided(sources):
 
 def test_only_a_training_split_is_divided():
     both = data_set([labelled_source(1, {"a"})])
-    both = DataSet(CLASS_NAMES, {}, {**both.splits, VALIDATION: both.splits[TRAIN]}, both.split_flags)
+    both = DataSet(CLASS_NAMES, {}, {**both.splits, VALIDATION: both.splits[TRAIN]}, both.split_flags, 1.0)
     with pytest.raises(ValueError, match=r"there are validation images already, train \(--validation\): leave one"):
         formats.divided(both, 0.2)
 
@@ -284,7 +284,7 @@ def objects(*names, difficult=False):
 def test_classes_without_objects_are_told():
     train = Split("", {}, tuple(sources(objects("ant", "bee", "cat"))), ())
     validation = Split("", {}, tuple(sources(objects("bee", "dog"), objects("cat", difficult=True))), ())
-    data = DataSet(("ant", "bee", "cat", "dog", "eel"), {}, {TRAIN: train, VALIDATION: validation}, {})
+    data = DataSet(("ant", "bee", "cat", "dog", "eel"), {}, {TRAIN: train, VALIDATION: validation}, {}, 1.0)
     learnt, scored = formats.classes_without_objects(data)
     assert learnt.startswith("2 of 5 classes have no training object, so they cannot be learnt")
     assert learnt.endswith(": dog, eel")

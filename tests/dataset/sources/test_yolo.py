@@ -39,6 +39,7 @@ def add_each(builder, *folders):
 def test_a_record_holds_the_box_over_the_size(builder, output):
     builder.describe(f"train: images/train\n{NAMES}").add("a.jpg", CAT, DOG, "1 0.25 0.25 0.1 0.1 ")
     info = convert(builder, output)
+    assert info["pixel_extent"] == 0.0
     assert info["class_names"] == ["cat", "dog"]
     example = examples_by_id(output, "train")["a"]
     assert example["labels"].tolist() == [1, 2, 2]

@@ -37,6 +37,13 @@ def test_a_box_covers_its_pixels_exactly():
     assert (pixels[60, 40:260] == detections.class_colour(1)).all()
 
 
+def test_a_box_of_edges_covers_the_pixels_between_them():
+    """As in COCO: 40 to 260 are the pixels 41 to 260, counted from 1."""
+    mark = detections.detection_mark(np.array((60, 40, 150, 260)), 0.9, 1, NAMES)
+    edges = np.array(detections.draw_marks(Image.new("RGB", (300, 200), (128, 128, 128)), [mark], pixel_extent=0.0))
+    np.testing.assert_array_equal(edges, draw((300, 200), ((61, 41, 150, 260), 0.9, 1)))
+
+
 def test_the_label_is_above_its_box():
     pixels = draw((300, 200), ((61, 41, 150, 260), 0.9, 1))
     assert extent(pixels, detections.class_colour(1))[0] < 61
