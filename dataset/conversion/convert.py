@@ -30,7 +30,7 @@ from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source, Spli
 from dataset.sources.pictures import PictureError
 from utility.config.settings import LABELS_FILE, ViewConfig
 from utility.errors import UserError
-from utility.files import text_files
+from utility.files import text_files, tfrecord
 from utility.run.folder_lock import locked
 from utility.run.log import log
 
@@ -167,7 +167,7 @@ def _write_split(
                     skipped.append(str(result))
                     continue
                 with shards[number].open("ab") as shard:
-                    shard.writelines(record_files.frame(record.serialized) for record in result.records)
+                    shard.writelines(tfrecord.frame(record.serialized) for record in result.records)
                 for record in result.records:
                     images[number] += 1
                     with_objects[number] += bool(record.objects)

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dataset.records.record_files import BOX, SIDES, frame, masked_crc, record_spans
+from dataset.records.record_files import BOX, SIDES, foreign_records
 from dataset.sources.annotations import Annotation, LabelledObject
 from preprocessing.ssd_preprocessing import decode
 from utility.errors import UserError
+from utility.files.tfrecord import frame, masked_crc, record_spans
 from utility.run.log import log
 from utility.run.sessions import cpu_session
 from utility.startup.start import filtered_stderr
@@ -113,6 +114,7 @@ _AT_ONCE = 32  # records in memory
 _THREADS = 4
 _NOISE = ("rendezvous is aborting", "OP_REQUIRES failed", "[[{{node", "jpeg_mem.cc")  # TensorFlow's lines on an error
 _JPEG = b"\xff\xd8\xff"
+_OWN, _FOREIGN = f"{BOX}label".encode(), b"image/object/class/label"  # the second: TensorFlow's Object Detection API's
 
 
 def read_examples(
@@ -153,6 +155,8 @@ def _checked(
         def checked(record: bytes, checksum: bytes) -> dict[str, Any] | str:
             if masked_crc(record) != checksum:
                 return "its bytes are damaged, for they have another checksum"
+            if _FOREIGN in record and _OWN not in record:
+                raise UserError(foreign_records(shard, Path(shard).parent))
             try:
                 values = session.run(example, {serialized: record})
             except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:

@@ -6,18 +6,16 @@ Shards are TFRecord files, named as in HiKapok/SSD.TensorFlow; schema.py writes 
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
-
-import google_crc32c
 
 from dataset.sources import labels
 from dataset.sources.annotations import TRAIN, VALIDATION
 from utility.config.settings import LABELS_FILE, ViewConfig
 from utility.errors import UserError
 from utility.files import json_files
+from utility.files.tfrecord import is_record_file, record_spans
 
 INFO_NAME = "dataset.json"
 BOX = "image/object/bbox/"  # with which the names of a record's features of objects begin
@@ -52,6 +50,8 @@ def find_shards(data_dir: str | Path, split_prefix: str) -> list[str]:
     pattern = Path(data_dir) / f"{split_prefix}-*-of-*"
     shards = [path for path in all_shards(data_dir) if path.name.startswith(f"{split_prefix}-")]
     if not shards:
+        if others := [path for path in sorted(Path(data_dir).glob("**/*.*record*")) if is_record_file(path.name)]:
+            raise UserError(foreign_records(others[0], data_dir))
         raise UserError(f"no record files {pattern}: write them with dataset/convert_tfrecords.py")
     counts = sorted({int(path.name[-5:]) for path in shards})
     if len(counts) > 1:
@@ -69,38 +69,12 @@ def find_shards(data_dir: str | Path, split_prefix: str) -> list[str]:
     return [str(path) for path in shards]
 
 
-def frame(record: bytes) -> bytes:
-    """Return a record in the frame of a TFRecord file: uint64 length, its CRC, the record, its CRC."""
-    length = struct.pack("<Q", len(record))
-    return b"".join((length, masked_crc(length), record, masked_crc(record)))
-
-
-def masked_crc(data: bytes) -> bytes:
-    """Return the CRC-32C of data as TFRecord stores it: rotated right by 15 bits, plus a constant."""
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
-def record_spans(shard: str) -> tuple[list[tuple[int, int]], str]:
-    """Return position and length, bytes, of each record in a file, and what is wrong after the last, '' for nothing.
-
-    Only the lengths and their checksums are read, which takes a fraction of a second. A frame is uint64 length, uint32
-    checksum, record, uint32 checksum.
-    """
-    spans: list[tuple[int, int]] = []
-    position, size = 0, Path(shard).stat().st_size
-    with Path(shard).open("rb") as file:
-        while position < size:
-            file.seek(position)
-            head = file.read(12)
-            if len(head) < 12 or masked_crc(head[:8]) != head[8:]:
-                return spans, "its length is cut off or damaged"
-            length = int.from_bytes(head[:8], "little")
-            if position + 16 + length > size:
-                return spans, "it is cut off"
-            spans.append((position + 12, length))
-            position += 16 + length
-    return spans, ""
+def foreign_records(path: str | Path, data_dir: str | Path) -> str:
+    """Return an error about records of TensorFlow's Object Detection API, which others call "TFRecord"."""
+    return (
+        f"the record file {path} is not of this project, but of TensorFlow's Object Detection API or the like: convert "
+        f"it: python dataset/convert_tfrecords.py --format=odapi --dataset_directory={data_dir} --output_directory=..."
+    )
 
 
 def count_by_file(shards: list[str]) -> dict[str, int]:

@@ -18,10 +18,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from dataset.sources import labels
+from dataset.sources import folders, labels
 from dataset.sources.annotations import (
-    TRAIN,
-    VALIDATION,
     Annotation,
     DataSet,
     LabelledObject,
@@ -34,13 +32,7 @@ from utility.errors import UserError
 from utility.files.json_files import read_foreign_json
 from utility.files.text_files import shortened
 
-FLAGS: tuple[SourceFlag, ...] = (
-    SourceFlag("annotations", "of COCO: instances JSON of the training images"),
-    SourceFlag("images", "of COCO: folder with the training images"),
-    SourceFlag("validation_annotations", "of COCO: instances JSON of the validation images"),
-    SourceFlag("validation_images", "of COCO: folder with the validation images"),
-)
-_FLAGS_OF_SPLIT = {TRAIN: ("annotations", "images"), VALIDATION: ("validation_annotations", "validation_images")}
+FLAGS: tuple[SourceFlag, ...] = folders.PAIR_FLAGS
 _REMEDY = "give COCO's instances_*.json, or one like it"
 _FAR = 1.05  # of the image's side
 _LEAST_AS_CORNERS = 0.95  # of the boxes; in COCO, few have a width above x and a height above y
@@ -89,15 +81,8 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
 
     Class ids are 1 to C in the order of category ids; image ids in the records are the `id`s of the JSON.
     """
-    pairs = {prefix: " and ".join(f"--{name}" for name in names) for prefix, names in _FLAGS_OF_SPLIT.items()}
-    read: dict[str, Instances] = {}
-    for prefix, (file, folder) in _FLAGS_OF_SPLIT.items():
-        if values[file] and values[folder]:
-            read[prefix] = read_instances(values[file])
-        elif values[file] or values[folder]:
-            raise UserError(f"{pairs[prefix]} go together: one is the JSON file, the other the folder with its images")
-    if not read:
-        raise UserError(f"no images to convert: give {pairs[TRAIN]}, or {pairs[VALIDATION]}, or all four")
+    pairs = folders.pairs(values)
+    read = {prefix: read_instances(file) for prefix, (file, _) in pairs.items()}
     first, last = next(iter(read.values())), next(reversed(read.values()))
     if different := first.category_names.items() ^ last.category_names.items():
         category_id, name = min(different)
@@ -106,13 +91,11 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
             "both; make the lists equal"
         )
     splits = {
-        prefix: _find_images(instances, Path(values[_FLAGS_OF_SPLIT[prefix][1]]), skip_bad_images)
-        for prefix, instances in read.items()
+        prefix: _find_images(instances, Path(pairs[prefix][1]), skip_bad_images) for prefix, instances in read.items()
     }
     names, origin = tuple(first.category_names.values()), {"category_ids": list(first.category_names)}
-    flags = {prefix: f"--{file}" for prefix, (file, _) in _FLAGS_OF_SPLIT.items()}
     remarks = [corners_for_sizes(str(each.path), each.annotations.values()) for each in read.values()]
-    return DataSet(names, origin, splits, flags, pixel_extent=0.0, remarks=tuple(chain(*remarks)))
+    return DataSet(names, origin, splits, folders.FLAG_OF_SPLIT, pixel_extent=0.0, remarks=tuple(chain(*remarks)))
 
 
 def _find_images(instances: Instances, folder: Path, skip_missing: bool) -> Split:
@@ -121,7 +104,7 @@ def _find_images(instances: Instances, folder: Path, skip_missing: bool) -> Spli
         raise FileNotFoundError(f"{folder} is not a folder: give the one with the images of {instances.path}")
     ids_of: dict[Path, list[int]] = defaultdict(list)
     for image_id, name in instances.file_names.items():
-        ids_of[folder / posixpath.normpath(name)].append(image_id)
+        ids_of[_picture(folder, name, f"{instances.path}: image {image_id}")].append(image_id)
     sources, missing = [], []
     for image_path, ids in ids_of.items():
         if len(ids) > 1:  # not one picture with the objects of all: frames of several videos may share a name
@@ -192,7 +175,7 @@ def read_instances(path: str | Path) -> Instances:
         image_id: Annotation(str(image_id), path, _side_px(each.height), _side_px(each.width), tuple(objects[image_id]))
         for image_id, each in images.items()
     }
-    return Instances(path, names, annotations, {image_id: _file_name(path, each) for image_id, each in images.items()})
+    return Instances(path, names, annotations, {image_id: each.file_name for image_id, each in images.items()})
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -229,19 +212,24 @@ def _entries(path: Path, document: Mapping[str, Any], kind: str, form: type[_Ent
         yield found
 
 
-def _file_name(path: Path, image: _Image) -> str:
-    """Return the path of an image below the folder with the images; a backslash, as Windows writes it, is a slash."""
-    name = image.file_name.replace("\\", "/")
+def _picture(folder: Path, file_name: str, where: str) -> Path:
+    """Return the path of an image below the folder with the images; a backslash, as Windows writes it, is a slash.
+
+    A name that leads elsewhere, as Label Studio writes it, is that of a picture in the folder itself, or refused.
+    """
+    name = file_name.replace("\\", "/")
     fault = labels.fault_of_characters(name)
     if name.startswith("/") or PureWindowsPath(name).is_absolute():
-        fault = "is absolute"
+        fault = fault or "is absolute"
     elif posixpath.normpath(name).split("/")[0] == "..":
-        fault = "leads out of the folder"
-    if fault:
+        fault = fault or "leads out of the folder"
+    beside = folder / posixpath.basename(name)
+    if fault and not (posixpath.basename(name) and labels.fault_of_characters(name) == "" and beside.is_file()):
         raise UserError(
-            f"{path}: image {image.id}: 'file_name' is '{shortened(name)}', which {fault}: write it as below the images"
+            f"{where}: 'file_name' is '{shortened(name)}', which {fault}, and in the folder itself there is no such "
+            "picture: write it as below the images"
         )
-    return name
+    return beside if fault else folder / posixpath.normpath(name)
 
 
 def _side_px(value: Any) -> int:

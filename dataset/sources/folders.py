@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from dataset.sources.annotations import TRAIN, VALIDATION
+from dataset.sources import labels
+from dataset.sources.annotations import TRAIN, VALIDATION, Source
 from utility.errors import UserError
+from utility.files.tfrecord import is_record_file
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """The extensions, in any case, by which picture files are found."""
@@ -25,6 +27,11 @@ _SPLIT_NAMES = {
 _SERVICE_FOLDERS = frozenset({"__macosx", "@eadir", "#recycle", "#snapshot", "@recycle", "@__thumb"})
 
 
+_MOST_UNKNOWN = 20  # class names in a message
+_LOOKED_AT = 100_000  # bytes of a file
+_NOT_READ = "which is not read here:"
+
+
 class SourceFlag(NamedTuple):
     """A flag of one label format; it has no effect with the others, and is refused there."""
 
@@ -37,14 +44,43 @@ class SourceFlag(NamedTuple):
 
 DIRECTORY_FLAG = SourceFlag(
     "dataset_directory",
-    "folder of the data set: VOCROOT, which holds VOC2007, VOC2012, ...; or one with pictures and their XML, or "
+    "folder of the data set: VOCROOT, which holds VOC2007, VOC2012, ...; or one with pictures and their labels, or "
     "train/ and valid/ with them; of YOLO the folder of data.yaml, or of images/ and labels/",
     must_be="VOCROOT, the folder that holds VOC2007, ..., or a folder with pictures and their labels",
 )
 LABELS_FLAG = SourceFlag(
     "labels_file",
-    "of VOC: class names, one a line; 'auto' collects them; default: VOC's 20; of YOLO: default: those of the data set",
+    "class names, one a line; 'auto' collects them; default: of VOC its 20, of other formats those of the data set",
 )
+
+
+PAIR_FLAGS = (
+    SourceFlag("annotations", "of COCO: instances JSON of the training images; of Open Images: CSV of their boxes"),
+    SourceFlag("images", "of COCO and Open Images: folder with the training images"),
+    SourceFlag("validation_annotations", "of COCO and Open Images: the same of the validation images"),
+    SourceFlag("validation_images", "of COCO and Open Images: folder with the validation images"),
+)
+FLAG_OF_SPLIT = {TRAIN: "--annotations", VALIDATION: "--validation_annotations"}
+
+
+def pairs(values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the file of annotations and the folder with the images of each split, as PAIR_FLAGS give them.
+
+    A UserError if one of a pair is missing, or both pairs are.
+    """
+    found = {}
+    for prefix, (file, folder) in {
+        TRAIN: ("annotations", "images"),
+        VALIDATION: ("validation_annotations", "validation_images"),
+    }.items():
+        if values[file] and values[folder]:
+            found[prefix] = (values[file], values[folder])
+        elif values[file] or values[folder]:
+            raise UserError(f"--{file} and --{folder} go together: the file, and the folder with its images")
+    if not found:
+        train, validation = ("--annotations and --images", "--validation_annotations and --validation_images")
+        raise UserError(f"no images to convert: give {train}, or {validation}, or all four")
+    return found
 
 
 def finite_number(text: str) -> float | None:
@@ -92,6 +128,25 @@ def image_ids(paths: Sequence[Path], root: Path) -> list[str]:
     return [*found]
 
 
+def class_names(labels_file: str | None, sources: Sequence[Source]) -> tuple[str, ...]:
+    """Return the class names: of VOC for None, of the annotations, sorted, for 'auto', or else of a file."""
+    counts = Counter(labelled.name for source in sources for labelled in source.annotation.objects)
+    if labels_file == "auto":
+        if not counts:
+            raise UserError("--labels_file=auto finds no class: there is no object in any annotation")
+        return tuple(sorted(counts))
+    class_names = labels.read_labels(labels_file) if labels_file else labels.VOC_CLASSES
+    if unknown := sorted(counts.keys() - set(class_names)):
+        told = ", ".join(f"{name} ({counts[name]})" for name in unknown[:_MOST_UNKNOWN])
+        more = f" and {len(unknown) - _MOST_UNKNOWN} more" if len(unknown) > _MOST_UNKNOWN else ""
+        whose = labels_file or "the 20 VOC classes, the default"
+        raise UserError(
+            f"class names in the annotations, with counts, that are not in {whose}: {told}{more}; "
+            "take all names with --labels_file=auto, or give --labels_file a file with one name a line"
+        )
+    return class_names
+
+
 def split_folders(root: Path) -> dict[str, Path]:
     """Return the folders of the splits in a folder, by TRAIN, VALIDATION and TEST, whichever are there."""
     folders = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
@@ -99,19 +154,48 @@ def split_folders(root: Path) -> dict[str, Path]:
     return {split: paths[0] for split, paths in found.items() if paths}
 
 
+# words by which the JSON of other tools is known, and what is said of it
+_JSON = {
+    ("shapes", "imagePath"): ("labelme", "labelme's: give --format=labelme"),
+    ("shape_attributes", "region_attributes"): (
+        "",
+        f"the VGG Image Annotator's, {_NOT_READ} globox converts it (--format=via-json --save_fmt=coco)",
+    ),
+    ("coordinates", "label"): ("", f"CreateML's, {_NOT_READ} export COCO, YOLO or Pascal VOC in its place"),
+    ("result", "from_name"): ("", f"Label Studio's own, {_NOT_READ} export YOLO, COCO or Pascal VOC in its place"),
+}
+
+
 def hint(root: Path, asked: str) -> str:
     """Return "; it looks like ..." where a folder looks like another label format than the one asked for, else ""."""
     near = [path for pattern in ("*", "*/*", "*/*/*") for path in sorted(root.glob(pattern))]
-    for path in near if asked != "voc" else []:
-        if path.suffix.lower() == ".xml":
-            return f"; there is {path}, so it may be VOC's: give --format=voc"
-    for path in near if asked != "coco" else []:
-        name = path.name.lower()
-        if name.endswith(".json") and any(word in name for word in ("annotation", "instances", "coco")):
-            images = path.parent if any(map(is_picture, path.parent.iterdir())) else "FOLDER"
-            flags = f"--annotations={path} --images={images}"
-            return f"; there is {path}, so it may be COCO's: give --format=coco {flags}"
-    for path in near if asked != "yolo" else []:
-        if path.name.lower() in ("data.yaml", "data.yml", "classes.txt", "obj.names", "labels"):
-            return f"; there is {path}, so it may be YOLO's: give --format=yolo"
+    for path in near:
+        name, suffix = path.name.lower(), path.suffix.lower()
+        said = ""
+        if suffix == ".xml" and asked != "voc":
+            said = "VOC's: give --format=voc"
+        elif suffix == ".json":
+            with path.open("rb") as file:
+                start = file.read(_LOOKED_AT).decode(errors="replace")
+            known = (other for words, other in _JSON.items() if all(word in start for word in words))
+            format_name, said = next(known, ("coco", ""))
+            if not said and any(word in name for word in ("annotation", "instances", "coco")):
+                images = path.parent if any(map(is_picture, path.parent.iterdir())) else "FOLDER"
+                said = f"COCO's: give --format=coco --annotations={path} --images={images}"
+            said = said if format_name != asked else ""
+        elif name in ("data.yaml", "data.yml", "classes.txt", "obj.names", "labels") and asked != "yolo":
+            said = "YOLO's: give --format=yolo"
+        elif is_record_file(path.name) and asked != "odapi":
+            said = "records of TensorFlow's Object Detection API (Roboflow's TFRecord): give --format=odapi"
+        elif suffix == ".csv" and asked != "openimages" and _first_line(path).startswith("ImageID,"):
+            said = f"Open Images': give --format=openimages --annotations={path} --images=FOLDER"
+        elif suffix == ".txt" and len(_first_line(path).split()) in (15, 16):
+            said = f"KITTI's, {_NOT_READ} datumaro converts it (datum convert -if kitti -f coco ...)"
+        if said:
+            return f"; there is {path}, so it may be {said}"
     return ""
+
+
+def _first_line(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.readline(_LOOKED_AT).decode(errors="replace")

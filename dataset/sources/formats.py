@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol
 
-from dataset.sources import coco, voc, yolo
+from dataset.sources import coco, labelme, odapi, openimages, voc, yolo
 from dataset.sources.annotations import TRAIN, VALIDATION, DataSet, Source, Split
 from dataset.sources.folders import SourceFlag
 from utility.errors import UserError
@@ -33,7 +33,14 @@ class SourceFormat(Protocol):
         ...
 
 
-FORMATS: Mapping[str, SourceFormat] = {"voc": voc, "coco": coco, "yolo": yolo}
+FORMATS: Mapping[str, SourceFormat] = {
+    "voc": voc,
+    "coco": coco,
+    "yolo": yolo,
+    "labelme": labelme,
+    "odapi": odapi,
+    "openimages": openimages,
+}
 
 _SEED = "20180503"
 _NO_CLASS = frozenset({""})  # images without objects are divided like those of a class

@@ -62,7 +62,6 @@ _USUAL_VALIDATION_SPLIT = "VOC2007TEST"
 _TRAIN_SETS = ("trainval", "train", "default")
 _TEST_SETS, _VALIDATION_SETS = ("test",), ("val", "valid", "validation", "test")  # the second beside a list "train"
 _WORDS = {"true": True, "yes": True, "": False, "false": False, "no": False, "unspecified": False}  # for 0 and 1
-_MOST_UNKNOWN = 20  # class names in a message
 
 
 class AnnotationError(UserError):
@@ -98,7 +97,9 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
         if doubled := [image_id for image_id, count in ids.items() if count > 1]:
             several = ", ".join(chosen[VALIDATION])
             raise UserError(f"image {doubled[0]} is in several of the validation splits {several}: rename it")
-    class_names = _class_names(values["labels_file"], [each for split in splits.values() for each in split.sources])
+    class_names = folders.class_names(
+        values["labels_file"], [each for split in splits.values() for each in split.sources]
+    )
     return DataSet(class_names, {"dataset_directory": str(root.resolve())}, splits, _SPLIT_FLAGS, pixel_extent=1.0)
 
 
@@ -352,22 +353,3 @@ def _read_flag(element: Any, tag: str, where: str) -> bool:
     if text not in _WORDS:
         raise AnnotationError(f"{where}: <{tag}> is '{shortened(text)}', neither 0 nor 1")
     return _WORDS[text]
-
-
-def _class_names(labels_file: str | None, sources: Sequence[Source]) -> tuple[str, ...]:
-    """Return the class names: of VOC for None, of the annotations, sorted, for 'auto', or else of a file."""
-    counts = Counter(labelled.name for source in sources for labelled in source.annotation.objects)
-    if labels_file == "auto":
-        if not counts:
-            raise UserError("--labels_file=auto finds no class: there is no object in any annotation")
-        return tuple(sorted(counts))
-    class_names = labels.read_labels(labels_file) if labels_file else labels.VOC_CLASSES
-    if unknown := sorted(counts.keys() - set(class_names)):
-        told = ", ".join(f"{name} ({counts[name]})" for name in unknown[:_MOST_UNKNOWN])
-        more = f" and {len(unknown) - _MOST_UNKNOWN} more" if len(unknown) > _MOST_UNKNOWN else ""
-        whose = labels_file or "the 20 VOC classes, the default"
-        raise UserError(
-            f"class names in the annotations, with counts, that are not in {whose}: {told}{more}; "
-            "take all names with --labels_file=auto, or give --labels_file a file with one name a line"
-        )
-    return class_names

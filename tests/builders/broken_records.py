@@ -3,9 +3,10 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dataset.records.record_files import BOX, frame
+from dataset.records.record_files import BOX
 from dataset.records.schema import RecordObject, serialize
 from tests.builders.records import encoded, record
+from utility.files.tfrecord import frame
 
 NUMBER = 2  # the broken record's place in its file, from 1
 

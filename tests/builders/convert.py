@@ -22,6 +22,21 @@ def convert_yolo(*, output_directory, **flags):
     return _convert("yolo", output_directory, flags)
 
 
+def convert_labelme(*, output_directory, **flags):
+    """Convert labelme's JSON files; flags are those of the label format and of `convert`."""
+    return _convert("labelme", output_directory, flags)
+
+
+def convert_odapi(*, output_directory, **flags):
+    """Convert records of the Object Detection API; flags are those of the label format and of `convert`."""
+    return _convert("odapi", output_directory, flags)
+
+
+def convert_openimages(*, output_directory, **flags):
+    """Convert Open Images' CSV; flags are those of the label format and of `convert`."""
+    return _convert("openimages", output_directory, flags)
+
+
 def _convert(format_name, output_directory, flags):
     check_numbers(**{name: flags[name] for name in _NUMBERS if name in flags})
     shards = {TRAIN: flags.pop("train_shards", 16), VALIDATION: flags.pop("validation_shards", 16)}

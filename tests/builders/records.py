@@ -8,11 +8,11 @@ import tensorflow.compat.v1 as tf
 
 from dataset.input import Parallelism, training_input_fn, training_records
 from dataset.records import record_files
-from dataset.records.record_files import frame
 from dataset.records.schema import RecordObject, serialize
 from tests.builders.configs import voc_config
 from tests.builders.voc import picture
 from utility.config.settings import NO_AUGMENTATION
+from utility.files.tfrecord import frame
 from utility.run.layout import RunLayout
 
 SIDE = (32, 32)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from dataset.records.record_files import masked_crc
 from tests.builders.weight_files import varint
 from utility.checkpoints.checkpoint_files import MAGIC
+from utility.files.tfrecord import masked_crc
 
 
 def write_table(entries: Iterable[tuple[bytes, bytes]], *, starts: bytes = bytes(4)) -> bytes:

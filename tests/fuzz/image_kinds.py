@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import tensorflow.compat.v1 as tf
 
 from dataset.records.parsing import read_examples
-from dataset.records.record_files import frame
 from dataset.sources import pictures
 from tests.builders.records import CAT, DIFFICULT, DOG, record
 from tests.builders.voc import picture
 from tests.fuzz.damage import damaged
 from tests.fuzz.kind import Kind
+from utility.files.tfrecord import frame
 
 
 class Pictures(Kind):

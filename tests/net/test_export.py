@@ -27,6 +27,7 @@ from tests.builders.configs import VOC_LIKE, voc_config
 from tests.builders.voc import picture
 from utility.config import config_file
 from utility.config.settings import DetectionConfig
+from utility.files import tfrecord
 from utility.run.command import ROOT
 
 THRESHOLD = "--select_threshold=0.5"  # so that a network of random weights finds tens of objects, not thousands
@@ -68,7 +69,7 @@ def write_records(folder, encoded_pictures):
             )
         )
     shard = record_files.shard_paths(folder, "val", 1)[0]
-    shard.write_bytes(b"".join(map(record_files.frame, serialized)))
+    shard.write_bytes(b"".join(map(tfrecord.frame, serialized)))
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in VOC_LIKE))
     return str(shard)
 

@@ -260,7 +260,7 @@ def test_a_failing_disk_leaves_the_old_data_set(voc, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(convert.record_files, "frame", full)
+    monkeypatch.setattr(convert.tfrecord, "frame", full)
     with pytest.raises(OSError, match="No space left"):
         run_convert(voc, labels_file="auto")
     assert contents(output) == before

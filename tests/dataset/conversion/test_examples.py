@@ -11,11 +11,11 @@ from PIL import Image
 from dataset.conversion import examples
 from dataset.conversion.examples import CLIPPED, INVERTED, OUTSIDE, TWICE, ZERO_AREA, mend_box_px
 from dataset.records.parsing import read_examples
-from dataset.records.record_files import frame
 from dataset.sources import voc
 from dataset.sources.annotations import Source
 from tests.builders.voc import VocBuilder, box, picture
 from utility.config.settings import ViewConfig
+from utility.files.tfrecord import frame
 
 COORDINATE = st.one_of(st.integers(-50, 150), st.floats(-1e6, 1e6))
 HEIGHT, WIDTH = 40, 60

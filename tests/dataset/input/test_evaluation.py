@@ -5,12 +5,12 @@ import numpy as np
 from dataset.conversion.examples import objects_in
 from dataset.input import eval_input_fn, pictures_input_fn
 from dataset.records import record_files
-from dataset.records.record_files import frame
 from dataset.sources.annotations import LabelledObject
 from preprocessing.ssd_preprocessing import decode, preprocess_for_eval
 from preprocessing.views import tile_windows
 from tests.builders.records import CAT, DIFFICULT, DOG, SIDE, config, elements, encoded, ids_of, record, write_shards
 from tests.builders.voc import picture
+from utility.files.tfrecord import frame
 
 
 def features_of(input_fn):

@@ -10,13 +10,14 @@ from dataset import input
 from dataset.input import eval_input_fn
 from dataset.records import parsing, record_files
 from dataset.records.parsing import first_examples, ground_truth_of, read_examples
-from dataset.records.record_files import frame
 from dataset.records.schema import RecordObject, serialize
 from dataset.sources import labels, voc
 from tests.builders import broken_records
 from tests.builders.convert import convert_voc
 from tests.builders.records import config, elements, encoded, ids_of, mixed_images, record, train_input
 from utility.errors import UserError
+from utility.files import tfrecord
+from utility.files.tfrecord import frame
 
 OF_ONE_RECORD = [*broken_records.RECORDS, *broken_records.BYTES]
 SOME = ["no example", "another kind", "more labels", "flipped bit"]  # found by four ways
@@ -116,7 +117,7 @@ def write_with(folder, serialized):
     made = [record(9), record(0), serialized, record(2)]
     paths = record_files.shard_paths(folder, "train", 2)
     for path, part in zip(paths, (made[:1], made[1:]), strict=True):
-        path.write_bytes(b"".join(map(record_files.frame, part)))
+        path.write_bytes(b"".join(map(tfrecord.frame, part)))
     return [str(path) for path in paths]
 
 
@@ -172,7 +173,7 @@ def test_files_without_faults_are_not_copied(twenty_records):
 @pytest.fixture
 def twenty_records(tmp_path):
     path = tmp_path / "train-00000-of-00001"
-    path.write_bytes(b"".join(record_files.frame(record(number)) for number in range(20)))
+    path.write_bytes(b"".join(tfrecord.frame(record(number)) for number in range(20)))
     return [str(path)]
 
 
@@ -180,7 +181,7 @@ def test_a_record_without_objects_or_with_unset_lists_is_sound(tmp_path):
     lists = [name for name in tf.train.Example.FromString(record(1)).features.feature if "/object/" in name]
     name = broken_records.with_values("image/filename", "bytes", ["漢\ufffd😀.jpg".encode()])
     path = tmp_path / "shard"
-    path.write_bytes(b"".join(map(record_files.frame, [record(1, ()), broken_records.without(*lists), name])))
+    path.write_bytes(b"".join(map(tfrecord.frame, [record(1, ()), broken_records.without(*lists), name])))
     found = [*read_examples([str(path)], 20)]
     assert [len(example["labels"]) for example in found] == [0, 0, 1]
     assert found[2]["image_id"].decode() == "漢\ufffd😀"

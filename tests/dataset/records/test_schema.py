@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from dataset.records import schema
 from dataset.records.parsing import read_examples
-from dataset.records.record_files import frame
 from dataset.records.schema import RecordObject, serialize
+from utility.files.tfrecord import frame
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 OBJECTS = st.lists(

@@ -353,3 +353,12 @@ def test_one_picture_under_several_ids_is_refused_or_left_out(builder, tmp_path)
     info = convert(builder, tmp_path / "records", skip_bad_images=True)
     assert sorted(examples_by_id(tmp_path / "records", "train")) == ["5", "7"]
     assert len(info["splits"]["train"]["skipped"]) == 1
+
+
+@pytest.mark.parametrize("name", ["../up/000000000007.jpg", "/data/up/000000000007.jpg", "C:\\up\\000000000007.jpg"])
+def test_a_name_that_leads_elsewhere_is_that_of_a_picture_in_the_folder(builder, tmp_path, name):
+    """As in Label Studio's export, whose pictures lie beside."""
+    entry("images", file_name=name)(builder.document)
+    builder.save()
+    convert(builder, tmp_path / "records")
+    assert sorted(examples_by_id(tmp_path / "records", "train")) == ["5", "7"]
