@@ -61,7 +61,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("tf_random_seed", 20180503, seeded, lower_bound=-(2**63), upper_bound=2**63 - 1)
     flags.DEFINE_boolean("deterministic", False, "same seed, same batches, at some cost of speed")
     # which weights a run starts from
-    start = "weights to start from: a checkpoint or its folder; default: ./model, of other backbones ./model/BACKBONE"
+    start = "weights to start from: a checkpoint or its folder, of ImageNet or of another training of this project"
+    start += "; default: ./model, of other backbones ./model/BACKBONE"
     flags.DEFINE_string("checkpoint_path", None, start)
     scope = "scope of the variables in that checkpoint; default: vgg_16, of other backbones their name"
     define_scope("checkpoint_model_scope", None, scope)
@@ -112,7 +113,7 @@ def main() -> None:
     from net.training import train
     from net.training_log import FIRST_BATCH
     from utility.checkpoints import checkpoint_files
-    from utility.checkpoints.warm_start import Resume, starting_point
+    from utility.checkpoints.warm_start import Resume, Scopes, starting_point
 
     # What the training starts from: its own checkpoint, other weights, or random ones. The schedule depends on it.
     records = training_records(shards, config, FLAGS.skip_empty_images, FLAGS.skip_bad_records)
@@ -121,7 +122,8 @@ def main() -> None:
     start = starting_point(
         FLAGS.checkpoint_path or backbone.weights,
         optional=FLAGS.checkpoint_path is None,
-        scopes=(weights_scope, FLAGS.model_scope, tuple(FLAGS.checkpoint_exclude_scopes)),
+        whole_detector=FLAGS.checkpoint_model_scope is None and not FLAGS["checkpoint_exclude_scopes"].present,
+        scopes=Scopes(weights_scope, FLAGS.model_scope, tuple(FLAGS.checkpoint_exclude_scopes)),
         ignore_missing=FLAGS.ignore_missing_vars,
         model_dir=FLAGS.model_dir,
         config=config,

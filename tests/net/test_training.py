@@ -1,6 +1,7 @@
 """Training from a checkpoint as if nothing had stopped it, on a full disk, and until a signal asks it to stop."""
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -126,6 +127,33 @@ def test_a_signal_ends_it_after_the_step_with_a_checkpoint(tiny, tmp_path, signu
     assert stop.value.signum == signum
     assert checkpoint_files.newest(str(tmp_path)) == str(tmp_path / "model.ckpt-1")
     assert signal.getsignal(signum) is before
+
+
+def test_a_detector_is_fine_tuned_on_other_classes(tiny, parts, tmp_path, capsys):
+    """All but the class heads is loaded, with the checkpoint's path and nothing else."""
+    other = tiny.replace({"class_names": tuple(reversed(tiny.class_names))})
+    scopes = warm_start.Scopes("tiny", "ssd300", ("ssd300/multibox_head", "ssd300/additional_layers"))
+
+    def loaded(config):
+        start = warm_start.starting_point(
+            str(parts.folder), optional=False, whole_detector=True, scopes=scopes, config=config
+        )
+        assert isinstance(start, warm_start.WarmStart)
+        with tf.Graph().as_default():
+            ssd_network(tf.zeros([1, 300, 300, 3]), config, "channels_last")
+            start.load()
+        return re.sub(" +", " ", capsys.readouterr().out)
+
+    told = loaded(other)
+    assert "is a detector: what fits is loaded; heads of other classes or default boxes start anew" in told
+    assert "multibox_head/cls_0 kernel bias random: trained with other class_names" in told
+    assert "multibox_head/loc_0 kernel bias from ssd300/multibox_head/loc_0" in told
+    assert "conv1 kernel bias from ssd300/conv1" in told
+    assert "random" not in loaded(tiny)  # of the same classes
+    fewer = loaded(tiny.replace({"class_names": tiny.class_names[:3]}))
+    assert "cls_1 kernel bias random: trained with other class_names" in fewer
+    with pytest.raises(ValueError, match=r"was trained with --backbone=tiny --depth_multiplier=1\.0: give the same"):
+        loaded(tiny.replace({"network.depth_multiplier": 0.5}))
 
 
 # --- what a warm start says of heads that were trained for something else --------------------------------------------

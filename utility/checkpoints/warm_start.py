@@ -23,6 +23,7 @@ _HEADS = {
     "multibox_head/loc_": ("anchors", "targets.coordinates", "targets.prior_variances"),
     "multibox_head/cls_": ("anchors", "class_names"),
 }
+_DETECTOR = "multibox_head/"  # in a variable's name, after the scope of the network
 
 
 class Assignment(NamedTuple):
@@ -40,6 +41,7 @@ class Scopes(NamedTuple):
     checkpoint: str = ""  # scope of the variables in the checkpoint; "" if they have none
     model: str = ""  # of the network's; it is replaced by the other
     exclude: tuple[str, ...] = ()  # a variable with one of these in its name keeps its random initial value
+    anew: tuple[tuple[str, str], ...] = ()  # so does one with the first of a pair in its name; the second tells why
 
 
 def assign(stored: dict[str, list[int]], scopes: Scopes) -> list[Assignment]:
@@ -50,6 +52,8 @@ def assign(stored: dict[str, list[int]], scopes: Scopes) -> list[Assignment]:
         source = next((n for n in names_in_checkpoint(name, scopes) if n in stored), None)
         if excluded := [scope for scope in scopes.exclude if scope in name]:
             reason = f"excluded by --checkpoint_exclude_scopes={excluded[0]}"
+        elif others := [why for part, why in scopes.anew if part in name]:
+            reason = others[0]
         elif source is None:
             reason = MISSING
         elif stored[source] != shape:
@@ -176,7 +180,8 @@ def starting_point(
     path: str,
     *,
     optional: bool,
-    scopes: tuple[str, str, tuple[str, ...]] = ("", "", ()),
+    whole_detector: bool = False,
+    scopes: Scopes = Scopes(),  # noqa: B008 (immutable)
     ignore_missing: bool = True,
     model_dir: str | None = None,
     config: Config | None = None,
@@ -184,8 +189,9 @@ def starting_point(
     """Return where training starts from: the model directory's checkpoint, or else the one at `path`.
 
     A checkpoint in the model directory wins, as in the reference. If there is none at `path` and it is `optional`,
-    training starts from random weights. `scopes` are the fields of `Scopes`; the config of the network is compared with
-    the checkpoint's.
+    training starts from random weights. The config of the network is compared with the checkpoint's. With
+    `whole_detector`, a checkpoint of a detector of this project is loaded whatever the `scopes`: all that fits, but for
+    heads that were trained with other classes or default boxes.
     """
     if model_dir and (own := checkpoint_files.newest(model_dir)):
         return Resume(own)
@@ -198,13 +204,25 @@ def starting_point(
             if file.suffix in checkpoint_files.IMPORTABLE:
                 log(f"{file} is no checkpoint yet; convert it: {checkpoint_files.IMPORT}{file}")
         return None
+    folder = str(Path(checkpoint).parent)
+    changes = {part: config_file.differences(config, folder, its) for part, its in _HEADS.items()} if config else {}
+    stored = open_checkpoint(checkpoint).get_variable_to_shape_map()
+    if whole_detector and any(name.startswith(f"{scopes.model}/{_DETECTOR}") for name in stored):
+        trained = config_file.load(folder)
+        names = ("backbone", "depth_multiplier")
+        needed = {name: getattr(trained.network, name) for name in names} if trained else {}
+        if config and any(getattr(config.network, name) != value for name, value in needed.items()):
+            flags = " ".join(f"--{name}={value}" for name, value in needed.items())
+            raise UserError(f"--checkpoint_path={path}: that detector was trained with {flags}: give the same")
+        log(f"{checkpoint} is a detector: what fits is loaded; heads of other classes or default boxes start anew")
+        anew = [(part, f"trained with other {lines[0].split()[0]}") for part, lines in changes.items() if lines]
+        return WarmStart(checkpoint, Scopes(scopes.model, scopes.model, anew=tuple(anew)), ignore_missing)
     notes = []
     remedy = "--checkpoint_exclude_scopes=multibox_head starts the heads at random"
-    for part, settings in _HEADS.items():
-        # no error: a head may learn other default boxes or classes from there
-        if config and (changes := config_file.differences(config, str(Path(checkpoint).parent), settings)):
-            notes.append((part, f"{part}* was trained with other settings: {'; '.join(changes)}; {remedy}"))
-    return WarmStart(checkpoint, Scopes(*scopes), ignore_missing, tuple(notes))
+    for part, lines in changes.items():
+        if lines:  # no error: a head may learn other default boxes or classes from there
+            notes.append((part, f"{part}* was trained with other settings: {'; '.join(lines)}; {remedy}"))
+    return WarmStart(checkpoint, scopes, ignore_missing, tuple(notes))
 
 
 def identity(start: Start) -> str:
