@@ -81,7 +81,7 @@ def _read_split(root: Path, folder: Path, skip_bad: bool, without_area: list[str
     skipped = []
     for path in files:
         try:
-            found.append((path, *_read_file(path, without_area)))
+            found.append((path, *read_file(path, without_area)))
         except UserError as error:
             if not skip_bad:
                 raise UserError(f"{error} (--skip_bad_images leaves such images out)") from error
@@ -95,7 +95,7 @@ def _read_split(root: Path, folder: Path, skip_bad: bool, without_area: list[str
     return Split("the folder itself" if name == "." else name, {"pictures": name}, sources, tuple(skipped))
 
 
-def _read_file(path: Path, without_area: list[str]) -> tuple[Annotation, Path]:
+def read_file(path: Path, without_area: list[str]) -> tuple[Annotation, Path]:
     """Return the annotation in a JSON, and its picture: the one that it names, or else the one of its own name."""
     document = read_foreign_json(path, _REMEDY, "imageData")
     try:

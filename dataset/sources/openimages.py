@@ -6,7 +6,7 @@ Its columns: storage.googleapis.com/openimages/web/download_v7.html. Boxes are e
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from dataset.sources import folders, labels, pictures
 from dataset.sources.annotations import Annotation, DataSet, LabelledObject, Source, Split
 from dataset.sources.folders import SourceFlag, finite_number
 from utility.errors import UserError
-from utility.files.text_files import shortened
+from utility.files.text_files import read_utf8, shortened
 
 FLAGS: tuple[SourceFlag, ...] = (*folders.PAIR_FLAGS, folders.LABELS_FLAG)
 _SIDES = ("YMin", "XMin", "YMax", "XMax")
@@ -49,15 +49,11 @@ def _read_split(path: Path, folder: Path, skip_bad: bool, notes: list[str]) -> S
     name_of = _descriptions(path)
     rows: dict[str, list[tuple[int, dict[str, str]]]] = {}
     missing = set[str]()
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if lacking := [column for column in _COLUMNS if column not in (reader.fieldnames or ())]:
-            raise UserError(f"{path} has no column {lacking[0]}: give a CSV of boxes of Open Images")
-        for row in reader:
-            if row["ImageID"] in picture_of:
-                rows.setdefault(row["ImageID"], []).append((reader.line_num, row))
-            else:
-                missing.add(row["ImageID"])
+    for line, row in _rows(path):
+        if row["ImageID"] in picture_of:
+            rows.setdefault(row["ImageID"], []).append((line, row))
+        else:
+            missing.add(row["ImageID"])
     if not rows:
         raise UserError(f"none of the pictures in {folder} is in {path}: they are called ImageID.jpg")
     sources, skipped = [], []
@@ -80,11 +76,24 @@ def _read_split(path: Path, folder: Path, skip_bad: bool, notes: list[str]) -> S
     return Split(path.name, origin, tuple(sources), tuple(skipped))
 
 
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the lines of a CSV of boxes, by column, with their numbers; a UserError if it is none."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            if lacking := [column for column in _COLUMNS if column not in (reader.fieldnames or ())]:
+                raise UserError(f"{path} has no column {lacking[0]}: give a CSV of boxes of Open Images")
+            for row in reader:
+                yield reader.line_num, row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no CSV in UTF-8: {error}: download or export it again") from error
+
+
 def _read_row(where: str, row: dict[str, str], name_of: Mapping[str, str], size: tuple[int, int]) -> LabelledObject:
     name = name_of.get(row["LabelName"], row["LabelName"]).strip()
     if not name or labels.fault_of_name(name):
         raise UserError(f"{where}: the label is '{shortened(name)}', which cannot be a class name")
-    sides = [finite_number(row[side] or "") for side in _SIDES]
+    sides = [finite_number(row[side]) for side in _SIDES]
     if any(side is None or not 0 <= side <= 1 for side in sides):
         told = ", ".join(f"{side} {row[side]}" for side in _SIDES)
         raise UserError(f"{where}: {shortened(told)}: these must be numbers from 0 to 1")
@@ -98,7 +107,6 @@ def _descriptions(path: Path) -> dict[str, str]:
     places = [path.parent, path.parent / "metadata", path.parent.parent / "metadata"]
     for file in (file for place in places if place.is_dir() for file in sorted(place.glob("*.csv"))):
         if "class" in file.name.lower():
-            with file.open(encoding="utf-8-sig", newline="") as stream:
-                rows = [row for row in csv.reader(stream) if len(row) == 2]
+            rows = [row for row in csv.reader(read_utf8(file).splitlines()) if len(row) == 2]
             return {label: name for label, name in rows if label.startswith("/")}
     return {}

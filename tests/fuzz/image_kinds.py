@@ -2,12 +2,13 @@
 
 import contextlib
 import io
+import math
 from typing import Any, ClassVar
 
 import tensorflow.compat.v1 as tf
 
 from dataset.records.parsing import read_examples
-from dataset.sources import pictures
+from dataset.sources import odapi, pictures
 from tests.builders.records import CAT, DIFFICULT, DOG, record
 from tests.builders.voc import picture
 from tests.fuzz.damage import damaged
@@ -41,6 +42,29 @@ class Pictures(Kind):
     def read(cls, path):
         found = pictures.read_picture(path, (40, 60))
         assert cls._decode(found.encoded).shape == (found.height, found.width, 3)
+
+
+class ObjectDetectionApi(Kind):
+    """Records of TensorFlow's Object Detection API, which are read without it."""
+
+    name = "train.tfrecord"
+
+    @classmethod
+    def content(cls, rng):
+        example = tf.train.Example.FromString(record(1, (CAT, DOG)))
+        features = example.features.feature
+        features["image/object/class/label"].CopyFrom(features["image/object/bbox/label"])
+        features["image/object/class/text"].bytes_list.value.extend([b"cat", b"dog"])
+        for own in ("label", "label_text"):
+            del features[f"image/object/bbox/{own}"]
+        return frame(damaged(rng, example.SerializeToString()))
+
+    @classmethod
+    def read(cls, path):
+        values = {"dataset_directory": str(path.parent), "labels_file": None}
+        data = odapi.read_data_set(values, skip_bad_images=False)
+        for source in data.splits["train"].sources:
+            assert all(math.isfinite(side) for each in source.annotation.objects for side in each.box_yxyx_px)
 
 
 class Records(Kind):

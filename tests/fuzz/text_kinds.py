@@ -12,9 +12,9 @@ from absl.testing import flagsaver
 import train_ssd
 from dataset.records import record_files
 from dataset.scores import voc_results
-from dataset.sources import coco, labels, voc, yolo
+from dataset.sources import coco, labelme, labels, openimages, voc, yolo
 from tests.builders.configs import VOC_LIKE, voc_config
-from tests.builders.voc import box
+from tests.builders.voc import box, picture
 from tests.fuzz.damage import damaged, json_case
 from tests.fuzz.kind import Kind
 from utility import flags
@@ -34,6 +34,22 @@ _COCO = {
         for n in range(5)
     ],
 }
+
+_LABELME = {
+    "version": "5.5.0",
+    "shapes": [
+        {"label": "cat", "points": [[1, 2], [30.5, 20]], "shape_type": "rectangle"},
+        {"label": "dog", "points": [[20, 15], [23, 19]], "shape_type": "circle"},
+        {"label": "dog", "points": [[20, 15], [23, 19], [5, 6]], "shape_type": "polygon"},
+    ],
+    "imagePath": "a.jpg",
+    "imageHeight": 40,
+    "imageWidth": 60,
+}
+_OPEN_IMAGES = b"""ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf
+0a,xclick,/m/01yrx,1,0.25,0.75,0.1,0.5,0,1,0
+0a,xclick,/m/0bt9lr,1,0,1,0,1,0,0,1
+"""
 
 
 class Voc(Kind):
@@ -62,6 +78,47 @@ class Coco(Kind):
         for annotation in instances.annotations.values():
             assert all(math.isfinite(side) for each in annotation.objects for side in each.box_yxyx_px)
         assert all(type(image_id) is int for image_id in instances.file_names)
+
+
+class LabelMe(Kind):
+    name = "a.json"
+
+    @classmethod
+    def write(cls, rng, folder):
+        picture().save(folder / "a.jpg")
+        return super().write(rng, folder)
+
+    @classmethod
+    def content(cls, rng):
+        return json_case(rng, _LABELME)
+
+    @staticmethod
+    def read(path):
+        annotation, image_path = labelme.read_file(path, [])
+        assert image_path.is_file()
+        assert all(math.isfinite(side) for each in annotation.objects for side in each.box_yxyx_px)
+
+
+class OpenImages(Kind):
+    name = "boxes.csv"
+
+    @classmethod
+    def write(cls, rng, folder):
+        (folder / "images").mkdir(exist_ok=True)
+        picture().save(folder / "images" / "0a.jpg")
+        return super().write(rng, folder)
+
+    @classmethod
+    def content(cls, rng):
+        return damaged(rng, _OPEN_IMAGES)
+
+    @staticmethod
+    def read(path):
+        values = {"annotations": str(path), "images": str(path.parent / "images"), "labels_file": None}
+        data = openimages.read_data_set({"validation_annotations": None, "validation_images": None, **values}, False)
+        (source,) = data.splits["train"].sources
+        for each in source.annotation.objects:
+            assert all(0 <= side <= 60 for side in each.box_yxyx_px)
 
 
 class Yolo(Kind):
