@@ -2,7 +2,7 @@
 #   PYTHON   the Python 3.10 to 3.13 to set up .venv with (default: the first that fits)
 #   VENV     the folder to set up, such as .venv-3.12 for one beside .venv with another Python
 #   GPU      1 adds NVIDIA's CUDA 12 and cuDNN 9 libraries to .venv (Linux x86_64)
-#   STEPS    training steps of the quickstart
+#   EPOCHS   passes over the pictures in the quickstart
 #   WORKERS  processes that share the tests, such as one for each core; 0: make's own alone
 #   ARGS     more arguments for pytest, such as ARGS="tests/dataset/sources -k difficult"
 SHELL := /bin/bash
@@ -12,7 +12,7 @@ SHELL := /bin/bash
 
 PYTHON ?=
 GPU ?=
-STEPS ?= 1600
+EPOCHS ?= 12
 WORKERS ?= 2
 ARGS ?=
 VENV := .venv
@@ -67,9 +67,8 @@ quickstart: venv ## sample set, convert, train, evaluate, score and draw, in qui
 	$(PY) dataset/convert_tfrecords.py --dataset_directory=quickstart/VOC \
 		--labels_file=quickstart/VOC/labels.txt --output_directory=quickstart/tfrecords
 	$(PY) train_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs \
-		--backbone=mobilenet_v1 --depth_multiplier=0.25 --noaugment --neg_threshold=0.4 --batch_size=8 \
-		--max_number_of_steps=$(STEPS) --learning_rate=0.05 --decay_boundaries=$$(($(STEPS) / 16)),$$(($(STEPS) * 4 / 5)) \
-		--lr_decay_factors=0.2,1,0.1 --log_every_n_steps=100 --eval_every_steps=$$(($(STEPS) / 4))
+		--backbone=mobilenet_v1 --depth_multiplier=0.25 --batch_size=8 --train_epochs=$(EPOCHS) --learning_rate=0.05 \
+		--noaugment --neg_threshold=0.4 --log_every_n_steps=100 --eval_every_steps=450
 	$(PY) eval_ssd.py --data_dir=quickstart/tfrecords --model_dir=quickstart/logs
 	$(PY) voc_eval.py --dataset_directory=quickstart/VOC --pred_dir=quickstart/logs/predict
 	$(PY) simple_ssd_demo.py --checkpoint_path=quickstart/logs \
