@@ -50,10 +50,13 @@ def _read_split(path: Path, folder: Path, skip_bad: bool, notes: list[str]) -> S
     rows: dict[str, list[tuple[int, dict[str, str]]]] = {}
     missing = set[str]()
     for line, row in _rows(path):
-        if row["ImageID"] in picture_of:
-            rows.setdefault(row["ImageID"], []).append((line, row))
+        image_id = row["ImageID"]
+        if folders.is_picture(Path(image_id)):  # globox writes the file's name
+            image_id = Path(image_id).stem
+        if image_id in picture_of:
+            rows.setdefault(image_id, []).append((line, row))
         else:
-            missing.add(row["ImageID"])
+            missing.add(image_id)
     if not rows:
         raise UserError(f"none of the pictures in {folder} is in {path}: they are called ImageID.jpg")
     sources, skipped = [], []
