@@ -24,7 +24,8 @@ FLAGS: tuple[SourceFlag, ...] = (folders.DIRECTORY_FLAG, folders.LABELS_FLAG)
 _SPLIT_FLAGS = {TRAIN: "train: in data.yaml", VALIDATION: "val: in data.yaml"}
 # of data.yaml and obj.data, and the names of lists of pictures
 _KEYS = {TRAIN: ("train",), VALIDATION: ("val", "valid", "validation"), TEST: ("test",)}
-_NAMES_FILES = ("classes.txt", "obj.names", "labels.txt")  # of labelImg and Label Studio, of darknet and CVAT
+# of labelImg and Label Studio, of Darknet and CVAT, of V7 Darwin
+_NAMES_FILES = ("classes.txt", "obj.names", "labels.txt", "darknet.labels")
 _SUFFIXES = ", ".join(folders.SUFFIXES)
 _COUNTS = "class xc yc width height, or class and a polygon of three points or more"
 _BEYOND = Decimal("0.00001")  # by which rounding may take a number out of [0, 1]
@@ -117,7 +118,16 @@ def _pictures_by_entry(root: Path, described: Path, entries: Mapping[str, Any]) 
         key = next((key for key in keys if entries.get(key)), None)
         if key:
             where, named = f"{described}: {key}", entries[key] if isinstance(entries[key], list) else [entries[key]]
-            paths = {path for entry in named for path in _pictures_at(_as_path(entry, where), bases, where)}
+            try:
+                paths = {path for entry in named for path in _pictures_at(_as_path(entry, where), bases, where)}
+            except FileNotFoundError:
+                if split != TEST:  # which data.yaml may name without having it
+                    raise
+                continue
+            if not paths and split == TRAIN:
+                raise UserError(f"{where}: there is no picture ({_SUFFIXES}) in {', '.join(map(str, named))}")
+            if not paths:
+                continue
             found[split] = (", ".join(map(str, named)), sorted(paths, key=lambda path: path.parts))
     return found
 
@@ -132,6 +142,9 @@ def _pictures_at(entry: str, bases: Sequence[Path], where: str) -> list[Path]:
     """Return the pictures below the folder, or in the list, that an entry of data.yaml names."""
     # as for Ultralytics, a leading ../ may be too many
     tried = [base / way for base in bases for way in (entry, entry.removeprefix("../"))]
+    path = PurePosixPath(entry)
+    if path.is_absolute():  # of a data set that was moved
+        tried += [bases[-1].joinpath(*path.parts[first:]) for first in range(1, len(path.parts))]
     place = next(filter(Path.exists, tried), None)
     if place is None:
         raise FileNotFoundError(
@@ -143,8 +156,6 @@ def _pictures_at(entry: str, bases: Sequence[Path], where: str) -> list[Path]:
         lines = [line.strip().replace("\\", "/") for line in read_utf8(place).split("\n") if line.strip()]
         choices = [[base / line for base in (place.parent, *bases)] for line in lines]
         found = [next(filter(Path.is_file, paths), paths[0]) for paths in choices]
-    if not found:
-        raise UserError(f"{where}: there is no picture ({_SUFFIXES}) in {place}")
     return found
 
 

@@ -17,8 +17,7 @@ from tests.builders.voc import picture
 
 TOOLS = Path(__file__).parents[2] / "tools"
 CAT, DOG = (20.2, 10.4, 60.9, 50.6), (30, 60, 80, 100)  # ymin, xmin, ymax, xmax from 0
-INTEGERS = (20, 10, 60, 50)
-NEITHER = "b.jpg"
+INTEGERS, INTEGERS_UP = (20, 10, 60, 50), (20, 10, 61, 51)
 
 
 class Case(NamedTuple):
@@ -33,6 +32,9 @@ class Case(NamedTuple):
 
 
 CASES = {
+    "darwin-coco": Case("coco", "images", flags={"annotations": "output.json", "images": "images"}),
+    "darwin-voc": Case("voc", "", INTEGERS_UP, DOG),
+    "darwin-yolo": Case("yolo", ""),
     "datumaro-yolo": Case("yolo", "obj_train_data"),
     "datumaro-coco": Case("coco", "images", flags={"annotations": "instances_train.json", "images": "images"}),
     "datumaro-openimages": Case(
@@ -46,6 +48,10 @@ CASES = {
     "globox-coco": Case("coco", "images", flags={"annotations": "coco.json", "images": "images"}),
     "globox-labelme": Case("labelme", ""),
     "globox-openimages": Case("openimages", "images", images=1, flags={"annotations": "boxes.csv", "images": "images"}),
+    "labelme-json": Case("labelme", ""),
+    "labelme2coco-coco": Case("coco", "images", flags={"annotations": "dataset.json", "images": "images"}),
+    "labelimg-voc": Case("voc", ""),
+    "labelimg-yolo": Case("yolo", ""),
     "label-studio-yolo": Case("yolo", "images"),
     "label-studio-coco": Case("coco", "images", flags={"annotations": "result.json", "images": "images"}),
     "supervision-voc": Case("voc", "images", (21, 11, 61, 51), (31, 61, 80, 100)),
@@ -54,6 +60,8 @@ CASES = {
 }
 # what the converter refuses, with a part of the line that says why
 REFUSED = {
+    "labelimg-createml": ("voc", "", r"a\.json, so it may be CreateML's, which is not read here"),
+    "sahi-yolo": ("yolo", "train,val", r"the class is 2, but there are 2 names, for 0 to 1"),
     "datumaro-voc": ("voc", "JPEGImages", r"Annotations/b\.xml: the annotation cannot be read: No such file"),
     "datumaro-kitti": ("voc", "train/image_2", r"a\.txt, so it may be KITTI's, .*datumaro converts it"),
     "datumaro-label_me": ("voc", "Images/train", r"a\.xml: object 1 \(dog\) has no <bndbox>"),
@@ -65,9 +73,10 @@ REFUSED = {
 def prepared(name, pictures, tmp_path):
     """A copy of a tool's files, with the pictures."""
     root = shutil.copytree(TOOLS / name, tmp_path / name)
-    (root / pictures).mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(("a.jpg", "b.jpg")):
-        picture((100, 80), seed=number).save(root / pictures / image)
+    places = (pictures.split(",") * 2)[:2]  # one for both, or one for each
+    for number, (place, image) in enumerate(zip(places, ("a.jpg", "b.jpg"), strict=True)):
+        (root / place).mkdir(parents=True, exist_ok=True)
+        picture((100, 80), seed=number).save(root / place / image)
     return root
 
 

@@ -329,3 +329,17 @@ def test_a_decimal_comma_is_named(builder, output):
     builder.describe(f"train: images/train\n{NAMES}").add("a.jpg", "0 0,5 0,5 0,2 0,2")
     with pytest.raises(ValueError, match=r"'0,5' is no number: .*with decimal points, and blanks between the numbers"):
         convert(builder, output)
+
+
+def test_a_data_set_that_was_moved_keeps_the_paths_of_its_old_place(builder, output):
+    """As sahi writes them."""
+    builder.describe(f"train: /data/somebody/set/images/train\n{NAMES}").add("a.jpg", CAT)
+    assert convert(builder, output)["splits"]["train"]["images"] == 1
+
+
+@pytest.mark.parametrize("test", ["../test/images", "empty"])
+def test_a_test_set_that_is_named_but_not_there_does_not_matter(builder, output, test):
+    """As in Roboflow's exports; an empty validation folder is none."""
+    (builder.root / "empty").mkdir()
+    builder.describe(f"train: images/train\nval: empty\ntest: {test}\n{NAMES}").add("a.jpg", CAT)
+    assert set(convert(builder, output)["splits"]) == {"train"}
