@@ -159,7 +159,7 @@ _JSON = {
     ("shapes", "imagePath"): ("labelme", "labelme's: give --format=labelme"),
     ("shape_attributes", "region_attributes"): (
         "",
-        f"the VGG Image Annotator's, {_NOT_READ} globox converts it (--format=via-json --save_fmt=coco)",
+        f"the VGG Image Annotator's, {_NOT_READ} globox converts it (-f via-json -F coco --coco_auto_ids)",
     ),
     ("coordinates", "label"): ("", f"CreateML's, {_NOT_READ} export COCO, YOLO or Pascal VOC in its place"),
     ("result", "from_name"): ("", f"Label Studio's own, {_NOT_READ} export YOLO, COCO or Pascal VOC in its place"),
@@ -190,7 +190,7 @@ def hint(root: Path, asked: str) -> str:
         elif suffix == ".csv" and asked != "openimages" and _first_line(path).startswith("ImageID,"):
             said = f"Open Images': give --format=openimages --annotations={path} --images=FOLDER"
         elif suffix == ".txt" and len(_first_line(path).split()) in (15, 16):
-            said = f"KITTI's, {_NOT_READ} datumaro converts it (datum convert -if kitti -f coco ...)"
+            said = f"KITTI's, {_NOT_READ} datumaro[cli] converts it (datum convert -if kitti -f coco ...)"
         if said:
             return f"; there is {path}, so it may be {said}"
     return ""

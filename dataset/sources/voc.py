@@ -325,7 +325,8 @@ def _read_object(element: Any, where: str) -> LabelledObject:
     where = f"{where} ({shortened(name)})"
     box = element.find("bndbox")
     if box is None:
-        raise AnnotationError(f"{where} has no <bndbox>")
+        older = "; it is the older LabelMe's XML, which is not read here: datumaro converts it (label_me to coco)"
+        raise AnnotationError(f"{where} has no <bndbox>{older if element.find('polygon') is not None else ''}")
     edges = []
     for side in ("ymin", "xmin", "ymax", "xmax"):
         text = box.findtext(side)

@@ -6,6 +6,7 @@ own obj.data, with a list of the pictures of each split.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -30,6 +31,10 @@ _SUFFIXES = ", ".join(folders.SUFFIXES)
 _COUNTS = "class xc yc width height, or class and a polygon of three points or more"
 _BEYOND = Decimal("0.00001")  # by which rounding may take a number out of [0, 1]
 _ROUNDING_PX = Decimal("0.1")  # an edge that is out of the picture by less is on its border
+
+
+class ClassNumberError(UserError):
+    """A class without a name: names and numbers of the whole data set do not fit, which leaving pictures out hides."""
 
 
 def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
@@ -71,7 +76,8 @@ def read_data_set(values: Mapping[str, Any], skip_bad_images: bool) -> DataSet:
 
 def _left_over(root: Path, taken: Collection[Path], splits: Iterable[Split]) -> tuple[str, ...]:
     """Return notes on pictures that are in no split, and on those without a label file."""
-    unlisted = [path for path in folders.pictures_below(root) if path not in taken]
+    known = {os.path.normpath(path) for path in taken}  # without the ../ that data.yaml may have
+    unlisted = [path for path in folders.pictures_below(root) if os.path.normpath(path) not in known]
     bare = [each.where for split in splits for each in split.sources if each.annotation.path == each.image_path]
     notes = []
     if unlisted:
@@ -222,6 +228,8 @@ def _read_split(
         try:
             size = pictures.upright_size(path)
             objects = read_objects(label_path, class_of, size, keypoints=has_keypoints) if label_path else ()
+        except ClassNumberError:
+            raise
         except UserError as error:
             if not skip_bad:
                 raise UserError(f"{error} (--skip_bad_images leaves such images out)") from error
@@ -268,9 +276,11 @@ def read_objects(
             raise UserError(f"{where}: '{shortened(broken[0])}' is no number: write {_COUNTS}{commas}")
         class_id, *numbers = map(Decimal, fields)
         if class_id != int(class_id) or int(class_id) not in class_of:
-            raise UserError(
+            is_number = class_id == int(class_id) and class_id >= 0
+            shifted = "; some tools (sahi, pylabel) count from 1, and then all classes are wrong" if is_number else ""
+            raise (ClassNumberError if is_number else UserError)(
                 f"{where}: the class is {shortened(fields[0])}, but there are {len(class_of)} names, for "
-                f"{min(class_of)} to {max(class_of)}: correct it, or add the names that are missing"
+                f"{min(class_of)} to {max(class_of)}: correct it, or add the names that are missing{shifted}"
             )
         for field, number in zip(fields[1:], numbers, strict=True):
             if not -_BEYOND <= number <= 1 + _BEYOND:

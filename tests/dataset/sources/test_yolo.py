@@ -194,7 +194,6 @@ def test_pictures_of_any_extension(builder, output, suffix):
         ("0 .5 .5 .2 x", "line 2: 'x' is no number"),
         ("0 .5 .5 .2 nan", "line 2: 'nan' is no number"),
         ("cat .5 .5 .2 .4", "line 2: 'cat' is no number"),
-        ("2 .5 .5 .2 .4", "line 2: the class is 2, but there are 2 names, for 0 to 1"),
         ("-1 .5 .5 .2 .4", "line 2: the class is -1"),
         ("0.5 .5 .5 .2 .4", r"line 2: the class is 0\.5"),
         ("0 30 20 12 16", "line 2: 30 is not from 0 to 1: divide pixels by the width and height"),
@@ -343,3 +342,19 @@ def test_a_test_set_that_is_named_but_not_there_does_not_matter(builder, output,
     (builder.root / "empty").mkdir()
     builder.describe(f"train: images/train\nval: empty\ntest: {test}\n{NAMES}").add("a.jpg", CAT)
     assert set(convert(builder, output)["splits"]) == {"train"}
+
+
+def test_a_class_without_a_name_is_refused_whatever_may_be_left_out(builder, output):
+    """It is of the whole set, as where a tool counts from 1: leaving out the picture that shows it would hide that."""
+    builder.describe(f"train: images/train\n{NAMES}").add("a.jpg", "1 .5 .5 .2 .2")
+    builder.add("b.jpg", "2 .5 .5 .2 .2")
+    with pytest.raises(ValueError, match=r"the class is 2, but there are 2 names, for 0 to 1: .* count from 1"):
+        convert(builder, output, skip_bad_images=True)
+
+
+def test_pictures_that_are_named_by_a_path_with_dots_are_in_a_split(builder, output):
+    """As pylabel writes it."""
+    builder.add("a.jpg", CAT)
+    (builder.root / "training").mkdir()
+    builder.describe(f"path: training/..\ntrain: images/train\n{NAMES}")
+    assert not any("in no split" in remark for remark in convert(builder, output).get("remarks", ()))
